@@ -1,0 +1,22 @@
+//! The words and the decisions of a mail relay.
+//!
+//! What is absent here is the point: no async runtime, no clock, no randomness,
+//! no socket, no store, no log. Whatever depends on the time or on chance takes
+//! `now` or a seed as an argument and returns what to do next, so that it can be
+//! run a million times a second in a test.
+
+pub mod address;
+pub mod category;
+pub mod event;
+pub mod id;
+pub mod reply;
+pub mod site;
+pub mod time;
+
+pub use address::{Address, Domain};
+pub use category::{Category, Hygiene, Phase, Report, Scope};
+pub use event::Event;
+pub use id::{CampaignId, DeliveryId, ShardId};
+pub use reply::{EnhancedStatus, Reply};
+pub use site::Site;
+pub use time::Timestamp;
