@@ -12,6 +12,7 @@ pub mod id;
 pub mod reply;
 pub mod site;
 pub mod time;
+pub mod verp;
 
 pub use address::{Address, Domain};
 pub use category::{Category, Hygiene, Phase, Report, Scope};
