@@ -1,1 +1,28 @@
-fn main() {}
+//! The `loadtests` command: the pretend internet by hand, loads and measurements.
+
+use clap::{Parser, Subcommand};
+use loadtests::command;
+
+/// Load, chaos and the pretend internet to try them on.
+#[derive(Debug, Parser)]
+#[command(version, about, long_about = None)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the pretend internet: DNS and the mail servers of a scenario, on loopback.
+    Internet(command::internet::Arguments),
+    /// Writes the recipients of a pretend campaign as NDJSON.
+    Recipients(command::recipients::Arguments),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Internet(arguments) => command::internet::run(arguments).await,
+        Command::Recipients(arguments) => command::recipients::run(&arguments),
+    }
+}

@@ -1,0 +1,111 @@
+//! `loadtests internet`: the pretend internet by hand, with a summary to look at.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::book::{Book, Live};
+use crate::internet::{Internet, Listen};
+use crate::scenario::Scenario;
+
+/// What to run.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// A scenario file, or the name of one that comes along: demo, chaos, strict, throughput.
+    #[arg(long, default_value = "demo")]
+    scenario: PathBuf,
+    /// Where the DNS server listens (the mail servers' addresses are the scenario's).
+    #[arg(long, default_value = "127.0.0.1")]
+    listen: IpAddr,
+    /// The DNS server's port; 0 takes a free one.
+    #[arg(long, default_value_t = 0)]
+    dns_port: u16,
+    /// The port of all mail servers; 0 takes a free one.
+    #[arg(long, default_value_t = 0)]
+    smtp_port: u16,
+    /// Ends after this time instead of at Ctrl-C.
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// Prints one JSON object: the ports at the start, on one line, the summary at the end.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How often the summary is printed.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// Runs it.
+///
+/// # Errors
+/// When the scenario is wrong or an address cannot be bound.
+pub async fn run(arguments: Arguments) -> Result<()> {
+    anyhow::ensure!(arguments.listen.is_loopback(), "{} is not loopback", arguments.listen);
+    let scenario = load(&arguments.scenario)?;
+    let listen = Listen {
+        dns: SocketAddr::new(arguments.listen, arguments.dns_port),
+        smtp_port: arguments.smtp_port,
+    };
+    let internet = Internet::start(scenario, listen).await?;
+    announce(&internet, arguments.json);
+    watch(&internet.book(), arguments.seconds, arguments.json).await;
+    let book = internet.book();
+    internet.stop().await;
+    if arguments.json {
+        println!("{}", serde_json::to_string(&book.summary())?);
+    } else {
+        println!("{}", serde_json::to_string_pretty(&book.summary())?);
+    }
+    Ok(())
+}
+
+fn load(scenario: &Path) -> Result<Scenario> {
+    match scenario.to_str() {
+        Some(name) if scenario.extension().is_none() => Scenario::named(name),
+        _ => Scenario::load(scenario),
+    }
+}
+
+fn announce(internet: &Internet, json: bool) {
+    let (dns, smtp) = (internet.dns_address(), internet.smtp_port());
+    if json {
+        println!("{}", serde_json::json!({ "dns": dns.to_string(), "smtp_port": smtp }));
+    } else {
+        println!("DNS on {dns} (UDP and TCP), mail servers on port {smtp}; Ctrl-C ends");
+    }
+}
+
+async fn watch(book: &Book, seconds: Option<u64>, json: bool) {
+    let end = async {
+        match seconds {
+            Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+            None => drop(tokio::signal::ctrl_c().await),
+        }
+    };
+    let show = async {
+        let mut ticks = tokio::time::interval(EVERY);
+        loop {
+            ticks.tick().await;
+            if !json {
+                print!("{}", table(book));
+            }
+        }
+    };
+    tokio::select! {
+        () = end => {}
+        () = show => {}
+    }
+}
+
+fn table(book: &Book) -> String {
+    let head = "provider           delivered   deferred    bounced  open  dot";
+    let row = |(name, live): (String, Live)| {
+        let Live { delivered, deferred, bounced, open, awaiting_reply, .. } = live;
+        format!(
+            "{name:<18} {delivered:>9} {deferred:>10} {bounced:>10} {open:>5} {awaiting_reply:>4}"
+        )
+    };
+    let rows = book.live().into_iter().map(row).collect::<Vec<_>>().join("\n");
+    format!("{head}\n{rows}\n\n")
+}

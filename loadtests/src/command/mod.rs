@@ -1,0 +1,4 @@
+//! The subcommands of `loadtests`: arguments and what they print. No work is done here.
+
+pub mod internet;
+pub mod recipients;

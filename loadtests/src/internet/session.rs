@@ -1,0 +1,572 @@
+//! One SMTP conversation, from the banner to the end, with whatever the host's manner
+//! has in store: limits, delays, refusals, cut connections, held replies.
+
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use mail::Phase;
+use tokio::net::TcpStream;
+
+use super::Shared;
+use super::fate::Fate;
+use super::hold::Held;
+use super::returns::Job;
+use super::strict;
+use super::wire::{Body, Line, Wire};
+use super::wording::{Said, phrase};
+use super::world::{Host, HostId};
+use crate::book::counters::{During, count};
+use crate::book::{Counters, Peer};
+use crate::mix;
+use crate::scenario::Tls;
+
+/// Recipients of one message; RFC 5321, 4.5.3.1.8 asks for at least 100.
+const RECIPIENTS_MAX: usize = 1_000;
+
+/// Commands that make no sense, after which the server closes.
+const ERRORS_MAX: u32 = 20;
+
+/// Attempts with one recipient that may be cut on purpose.
+const CUTS_MAX: u16 = 3;
+
+pub(super) struct Session {
+    shared: Arc<Shared>,
+    host: HostId,
+    serial: u64,
+    peer: SocketAddr,
+    local: SocketAddr,
+    wire: Wire,
+    encrypted: bool,
+    greeted: bool,
+    errors: u32,
+    messages: u32,
+    from: Option<String>,
+    to: Vec<(String, u16)>,
+}
+
+/// What follows a command.
+#[derive(PartialEq, Eq)]
+enum Next {
+    Go,
+    Close,
+}
+
+/// The steps at which a connection can be cut, as purposes for the dice.
+#[derive(Clone, Copy)]
+enum Cut {
+    Connect = 40,
+    Banner,
+    Ehlo,
+    Mail,
+    Rcpt,
+    Data,
+    Body,
+    Dot,
+}
+
+/// Speaks with one client until either side has enough.
+pub(super) async fn converse(shared: Arc<Shared>, host: HostId, stream: TcpStream, serial: u64) {
+    let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
+    let _small_replies_at_once = stream.set_nodelay(true).is_ok();
+    let counters = shared.counters_of(host);
+    count(&counters.connections);
+    let meter = &shared.meters[host];
+    let idle = Duration::from_millis(shared.world.scenario.idle_ms);
+    let mut session = Session {
+        wire: Wire::new(stream, idle),
+        host,
+        serial,
+        peer,
+        local,
+        encrypted: false,
+        greeted: false,
+        errors: 0,
+        messages: 0,
+        from: None,
+        to: Vec::new(),
+        shared: Arc::clone(&shared),
+    };
+    let admitted = meter.open(peer.ip());
+    let _open = Counters::during(&counters.open);
+    let ended = if admitted { session.talk().await } else { session.turn_away().await };
+    if admitted {
+        meter.close(peer.ip());
+    }
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+impl Session {
+    async fn turn_away(&mut self) -> io::Result<()> {
+        let line = self.saying(Said::Connections, "");
+        self.tally(&line, Said::Connections);
+        self.wire.push(&line);
+        self.wire.flush().await
+    }
+
+    async fn talk(&mut self) -> io::Result<()> {
+        if self.cut_by_chance(Cut::Connect) {
+            return Ok(());
+        }
+        self.wait_before_banner().await;
+        let name = self.host().mx.first().map_or("mx.pretend.test", |mx| mx.host.as_str());
+        let banner = format!("220 {name} ESMTP");
+        if self.cut_by_chance(Cut::Banner) {
+            return self.wire.write_raw(&banner.as_bytes()[..7]).await;
+        }
+        self.wire.push(&banner);
+        loop {
+            let next = match self.wire.line().await? {
+                Line::Text(line) => self.command(&line).await?,
+                Line::TooLong => {
+                    self.wire.push("500 5.5.2 Line too long");
+                    Next::Close
+                }
+                Line::Closed => return Ok(()),
+            };
+            if next == Next::Close {
+                return self.wire.flush().await;
+            }
+        }
+    }
+
+    async fn command(&mut self, line: &str) -> io::Result<Next> {
+        let verb = line.split([' ', ':']).next().unwrap_or("").to_ascii_uppercase();
+        match verb.as_str() {
+            "EHLO" | "HELO" => return Ok(self.hello(verb == "EHLO")),
+            "STARTTLS" => return self.starttls().await,
+            "MAIL" => return Ok(self.mail(line)),
+            "RCPT" => return self.rcpt(line).await,
+            "DATA" => return self.data().await,
+            "RSET" => {
+                self.forget();
+                self.wire.push("250 2.0.0 Ok");
+            }
+            "NOOP" => self.wire.push("250 2.0.0 Ok"),
+            "VRFY" => self.wire.push("252 2.0.0 Send some mail, I will try my best"),
+            "QUIT" => {
+                self.wire.push("221 2.0.0 Bye");
+                return Ok(Next::Close);
+            }
+            _ => return Ok(self.wrong("502 5.5.2 Error: command not recognized")),
+        }
+        Ok(Next::Go)
+    }
+
+    fn hello(&mut self, extended: bool) -> Next {
+        if self.cut_by_chance(Cut::Ehlo) {
+            return Next::Close;
+        }
+        self.forget();
+        self.greeted = true;
+        let manner = &self.host().manner;
+        if !extended {
+            self.wire.push("250 at your service");
+            return Next::Go;
+        }
+        let size = format!("250-SIZE {}", self.shared.world.scenario.message_octets_max);
+        let pipelining = !manner.no_pipelining;
+        let tls = manner.tls != Tls::None && !self.encrypted;
+        self.wire.push("250-at your service");
+        self.wire.push(&size);
+        if pipelining {
+            self.wire.push("250-PIPELINING");
+        }
+        if tls {
+            self.wire.push("250-STARTTLS");
+        }
+        self.wire.push("250-ENHANCEDSTATUSCODES");
+        self.wire.push("250 8BITMIME");
+        Next::Go
+    }
+
+    async fn starttls(&mut self) -> io::Result<Next> {
+        let tls = self.host().manner.tls;
+        if tls == Tls::None || self.encrypted {
+            return Ok(self.wrong("502 5.5.1 Error: no TLS here"));
+        }
+        if self.wire.has_more() {
+            let peer = self.peer;
+            let case = || format!("{peer} spoke on after STARTTLS");
+            self.shared.book.violation("talk-after-starttls", case);
+        }
+        self.wire.push("220 2.0.0 Ready to start TLS");
+        self.wire.flush().await?;
+        if tls == Tls::Broken {
+            self.wire.write_raw(b"this is no handshake\r\n").await?;
+            return Ok(Next::Close);
+        }
+        let Some(plain) = self.wire.take_plain() else { return Ok(Next::Close) };
+        let handshake = self.shared.tls.accept(plain);
+        let idle = Duration::from_millis(self.shared.world.scenario.idle_ms);
+        self.wire.encrypt(tokio::time::timeout(idle, handshake).await??);
+        self.encrypted = true;
+        self.greeted = false;
+        self.forget();
+        count(&self.counters().encrypted);
+        Ok(Next::Go)
+    }
+
+    fn mail(&mut self, line: &str) -> Next {
+        if self.cut_by_chance(Cut::Mail) {
+            return Next::Close;
+        }
+        let manner = &self.host().manner;
+        if !self.greeted {
+            return self.wrong("503 5.5.1 Error: send EHLO first");
+        }
+        if manner.tls == Tls::Required && !self.encrypted {
+            return self.wrong("530 5.7.0 Must issue a STARTTLS command first");
+        }
+        let most = manner.limits.messages_per_connection;
+        if most > 0 && self.messages >= most {
+            if manner.limits.silent_close {
+                count(&self.counters().hung_up);
+                return Next::Close;
+            }
+            let reply = self.saying(Said::MessagesPerConnection, "");
+            self.tally(&reply, Said::MessagesPerConnection);
+            self.wire.push(&reply);
+            return Next::Close;
+        }
+        let Some((from, parameters)) = path(line, "FROM:") else {
+            return self.wrong("501 5.5.4 Syntax: MAIL FROM:<address>");
+        };
+        let size = parameters
+            .split_ascii_whitespace()
+            .find_map(|p| p.strip_prefix("SIZE=")?.parse::<usize>().ok());
+        if size.is_some_and(|size| size > self.shared.world.scenario.message_octets_max) {
+            self.wire.push("552 5.3.4 Message size exceeds fixed limit");
+            return Next::Go;
+        }
+        self.to.clear();
+        self.from = Some(from.to_owned());
+        self.wire.push("250 2.1.0 Ok");
+        Next::Go
+    }
+
+    async fn rcpt(&mut self, line: &str) -> io::Result<Next> {
+        let Some((to, _)) = path(line, "TO:").filter(|(to, _)| to.contains('@')) else {
+            return Ok(self.wrong("501 5.5.4 Syntax: RCPT TO:<address>"));
+        };
+        if self.from.is_none() {
+            return Ok(self.wrong("503 5.5.1 Error: need MAIL command"));
+        }
+        if self.to.len() >= RECIPIENTS_MAX {
+            self.wire.push("452 4.5.3 Error: too many recipients");
+            return Ok(Next::Go);
+        }
+        let from = self.from.as_deref().unwrap_or_default();
+        let (attempt, age_ms) = self.shared.book.attempt(to, from, Peer::from(self.peer));
+        let delay_ms = self.host().manner.delays.rcpt_ms;
+        if delay_ms > 0 {
+            self.wire.flush().await?;
+            tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+        }
+        if self.cut_recipient(Cut::Rcpt, to, attempt) {
+            return Ok(Next::Close);
+        }
+        if let Some(said) = self.objection(to, attempt, age_ms) {
+            return Ok(self.refuse(said, to, Phase::Rcpt));
+        }
+        self.to.push((to.to_owned(), attempt));
+        self.wire.push("250 2.1.5 Ok");
+        Ok(Next::Go)
+    }
+
+    /// What speaks against a recipient at RCPT, if anything does.
+    fn objection(&self, to: &str, attempt: u16, age_ms: u32) -> Option<Said> {
+        let host = self.host();
+        if self.shared.world.scenario.strict && !self.hosts_domain(to) {
+            return Some(Said::Policy);
+        }
+        if host.plain {
+            return None;
+        }
+        let since_start = self.shared.started.elapsed();
+        let blocked = host.manner.blocks.iter().any(|b| {
+            let from = Duration::from_millis(b.after_ms);
+            (from..from + Duration::from_millis(b.for_ms)).contains(&since_start)
+        });
+        if blocked {
+            return Some(Said::Blocked);
+        }
+        if !self.shared.meters[self.host].take(self.peer.ip(), since_start) {
+            return Some(Said::Rate);
+        }
+        let grey = &host.manner.greylist;
+        if u64::from(age_ms) < grey.delay_ms && host.draw.is_greylisted(to) {
+            return Some(Said::Greylisted);
+        }
+        match host.draw.fate(to) {
+            Fate::RefuseRcpt(said) => Some(said),
+            Fate::Later(said) if attempt == 1 => Some(said),
+            _ => None,
+        }
+    }
+
+    /// Mail for a domain that lives elsewhere means that the relay went astray.
+    fn hosts_domain(&self, to: &str) -> bool {
+        let domain = to.rsplit_once('@').map_or("", |(_, d)| d).to_ascii_lowercase();
+        let elsewhere = self.shared.world.host_of(&domain).is_some_and(|host| host != self.host);
+        if elsewhere {
+            let name = self.counter_name();
+            self.shared.book.violation("astray", || format!("{to} was sent to {name}"));
+        }
+        !elsewhere
+    }
+
+    async fn data(&mut self) -> io::Result<Next> {
+        let Some((first, attempt)) = self.to.first().cloned() else {
+            return Ok(self.wrong("554 5.5.1 Error: no valid recipients"));
+        };
+        if self.cut_recipient(Cut::Data, &first, attempt) {
+            return Ok(Next::Close);
+        }
+        self.wire.push("354 End data with <CR><LF>.<CR><LF>");
+        if self.cut_recipient(Cut::Body, &first, attempt) {
+            self.wire.read_once().await?;
+            return Ok(Next::Close);
+        }
+        let next = match self.wire.body(self.shared.world.scenario.message_octets_max).await? {
+            Body::Whole(range) => self.dot(range).await?,
+            Body::TooBig => {
+                let said = Said::TooBig;
+                let to: Vec<String> = self.to.drain(..).map(|(to, _)| to).collect();
+                self.refuse_all(said, &to)
+            }
+            Body::Closed => Next::Close,
+        };
+        self.messages += 1;
+        self.forget();
+        Ok(next)
+    }
+
+    /// A whole body has come: judge it, wait as long as it takes, answer.
+    async fn dot(&mut self, body: Range<usize>) -> io::Result<Next> {
+        let shared = Arc::clone(&self.shared);
+        let counters = shared.counters_of(self.host);
+        let _awaiting: During<'_> = Counters::during(&counters.awaiting_reply);
+        counters.octets.fetch_add(body.len() as u64, Relaxed);
+        let to = std::mem::take(&mut self.to);
+        let octets = self.wire.octets(body.clone());
+        let headers = strict::header_block(octets);
+        let message_id = strict::message_id(headers);
+        for (address, _) in &to {
+            shared.book.dot(address, &message_id);
+        }
+        if shared.world.scenario.strict
+            && let Err(broken) = strict::inspect(&shared, octets).await
+        {
+            shared.book.violation(broken.rule, || broken.case.clone());
+            let line = format!("550 5.6.0 {}: {}", broken.rule, broken.case);
+            return Ok(self.refuse_line(&line, &to));
+        }
+        if let Some(said) = to.iter().find_map(|(a, _)| self.objection_to_body(a)) {
+            let to: Vec<String> = to.into_iter().map(|(to, _)| to).collect();
+            return Ok(self.refuse_all(said, &to));
+        }
+        // From here on the message is in the mailbox, whatever the client gets to hear.
+        for (address, _) in &to {
+            shared.book.taken(address);
+            count(&counters.delivered);
+        }
+        self.schedule_returns(&to, body);
+        if to.iter().any(|(a, attempt)| self.cut_recipient(Cut::Dot, a, *attempt)) {
+            return Ok(Next::Close);
+        }
+        if self.wait_before_reply(&to).await == Next::Close {
+            return Ok(Next::Close);
+        }
+        self.wire.push(&format!("250 2.0.0 Ok: queued as {:X}-{}", self.serial, self.messages));
+        if !shared.counts_only() {
+            self.wire.flush().await?;
+        }
+        for (address, _) in &to {
+            shared.book.replied(address);
+        }
+        Ok(Next::Go)
+    }
+
+    fn objection_to_body(&self, to: &str) -> Option<Said> {
+        match self.host().draw.fate(to) {
+            Fate::RefuseDot(said) if !self.host().plain => Some(said),
+            _ => None,
+        }
+    }
+
+    fn schedule_returns(&self, to: &[(String, u16)], body: Range<usize>) {
+        if self.host().plain {
+            return;
+        }
+        for (address, _) in to {
+            let fate = self.host().draw.fate(address);
+            let Some(report) = fate.meant().report else { continue };
+            let headers = strict::header_block(self.wire.octets(body.clone()));
+            self.shared.returns.schedule(Job {
+                report,
+                fate,
+                host: self.host,
+                recipient: address.clone(),
+                return_path: self.from.clone().unwrap_or_default(),
+                client: self.peer.ip(),
+                headers: headers.to_vec(),
+            });
+        }
+    }
+
+    /// Waits where a slow server would; `Close` when the client has not waited with us.
+    async fn wait_before_reply(&mut self, to: &[(String, u16)]) -> Next {
+        let delay = Duration::from_millis(self.host().manner.delays.dot_ms);
+        if !delay.is_zero() {
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = self.wire.gone() => return Next::Close,
+            }
+        }
+        let shared = Arc::clone(&self.shared);
+        let Some(hold) = shared.gate.holds(self.peer.ip()) else { return Next::Go };
+        let held = Held {
+            peer: self.peer,
+            local: self.local,
+            provider: self.counter_name().to_owned(),
+            recipients: to.iter().map(|(address, _)| address.clone()).collect(),
+        };
+        let mut waiting = shared.gate.enter(self.serial, held);
+        tokio::select! {
+            () = waiting.released(hold) => Next::Go,
+            () = self.wire.gone() => Next::Close,
+        }
+    }
+
+    async fn wait_before_banner(&self) {
+        let delays = &self.host().manner.delays;
+        let all = delays.banner_share <= 0.0;
+        if delays.banner_ms > 0 && (all || self.chance(39) < delays.banner_share) {
+            tokio::time::sleep(Duration::from_millis(delays.banner_ms)).await;
+        }
+    }
+
+    fn refuse(&mut self, said: Said, to: &str, phase: Phase) -> Next {
+        let line = self.saying(said, to);
+        self.tally(&line, said);
+        self.shared.book.given(to, phase, &line, Some(said.category()));
+        self.answer_refusal(&line)
+    }
+
+    fn refuse_all(&mut self, said: Said, to: &[String]) -> Next {
+        let line = self.saying(said, to.first().map_or("", String::as_str));
+        for address in to {
+            self.tally(&line, said);
+            self.shared.book.given(address, Phase::Dot, &line, Some(said.category()));
+        }
+        self.answer_refusal(&line)
+    }
+
+    fn refuse_line(&mut self, line: &str, to: &[(String, u16)]) -> Next {
+        for (address, _) in to {
+            count(&self.counters().bounced);
+            let meant = Some(mail::Category::Protocol);
+            self.shared.book.given(address, Phase::Dot, line, meant);
+        }
+        self.answer_refusal(line)
+    }
+
+    /// 421 means that the server closes (RFC 5321, 3.8).
+    fn answer_refusal(&mut self, line: &str) -> Next {
+        self.wire.push(line);
+        if line.starts_with("421") { Next::Close } else { Next::Go }
+    }
+
+    fn wrong(&mut self, reply: &str) -> Next {
+        self.wire.push(reply);
+        self.errors += 1;
+        if self.errors > ERRORS_MAX { Next::Close } else { Next::Go }
+    }
+
+    fn saying(&self, said: Said, to: &str) -> String {
+        let manner = &self.host().manner;
+        let own = manner.replies.get(&said).map(String::as_str);
+        let line = own.unwrap_or_else(|| phrase(manner.style, said));
+        line.replace("{recipient}", to).replace("{ip}", &self.peer.ip().to_string())
+    }
+
+    fn tally(&self, line: &str, said: Said) {
+        let counters = self.counters();
+        count(if line.starts_with('4') { &counters.deferred } else { &counters.bounced });
+        if matches!(said, Said::Rate | Said::Connections | Said::MessagesPerConnection) {
+            count(&counters.limited);
+        }
+    }
+
+    fn forget(&mut self) {
+        self.from = None;
+        self.to.clear();
+    }
+
+    fn odds(&self, cut: Cut) -> f64 {
+        let h = &self.host().manner.hangups;
+        match cut {
+            Cut::Connect => h.connect,
+            Cut::Banner => h.banner,
+            Cut::Ehlo => h.ehlo,
+            Cut::Mail => h.mail,
+            Cut::Rcpt => h.rcpt,
+            Cut::Data => h.data,
+            Cut::Body => h.body,
+            Cut::Dot => h.dot,
+        }
+    }
+
+    /// A share that depends on this connection's number and a purpose.
+    fn chance(&self, purpose: u64) -> f64 {
+        mix::share(mix::of_number(self.shared.world.scenario.seed, purpose, self.serial))
+    }
+
+    fn cut_by_chance(&self, cut: Cut) -> bool {
+        let odds = self.odds(cut);
+        let cuts = odds > 0.0 && self.chance(cut as u64) < odds;
+        if cuts {
+            count(&self.counters().hung_up);
+        }
+        cuts
+    }
+
+    fn cut_recipient(&self, cut: Cut, to: &str, attempt: u16) -> bool {
+        let odds = self.odds(cut);
+        if odds <= 0.0 || attempt > CUTS_MAX {
+            return false;
+        }
+        let purpose = cut as u64 + 100 * u64::from(attempt);
+        let cuts = mix::share(mix::of_text(self.shared.world.scenario.seed, purpose, to)) < odds;
+        if cuts {
+            count(&self.counters().hung_up);
+        }
+        cuts
+    }
+
+    fn host(&self) -> &Host {
+        &self.shared.world.hosts[self.host]
+    }
+
+    fn counters(&self) -> &Counters {
+        self.shared.counters_of(self.host)
+    }
+
+    fn counter_name(&self) -> &str {
+        &self.shared.world.counters[self.host().counter]
+    }
+}
+
+/// The path of `MAIL FROM:<…> …` or `RCPT TO:<…> …`, and the parameters after it.
+fn path<'a>(line: &'a str, keyword: &str) -> Option<(&'a str, &'a str)> {
+    let rest = line.get(5..)?.trim_start();
+    let head = rest.get(..keyword.len()).filter(|head| head.eq_ignore_ascii_case(keyword))?;
+    let rest = rest[head.len()..].trim_start().strip_prefix('<')?;
+    rest.split_once('>')
+}

@@ -1,0 +1,415 @@
+//! Scenario files: which providers there are, how they behave, how often. Read from
+//! TOML, checked, and from then on only looked at.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+
+use crate::internet::wording::{Said, Style};
+
+/// A pretend internet.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// What the scenario is called.
+    pub name: String,
+    /// Every decision is a function of this and an address or a name.
+    #[serde(default = "one")]
+    pub seed: u64,
+    /// Refuse what an attentive server would refuse: bare CR or LF, long lines, wrong
+    /// dots, missing or unsigned header fields, a DKIM signature that does not verify.
+    #[serde(default)]
+    pub strict: bool,
+    /// How much the book keeps of each recipient.
+    #[serde(default)]
+    pub record: Keep,
+    /// Larger messages are refused (SIZE, RFC 1870), in octets.
+    #[serde(default = "twenty_mib")]
+    pub message_octets_max: usize,
+    /// A silent client is let go after this time.
+    #[serde(default = "minute")]
+    pub idle_ms: u64,
+    /// What is wrong with the long tail's DNS.
+    #[serde(default)]
+    pub dns: Dns,
+    /// How mail comes back.
+    #[serde(default)]
+    pub returns: Returns,
+    /// Ways to behave, by name.
+    pub manner: BTreeMap<String, Manner>,
+    /// Providers with domains and mail exchangers of their own.
+    #[serde(default)]
+    pub provider: Vec<Provider>,
+    /// Groups of small hosters among whom the long tail is spread.
+    #[serde(default)]
+    pub hosting: Vec<Hosting>,
+}
+
+/// How much the book keeps of each recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keep {
+    /// Counts, the return path, the Message-ID, the last replies: about 300 octets each.
+    #[default]
+    Full,
+    /// Counts only: about 100 octets each.
+    Identity,
+}
+
+/// What is wrong with the DNS of the long tail; shares (0 to 1) of its domains beyond
+/// the `spared` most popular.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dns {
+    /// Time to live of every answer, in seconds.
+    pub ttl_s: u32,
+    /// The most popular tail domains always work, so that one draw does not cost a campaign.
+    pub spared: u32,
+    /// No such domain.
+    pub nxdomain: f64,
+    /// A null MX (RFC 7505).
+    pub null_mx: f64,
+    /// SERVFAIL, until `trouble_ms` after the first question.
+    pub servfail: f64,
+    /// No answer, until `trouble_ms` after the first question.
+    pub silent: f64,
+    /// No MX, only an address: the implicit MX (RFC 5321, 5.1).
+    pub implicit_mx: f64,
+    /// After this time SERVFAIL and silence turn into answers; 0 means never.
+    pub trouble_ms: u64,
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self {
+            ttl_s: 300,
+            spared: 50,
+            nxdomain: 0.0,
+            null_mx: 0.0,
+            servfail: 0.0,
+            silent: 0.0,
+            implicit_mx: 0.0,
+            trouble_ms: 5_000,
+        }
+    }
+}
+
+/// How reports, complaints and absence notices are sent back.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Returns {
+    /// At least this long after the delivery.
+    pub delay_ms: u64,
+    /// And up to this much more, by chance.
+    pub spread_ms: u64,
+    /// Connections to the bounce processor at the same time.
+    pub connections: usize,
+    /// Tries for each, a second and more apart, before it is given up.
+    pub tries: u32,
+}
+
+impl Default for Returns {
+    fn default() -> Self {
+        Self { delay_ms: 500, spread_ms: 2_000, connections: 4, tries: 30 }
+    }
+}
+
+/// A provider.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provider {
+    /// What it is called in counters.
+    pub name: String,
+    /// The domains it receives mail for.
+    pub domains: Vec<String>,
+    /// Its mail exchangers.
+    pub mx: Vec<Exchanger>,
+    /// The way it behaves.
+    pub manner: String,
+}
+
+/// A mail exchanger.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exchanger {
+    /// Its name in the pretend DNS.
+    pub host: String,
+    /// Its address: in 127.0.0.0/8, and no other exchanger's.
+    pub address: Ipv4Addr,
+    /// MX preference.
+    #[serde(default = "ten")]
+    pub preference: u16,
+    /// Nobody listens there.
+    #[serde(default)]
+    pub down: bool,
+}
+
+/// A group of small hosters that behave alike. Hoster k of all groups has the address
+/// 127.0.2.1 + k; its host is `mx.NAME-k.pretend.test`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hosting {
+    /// What the group is called in counters.
+    pub name: String,
+    /// How many there are.
+    pub count: u16,
+    /// The way they behave.
+    pub manner: String,
+}
+
+/// A way to behave.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Manner {
+    /// Whose words it uses.
+    pub style: Style,
+    /// Replies in other words than the style's: the code, a space, the text.
+    pub replies: BTreeMap<Said, String>,
+    /// STARTTLS.
+    pub tls: Tls,
+    /// PIPELINING is not offered.
+    pub no_pipelining: bool,
+    /// Hidden limits, per client address.
+    pub limits: Limits,
+    /// Greylisting.
+    pub greylist: Greylist,
+    /// What becomes of the recipients: shares of them.
+    pub fates: Fates,
+    /// Connections cut by the server, by step.
+    pub hangups: Hangups,
+    /// Delays before replies.
+    pub delays: Delays,
+    /// Times at which the client's address is blocked.
+    pub blocks: Vec<Block>,
+}
+
+/// Whether STARTTLS is offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tls {
+    /// Not at all.
+    #[default]
+    None,
+    /// Offered.
+    Offered,
+    /// Without it, MAIL is answered 530.
+    Required,
+    /// Offered, but the handshake fails.
+    Broken,
+}
+
+/// Hidden limits for each client address; 0 means none.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Recipients a second.
+    pub rate_per_s: f64,
+    /// Recipients that may come at once; 0 means one second's worth.
+    pub burst: f64,
+    /// The same limit for all clients together instead of for each address.
+    pub shared: bool,
+    /// A refused recipient uses up the limit like an accepted one.
+    pub refusals_count: bool,
+    /// Connections at the same time.
+    pub connections: u32,
+    /// Messages per connection.
+    pub messages_per_connection: u32,
+    /// At that limit the server closes without a word.
+    pub silent_close: bool,
+    /// The rate from a moment on: the limit moves.
+    pub moves: Vec<Move>,
+}
+
+/// From `after_ms` on (since the start) the rate is another.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Move {
+    /// Since the start of the pretend internet.
+    pub after_ms: u64,
+    /// Recipients a second; 0 means no limit.
+    pub rate_per_s: f64,
+}
+
+/// Greylisting by recipient.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Greylist {
+    /// Share of the recipients.
+    pub share: f64,
+    /// How long after the first attempt it lets them through.
+    pub delay_ms: u64,
+}
+
+/// Shares (0 to 1) of recipients; what is left over is accepted.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Fates {
+    pub busy: f64,
+    pub trouble: f64,
+    pub full_for_now: f64,
+    pub no_mailbox: f64,
+    pub moved: f64,
+    pub disabled: f64,
+    pub full: f64,
+    pub refused: f64,
+    pub too_big: f64,
+    pub content: f64,
+    pub policy: f64,
+    pub auth: f64,
+    pub blocked: f64,
+    pub bounce_no_mailbox: f64,
+    pub bounce_full: f64,
+    pub bounce_disabled: f64,
+    pub bounce_content: f64,
+    pub delay_notice: f64,
+    pub complain: f64,
+    pub out_of_office: f64,
+}
+
+/// Probabilities (0 to 1) that the server cuts the connection at a step. Recipient
+/// steps stop doing so after the third attempt, so that everybody is served in the end.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hangups {
+    /// Before the banner.
+    pub connect: f64,
+    /// In the middle of the banner.
+    pub banner: f64,
+    /// At EHLO.
+    pub ehlo: f64,
+    /// At MAIL.
+    pub mail: f64,
+    /// At RCPT.
+    pub rcpt: f64,
+    /// At DATA, before 354.
+    pub data: f64,
+    /// In the body.
+    pub body: f64,
+    /// After the final dot and before the reply; the message has been taken.
+    pub dot: f64,
+}
+
+/// Delays in milliseconds.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Delays {
+    /// Before the banner.
+    pub banner_ms: u64,
+    /// Share of the connections that wait for the banner; 0 means all.
+    pub banner_share: f64,
+    /// Between the final dot and the reply.
+    pub dot_ms: u64,
+    /// Before the reply to RCPT.
+    pub rcpt_ms: u64,
+}
+
+/// A time during which every recipient is refused as blocked.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Block {
+    /// Since the start of the pretend internet.
+    pub after_ms: u64,
+    /// How long.
+    pub for_ms: u64,
+}
+
+impl Scenario {
+    /// A scenario by its file.
+    ///
+    /// # Errors
+    /// When the file cannot be read or says something impossible.
+    pub fn load(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read scenario {:?}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("scenario {:?}", path.display()))
+    }
+
+    /// A scenario by its text.
+    ///
+    /// # Errors
+    /// When it is not TOML or says something impossible.
+    pub fn parse(text: &str) -> Result<Self> {
+        let scenario: Self = toml::from_str(text)?;
+        scenario.check()?;
+        Ok(scenario)
+    }
+
+    /// One of the scenarios that come with the product: `demo`, `chaos`, `strict`, `throughput`.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn named(name: &str) -> Result<Self> {
+        let text = match name {
+            "demo" => include_str!("../scenarios/demo.toml"),
+            "chaos" => include_str!("../scenarios/chaos.toml"),
+            "strict" => include_str!("../scenarios/strict.toml"),
+            "throughput" => include_str!("../scenarios/throughput.toml"),
+            _ => bail!("no scenario {name:?}: there are demo, chaos, strict and throughput"),
+        };
+        Self::parse(text).with_context(|| format!("scenario {name:?}"))
+    }
+
+    fn check(&self) -> Result<()> {
+        let mut addresses = std::collections::BTreeSet::new();
+        for provider in &self.provider {
+            let name = &provider.name;
+            ensure!(!provider.mx.is_empty(), "provider {name:?} has no mx");
+            self.manner_named(&provider.manner)?;
+            for domain in &provider.domains {
+                domain
+                    .parse::<mail::Domain>()
+                    .with_context(|| format!("provider {name:?}: {domain:?}"))?;
+            }
+            for mx in &provider.mx {
+                let a = mx.address;
+                ensure!(a.is_loopback(), "provider {name:?}: {a} is not in 127.0.0.0/8");
+                ensure!(addresses.insert(a), "provider {name:?}: {a} is another exchanger's");
+            }
+        }
+        for hosting in &self.hosting {
+            self.manner_named(&hosting.manner)?;
+        }
+        let hosters: u32 = self.hosting.iter().map(|h| u32::from(h.count)).sum();
+        ensure!(hosters <= 2_000, "{hosters} hosters are too many: 2000 at most");
+        for (name, manner) in &self.manner {
+            manner.check().with_context(|| format!("manner {name:?}"))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn manner_named(&self, name: &str) -> Result<&Manner> {
+        self.manner.get(name).with_context(|| format!("there is no manner {name:?}"))
+    }
+}
+
+impl Manner {
+    fn check(&self) -> Result<()> {
+        let sum = crate::internet::fate::shares(&self.fates).map(|(_, share)| share).sum::<f64>();
+        ensure!((0.0..=1.0).contains(&sum), "the fates sum to {sum}, which is more than all");
+        for (said, line) in &self.replies {
+            let known = mail::Reply::parse(line).is_some_and(|r| r.code >= 400);
+            ensure!(known && line.is_ascii(), "{said:?}: {line:?} is not a 4xx or 5xx reply");
+        }
+        Ok(())
+    }
+}
+
+const fn one() -> u64 {
+    1
+}
+
+const fn ten() -> u16 {
+    10
+}
+
+const fn minute() -> u64 {
+    60_000
+}
+
+const fn twenty_mib() -> usize {
+    20 << 20
+}
