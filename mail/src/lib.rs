@@ -7,8 +7,11 @@
 
 pub mod address;
 pub mod category;
+pub mod classify;
 pub mod event;
+pub mod hygiene;
 pub mod id;
+pub mod plain;
 pub mod reply;
 pub mod site;
 pub mod time;

@@ -1,0 +1,247 @@
+//! What a refusal means. One classifier for SMTP replies and for the diagnoses in
+//! returned mail: text first, by rules that are data (`rules/*.toml`), then the
+//! enhanced status, then the code. The two verdicts, about the address and about
+//! the pace, follow from the category unless the rule says otherwise.
+
+mod fallback;
+mod fold;
+mod rules;
+
+pub(crate) use fold::cut;
+pub use fold::fold;
+
+use serde::{Deserialize, Serialize};
+
+use crate::category::{Category, Hygiene, Phase, Scope, words};
+use crate::reply::{EnhancedStatus, Reply};
+
+words! {
+    /// Whether trying again later can help, whatever the first digit says.
+    Permanence {
+        /// No.
+        Permanent = "permanent",
+        /// Yes.
+        Temporary = "temporary",
+    }
+}
+
+words! {
+    /// What the pace makes of it: which dimension the answer speaks about.
+    Signal {
+        /// Nothing: the pace is not concerned.
+        None = "none",
+        /// Too many messages in a time.
+        Rate = "rate",
+        /// Too many connections at once.
+        Connections = "connections",
+        /// Too many messages on this connection: reconnect, that is all.
+        MessagesPerConnection = "messages-per-connection",
+        /// The source is blocked at this site.
+        Block = "block",
+        /// Come back later with the same envelope from the same address.
+        Greylist = "greylist",
+        /// This one mailbox receives too quickly.
+        RecipientBusy = "recipient-busy",
+        /// The quota or the reputation of the sender's domain.
+        SenderDomain = "sender-domain",
+        /// What the message says.
+        Content = "content",
+        /// The site itself is in trouble.
+        SiteTrouble = "site-trouble",
+    }
+}
+
+/// An answer to be understood.
+#[derive(Debug, Clone, Copy)]
+pub struct Said<'a> {
+    /// Where in the conversation, or by mail.
+    pub phase: Phase,
+    /// The reply code, where there is one.
+    pub code: Option<u16>,
+    /// The enhanced status, where there is one.
+    pub status: Option<EnhancedStatus>,
+    /// The words.
+    pub text: &'a str,
+}
+
+impl<'a> Said<'a> {
+    /// Takes `550 5.1.1 no such user` apart; without a code all of it is text.
+    #[must_use]
+    pub fn from_line(phase: Phase, line: &'a str) -> Self {
+        let line = line.trim();
+        let code = line.get(..3).and_then(|c| c.parse().ok()).filter(|c| (200..600).contains(c));
+        let mut text = match code {
+            Some(_) => line[3..].trim_start_matches(['-', ' ']),
+            None => line,
+        };
+        let (first, rest) = text.split_once(' ').unwrap_or((text, ""));
+        let status = first.parse().ok();
+        if status.is_some() {
+            text = rest;
+        }
+        Self { phase, code, status, text }
+    }
+
+    /// What a server answered.
+    #[must_use]
+    pub fn reply(phase: Phase, reply: &'a Reply) -> Self {
+        Self { phase, code: Some(reply.code), status: reply.status, text: &reply.text }
+    }
+
+    /// 4yz, by the code or else by the status; `None` when neither is there.
+    fn is_transient(&self) -> Option<bool> {
+        let class = self.code.map(|c| c / 100).or(self.status.map(|s| u16::from(s.0)))?;
+        match class {
+            4 => Some(true),
+            5 => Some(false),
+            _ => None,
+        }
+    }
+}
+
+/// What it means, and what follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Why the message was not delivered.
+    pub category: Category,
+    /// Whether trying again later can help.
+    pub permanence: Permanence,
+    /// What this one event does to the address.
+    pub hygiene: Hygiene,
+    /// Who should change behaviour.
+    pub scope: Scope,
+    /// Which dimension of the pace it speaks about.
+    pub signal: Signal,
+    /// The rule that decided.
+    pub rule: &'static str,
+    /// How sure, in percent: a rule about a text 90, a status alone 60, a code alone 30.
+    pub confidence: u8,
+}
+
+/// What a rule may say beyond the category.
+#[derive(Debug, Clone, Copy, Default)]
+struct Overrides {
+    permanence: Option<Permanence>,
+    hygiene: Option<Hygiene>,
+    scope: Option<Scope>,
+    signal: Option<Signal>,
+}
+
+/// The meaning of an answer. Costs a few microseconds and never fails: what nothing
+/// recognises is [`Category::Undetermined`].
+#[must_use]
+pub fn classify(said: &Said<'_>) -> Finding {
+    let folded = fold(said.text);
+    match rules::find(said, &folded) {
+        Some(rule) => finding(said, rule.category, rule.overrides, &rule.id, rule.confidence),
+        None => fallback::find(said),
+    }
+}
+
+/// [`classify`] for a server's reply.
+#[must_use]
+pub fn classify_reply(phase: Phase, reply: &Reply) -> Finding {
+    classify(&Said::reply(phase, reply))
+}
+
+fn finding(
+    said: &Said<'_>,
+    category: Category,
+    overrides: Overrides,
+    rule: &'static str,
+    confidence: u8,
+) -> Finding {
+    let permanence = overrides.permanence.unwrap_or_else(|| usual_permanence(category, said));
+    let scope = overrides.scope.unwrap_or_else(|| usual_scope(category, said.phase));
+    Finding {
+        category,
+        permanence,
+        hygiene: overrides.hygiene.unwrap_or_else(|| usual_hygiene(category, permanence, said)),
+        scope,
+        signal: overrides.signal.unwrap_or_else(|| usual_signal(category, scope)),
+        rule,
+        confidence,
+    }
+}
+
+fn usual_permanence(category: Category, said: &Said<'_>) -> Permanence {
+    use Category as C;
+    let by_code = |otherwise: Permanence| match said.is_transient() {
+        Some(true) => Permanence::Temporary,
+        Some(false) => Permanence::Permanent,
+        None => otherwise,
+    };
+    match category {
+        // Space is freed, limits pass, whichever digit the server chose.
+        C::MailboxFull | C::RateLimited | C::Greylisted => Permanence::Temporary,
+        C::Expired => Permanence::Permanent,
+        C::NoMailbox | C::Moved | C::NoDomain | C::MailboxDisabled => {
+            by_code(Permanence::Permanent)
+        }
+        C::RecipientRefused | C::TooBig | C::Content | C::ReputationBlock | C::Policy | C::Auth => {
+            by_code(Permanence::Permanent)
+        }
+        C::Network | C::System | C::Protocol | C::Undetermined => by_code(Permanence::Temporary),
+    }
+}
+
+fn usual_hygiene(category: Category, permanence: Permanence, said: &Said<'_>) -> Hygiene {
+    use Category as C;
+    match category {
+        // `450 user unknown` may be a directory that is down for a moment.
+        C::NoMailbox | C::Moved if permanence == Permanence::Temporary => Hygiene::Count,
+        C::NoMailbox | C::Moved => Hygiene::Suppress,
+        // DNS can lie and accounts are reopened: twice, with a day between.
+        C::NoDomain | C::MailboxDisabled => Hygiene::Count,
+        C::MailboxFull | C::RecipientRefused | C::Expired | C::Undetermined => Hygiene::Count,
+        C::System if said.status == Some(EnhancedStatus(5, 3, 0)) => Hygiene::Count,
+        C::TooBig
+        | C::Content
+        | C::ReputationBlock
+        | C::Policy
+        | C::Auth
+        | C::RateLimited
+        | C::Greylisted
+        | C::Network
+        | C::System
+        | C::Protocol => Hygiene::None,
+    }
+}
+
+fn usual_scope(category: Category, phase: Phase) -> Scope {
+    use Category as C;
+    match category {
+        C::NoMailbox | C::Moved | C::MailboxDisabled | C::MailboxFull | C::RecipientRefused => {
+            Scope::Recipient
+        }
+        // Our own look-up speaks of the domain, a report only of the recipient it names.
+        C::NoDomain if phase == Phase::Dns => Scope::Site,
+        C::NoDomain | C::Greylisted | C::Expired | C::Undetermined => Scope::Recipient,
+        C::TooBig | C::Content | C::Policy | C::Protocol => Scope::Message,
+        C::ReputationBlock | C::RateLimited => Scope::Source,
+        C::Auth => Scope::SenderDomain,
+        C::Network | C::System if phase == Phase::Returned => Scope::Recipient,
+        C::Network | C::System => Scope::Site,
+    }
+}
+
+fn usual_signal(category: Category, scope: Scope) -> Signal {
+    use Category as C;
+    match category {
+        C::RateLimited => match scope {
+            Scope::Recipient => Signal::RecipientBusy,
+            Scope::Connection => Signal::MessagesPerConnection,
+            Scope::SenderDomain => Signal::SenderDomain,
+            Scope::Message => Signal::Content,
+            Scope::Source | Scope::Site => Signal::Rate,
+        },
+        C::Greylisted => Signal::Greylist,
+        C::ReputationBlock if scope == Scope::Source => Signal::Block,
+        C::ReputationBlock | C::Auth => Signal::SenderDomain,
+        C::Content => Signal::Content,
+        C::Policy if scope == Scope::SenderDomain => Signal::SenderDomain,
+        C::Policy if scope == Scope::Source => Signal::Block,
+        C::Network | C::System if scope == Scope::Site => Signal::SiteTrouble,
+        _ => Signal::None,
+    }
+}
