@@ -3,12 +3,14 @@
 //! They are separate outputs, because a block of our address is no fault of the
 //! recipient's. The classifier that finds the category lives in `classify`.
 
-use serde::{Deserialize, Serialize};
+pub use crate::words;
 
+/// An enum whose values are words: in every output, record and label.
+#[macro_export]
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)* }) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
         pub enum $name { $($(#[$doc])* #[serde(rename = $word)] $variant,)* }
 
         impl $name {
@@ -35,8 +37,6 @@ macro_rules! words {
         }
     };
 }
-pub(crate) use words;
-
 words! {
     /// Why a message was not delivered. docs/BOUNCES.md describes each at length.
     Category {

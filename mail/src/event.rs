@@ -10,7 +10,7 @@ use crate::id::{CampaignId, DeliveryId};
 use crate::reply::Reply;
 use crate::time::Timestamp;
 
-crate::category::words! {
+crate::words! {
     /// What an event tells. The first group moves the accounts.
     EventKind {
         /// `count` recipients of a campaign are in the queue.

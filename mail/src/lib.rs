@@ -12,6 +12,7 @@ pub mod event;
 pub mod hygiene;
 pub mod id;
 pub mod plain;
+pub mod queue;
 pub mod reply;
 pub mod site;
 pub mod time;

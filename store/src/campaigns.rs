@@ -1,0 +1,348 @@
+//! Campaigns: the definition, written once; the status, changed by whoever may; the
+//! idempotency keys of creations. Recipients are in the shards, not here.
+
+use std::collections::HashMap;
+
+use mail::queue::Counters;
+use mail::{Address, CampaignId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::error::StoreError;
+use crate::queue::parse;
+use crate::{Store, scripts};
+
+const VERSION: u8 = 1;
+
+mail::words! {
+    /// Where a campaign is in its life.
+    CampaignStatus {
+        /// Created; recipients may be uploaded.
+        Draft = "draft",
+        /// Uploads are being de-duplicated and queued.
+        Closing = "closing",
+        /// Recipients accepted; may be started.
+        Ready = "ready",
+        /// Starts by itself at its time.
+        Scheduled = "scheduled",
+        /// Sending.
+        Running = "running",
+        /// Stopped for a while.
+        Paused = "paused",
+        /// Being emptied.
+        Cancelling = "cancelling",
+        /// Emptied before its end.
+        Cancelled = "cancelled",
+        /// Nothing waits any more.
+        Finished = "finished",
+    }
+}
+
+/// When a campaign starts once it was told to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StartAt {
+    /// At once.
+    Now,
+    /// At a time.
+    At(Timestamp),
+}
+
+/// What is sent: everything that all recipients share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct TemplateRecord {
+    pub from_name: String,
+    pub from_address: Address,
+    pub reply_to: Option<Address>,
+    pub subject: String,
+    pub text: Option<String>,
+    pub html: Option<String>,
+    /// Further header fields, in order.
+    pub headers: Vec<(String, String)>,
+    /// Merge fields, in the order of a batch's columns.
+    pub fields: Vec<String>,
+}
+
+/// A campaign's definition. Never changes after creation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CampaignRecord {
+    /// Whose it is.
+    pub tenant: String,
+    /// What its owner calls it.
+    pub name: String,
+    /// What is sent.
+    pub template: TemplateRecord,
+    /// The egress pool that sends it.
+    pub pool: String,
+    /// 0 goes first; 1 is ordinary.
+    pub priority: u8,
+    /// When it starts.
+    pub start: StartAt,
+    /// Given up this long after acceptance, in seconds; `None`: the relay's default.
+    pub lifetime_s: Option<u64>,
+    /// When and by which API key it was created.
+    pub created_at: Timestamp,
+    /// See `created_at`.
+    pub created_by: String,
+}
+
+/// A campaign as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Campaign {
+    /// Which.
+    pub id: CampaignId,
+    /// Its definition.
+    pub record: CampaignRecord,
+    /// Where it is in its life.
+    pub status: CampaignStatus,
+    /// When the status last changed.
+    pub changed_at: Timestamp,
+    /// Small facts that services keep with it, such as where its uploads are staged.
+    pub notes: HashMap<String, String>,
+}
+
+/// A campaign's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CampaignProgress {
+    /// Its accounts.
+    pub counters: Counters,
+}
+
+/// What an idempotency key answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// First use: go on, and [`Store::finish_request`] with the answer.
+    First,
+    /// The same request is being answered elsewhere, or was cut off: try again later.
+    InProgress,
+    /// The same request was answered with this.
+    Done(String),
+    /// The key was used for another request.
+    Other,
+}
+
+impl Store {
+    fn campaign_key(&self, id: CampaignId) -> String {
+        self.key(&format!("campaign:{id}"))
+    }
+
+    /// Writes a new campaign, as a draft.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn create_campaign(&self, record: &CampaignRecord) -> Result<CampaignId, StoreError> {
+        let mut conn = self.conn().await?;
+        let id: u64 =
+            redis::cmd("INCR").arg(self.key("campaign-seq")).query_async(&mut *conn).await?;
+        let id = CampaignId(id);
+        let packed = pack(VERSION, record);
+        let _: () = redis::cmd("HSET")
+            .arg(self.campaign_key(id))
+            .arg("record")
+            .arg(packed)
+            .arg("status")
+            .arg(CampaignStatus::Draft.as_str())
+            .arg("changed_at")
+            .arg(record.created_at.0)
+            .query_async(&mut *conn)
+            .await?;
+        let _: () = redis::cmd("ZADD")
+            .arg(self.key("campaigns"))
+            .arg(id.0)
+            .arg(id.to_string())
+            .query_async(&mut *conn)
+            .await?;
+        self.confirm(&mut *conn).await?;
+        Ok(id)
+    }
+
+    /// A campaign; `None` when there is none of that number.
+    ///
+    /// # Errors
+    /// When Redis does not answer or the record does not read.
+    pub async fn campaign(&self, id: CampaignId) -> Result<Option<Campaign>, StoreError> {
+        let mut conn = self.conn().await?;
+        let mut fields: HashMap<String, Vec<u8>> =
+            redis::cmd("HGETALL").arg(self.campaign_key(id)).query_async(&mut *conn).await?;
+        let Some(packed) = fields.remove("record") else { return Ok(None) };
+        let record = unpack(VERSION, &format!("campaign {id}"), &packed)?;
+        let mut notes: HashMap<String, String> = fields
+            .into_iter()
+            .map(|(name, value)| (name, String::from_utf8_lossy(&value).into_owned()))
+            .collect();
+        let word = notes.remove("status").unwrap_or_default();
+        let status = CampaignStatus::from_word(&word).ok_or_else(|| {
+            StoreError::corrupt(format!("campaign {id}"), format!("its status is {word:?}"))
+        })?;
+        let changed = notes.remove("changed_at").and_then(|t| t.parse().ok()).unwrap_or(0);
+        Ok(Some(Campaign { id, record, status, changed_at: Timestamp(changed), notes }))
+    }
+
+    /// Campaigns by number, newest first, below `before`.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn campaigns(
+        &self,
+        before: Option<CampaignId>,
+        count: usize,
+    ) -> Result<Vec<CampaignId>, StoreError> {
+        let from = before.map_or_else(|| "+inf".to_owned(), |id| format!("({}", id.0));
+        let mut conn = self.conn().await?;
+        let ids: Vec<String> = redis::cmd("ZRANGE")
+            .arg(self.key("campaigns"))
+            .arg(from)
+            .arg("-inf")
+            .arg("BYSCORE")
+            .arg("REV")
+            .arg("LIMIT")
+            .arg(0)
+            .arg(count)
+            .query_async(&mut *conn)
+            .await?;
+        ids.iter()
+            .map(|id| id.parse().map_err(|e| StoreError::corrupt("the list of campaigns", e)))
+            .collect()
+    }
+
+    /// Changes a campaign's status if it is one of `from`; answers the status it has then.
+    ///
+    /// # Errors
+    /// When Redis does not answer, or there is no such campaign.
+    pub async fn change_status(
+        &self,
+        id: CampaignId,
+        from: &[CampaignStatus],
+        to: CampaignStatus,
+        at: Timestamp,
+    ) -> Result<CampaignStatus, StoreError> {
+        #[derive(Serialize)]
+        struct Change {
+            now: u64,
+            from: Vec<&'static str>,
+            to: &'static str,
+            at: u64,
+        }
+        let change = Change {
+            now: 1,
+            from: from.iter().map(|s| s.as_str()).collect(),
+            to: to.as_str(),
+            at: at.0,
+        };
+        let mut conn = self.conn().await?;
+        let value = scripts::STATUS.call(&mut *conn, &self.campaign_key(id), &change, &[]).await?;
+        self.confirm(&mut *conn).await?;
+        let word: String = parse(value)?;
+        CampaignStatus::from_word(&word).ok_or_else(|| {
+            StoreError::corrupt(format!("campaign {id}"), format!("its status is {word:?}"))
+        })
+    }
+
+    /// Keeps a small fact with a campaign; the names `record`, `status` and `changed_at` are taken.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn note_campaign(
+        &self,
+        id: CampaignId,
+        name: &str,
+        value: &str,
+    ) -> Result<(), StoreError> {
+        let mut conn = self.conn().await?;
+        Ok(redis::cmd("HSET")
+            .arg(self.campaign_key(id))
+            .arg(name)
+            .arg(value)
+            .query_async(&mut *conn)
+            .await?)
+    }
+
+    fn request_key(&self, tenant: &str, key: &str) -> String {
+        self.key(&format!("request:{tenant}:{key}"))
+    }
+
+    /// Claims an idempotency key for a request with this fingerprint, for 24 hours.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn begin_request(
+        &self,
+        tenant: &str,
+        key: &str,
+        fingerprint: &str,
+    ) -> Result<Begun, StoreError> {
+        const KEEP_S: u64 = 86_400;
+        /// A request cut off before its answer may be tried again after this.
+        const CLAIM_S: u64 = 30;
+        let name = self.request_key(tenant, key);
+        let mut conn = self.conn().await?;
+        let first: Option<String> = redis::cmd("SET")
+            .arg(&name)
+            .arg(format!("{fingerprint}\n"))
+            .arg("NX")
+            .arg("EX")
+            .arg(CLAIM_S.min(KEEP_S))
+            .query_async(&mut *conn)
+            .await?;
+        if first.is_some() {
+            return Ok(Begun::First);
+        }
+        let kept: Option<String> = redis::cmd("GET").arg(&name).query_async(&mut *conn).await?;
+        Ok(match kept.as_deref().and_then(|k| k.split_once('\n')) {
+            None => Begun::InProgress,
+            Some((print, _)) if print != fingerprint => Begun::Other,
+            Some((_, "")) => Begun::InProgress,
+            Some((_, answer)) => Begun::Done(answer.to_owned()),
+        })
+    }
+
+    /// Keeps the answer of a request under its idempotency key, for 24 hours; an empty
+    /// answer gives the key back.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn finish_request(
+        &self,
+        tenant: &str,
+        key: &str,
+        fingerprint: &str,
+        answer: &str,
+    ) -> Result<(), StoreError> {
+        let name = self.request_key(tenant, key);
+        let mut conn = self.conn().await?;
+        if answer.is_empty() {
+            return Ok(redis::cmd("DEL").arg(&name).query_async(&mut *conn).await?);
+        }
+        Ok(redis::cmd("SET")
+            .arg(&name)
+            .arg(format!("{fingerprint}\n{answer}"))
+            .arg("EX")
+            .arg(86_400)
+            .query_async(&mut *conn)
+            .await?)
+    }
+}
+
+/// A versioned msgpack record.
+pub(crate) fn unpack<T: for<'de> Deserialize<'de>>(
+    version: u8,
+    what: &str,
+    packed: &[u8],
+) -> Result<T, StoreError> {
+    match packed.split_first() {
+        Some((v, rest)) if *v == version => {
+            rmp_serde::from_slice(rest).map_err(|e| StoreError::corrupt(what, e))
+        }
+        Some((v, _)) if *v > version => {
+            Err(StoreError::Newer { what: what.to_owned(), version: *v })
+        }
+        _ => Err(StoreError::corrupt(what, "it has no known version")),
+    }
+}
+
+/// The inverse of [`unpack`].
+pub(crate) fn pack(version: u8, record: &impl Serialize) -> Vec<u8> {
+    let mut packed = vec![version];
+    packed.extend(rmp_serde::to_vec_named(record).expect("a record is plain values"));
+    packed
+}

@@ -1,0 +1,58 @@
+//! Feedback: what returned mail says about the pace. Each record is taken by one
+//! relay; a record lost with a relay costs nothing but a little wisdom.
+
+use mail::{Category, Scope};
+use serde::{Deserialize, Serialize};
+
+use crate::Store;
+use crate::campaigns::{pack, unpack};
+use crate::error::StoreError;
+
+const VERSION: u8 = 1;
+/// More than this many waiting records say nothing new.
+const WAITING_MAX: i64 = 10_000;
+
+/// A return or complaint as the pace sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feedback {
+    /// The recipient's domain.
+    pub domain: String,
+    /// What it was; `None`: a complaint.
+    pub category: Option<Category>,
+    /// Who should change behaviour.
+    pub scope: Scope,
+}
+
+impl Store {
+    /// Leaves a record for the relays.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn put_feedback(&self, feedback: &Feedback) -> Result<(), StoreError> {
+        let key = self.key("feedback");
+        let mut conn = self.conn().await?;
+        Ok(redis::pipe()
+            .cmd("RPUSH")
+            .arg(&key)
+            .arg(pack(VERSION, feedback))
+            .ignore()
+            .cmd("LTRIM")
+            .arg(&key)
+            .arg(-WAITING_MAX)
+            .arg(-1)
+            .ignore()
+            .query_async(&mut *conn)
+            .await?)
+    }
+
+    /// Takes up to `count` records.
+    ///
+    /// # Errors
+    /// When Redis does not answer or a record does not read.
+    pub async fn take_feedback(&self, count: usize) -> Result<Vec<Feedback>, StoreError> {
+        let mut conn = self.conn().await?;
+        let rows: Option<Vec<Vec<u8>>> =
+            redis::cmd("LPOP").arg(self.key("feedback")).arg(count).query_async(&mut *conn).await?;
+        rows.unwrap_or_default().iter().map(|r| unpack(VERSION, "a feedback record", r)).collect()
+    }
+}

@@ -1,0 +1,53 @@
+//! A frame: a block of events as it lies in the outbox. Version byte, then zstd over
+//! a msgpack array. The service makes it once; a script stores it unread.
+
+use mail::Event;
+use mail::queue::Judgement;
+
+use crate::error::StoreError;
+
+const VERSION: u8 = 1;
+/// Events compress well at any level; the lowest is nearly free.
+const LEVEL: i32 = 1;
+/// A frame that unpacks to more than this was not made by us.
+const UNPACKED_MAX: usize = 64 << 20;
+
+/// Events on their way to the outbox.
+pub struct Frame;
+
+impl Frame {
+    /// The block of some events.
+    #[must_use]
+    pub fn encode(events: &[Event]) -> Vec<u8> {
+        let plain = rmp_serde::to_vec(events).expect("events are plain values");
+        let mut frame = vec![VERSION];
+        let packed = zstd::bulk::compress(&plain, LEVEL).expect("zstd compresses in memory");
+        frame.extend_from_slice(&packed);
+        frame
+    }
+
+    /// The events of a block.
+    ///
+    /// # Errors
+    /// When it is of a newer version or damaged.
+    pub fn decode(frame: &[u8]) -> Result<Vec<Event>, StoreError> {
+        let (version, packed) = frame
+            .split_first()
+            .ok_or_else(|| StoreError::corrupt("a frame of events", "it is empty"))?;
+        if *version != VERSION {
+            return Err(StoreError::Newer { what: "a frame of events".into(), version: *version });
+        }
+        let plain = zstd::bulk::decompress(packed, UNPACKED_MAX)
+            .map_err(|e| StoreError::corrupt("a frame of events", e))?;
+        rmp_serde::from_slice(&plain).map_err(|e| StoreError::corrupt("a frame of events", e))
+    }
+}
+
+/// An event and what the queue made of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settled {
+    /// What a service said.
+    pub event: Event,
+    /// Whether it counts.
+    pub judgement: Judgement,
+}

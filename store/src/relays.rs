@@ -1,0 +1,74 @@
+//! The register of relays: who is there, for operators and for the bound on duplicates.
+
+use std::collections::HashMap;
+
+use mail::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::Store;
+use crate::campaigns::{pack, unpack};
+use crate::error::StoreError;
+
+const VERSION: u8 = 1;
+
+/// What a relay says of itself each second.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayRecord {
+    /// Its host.
+    pub host: String,
+    /// Its process there.
+    pub pid: u32,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// When it said this.
+    pub seen_at: Timestamp,
+    /// SMTP connections open.
+    pub connections: u32,
+    /// Messages per connection that may be unsettled.
+    pub unsettled_max: u32,
+    /// Recipients leased.
+    pub leased: u32,
+    /// Whether it only finishes what it has.
+    pub draining: bool,
+}
+
+impl Store {
+    /// Says what a relay is doing.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn put_relay(&self, relay: &str, record: &RelayRecord) -> Result<(), StoreError> {
+        let mut conn = self.conn().await?;
+        Ok(redis::cmd("HSET")
+            .arg(self.key("relays"))
+            .arg(relay)
+            .arg(pack(VERSION, record))
+            .query_async(&mut *conn)
+            .await?)
+    }
+
+    /// A relay has ended in order.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn remove_relay(&self, relay: &str) -> Result<(), StoreError> {
+        let mut conn = self.conn().await?;
+        Ok(redis::cmd("HDEL").arg(self.key("relays")).arg(relay).query_async(&mut *conn).await?)
+    }
+
+    /// Every relay that has not ended in order, the dead ones included.
+    ///
+    /// # Errors
+    /// When Redis does not answer or a record does not read.
+    pub async fn relays(&self) -> Result<Vec<(String, RelayRecord)>, StoreError> {
+        let mut conn = self.conn().await?;
+        let all: HashMap<String, Vec<u8>> =
+            redis::cmd("HGETALL").arg(self.key("relays")).query_async(&mut *conn).await?;
+        let mut relays = all
+            .into_iter()
+            .map(|(id, packed)| Ok((id.clone(), unpack(VERSION, &format!("relay {id}"), &packed)?)))
+            .collect::<Result<Vec<(String, RelayRecord)>, StoreError>>()?;
+        relays.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(relays)
+    }
+}

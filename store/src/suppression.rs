@@ -1,0 +1,251 @@
+//! Suppression lists: per tenant, and one for the whole platform. They lie in the
+//! shard of the address's domain, beside the batches that they filter. What leads
+//! to a suppression is decided in `mail::hygiene`; its history lies here as it came.
+
+use mail::{Category, Event, ShardId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::campaigns::{pack, unpack};
+use crate::error::StoreError;
+use crate::queue::parse;
+use crate::{Frame, Store, scripts};
+
+const VERSION: u8 = 1;
+
+/// The list that holds for every tenant.
+const PLATFORM: &str = "*";
+
+/// Why an address gets no mail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuppressionRecord {
+    /// `bounce`, `complaint`, `unsubscribe` or `operator`.
+    pub reason: String,
+    /// What the bounce was.
+    pub category: Option<Category>,
+    /// When.
+    pub at: Timestamp,
+    /// What was said, or by whom.
+    pub evidence: String,
+}
+
+/// A suppressed address and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suppression {
+    /// Folded to lower case.
+    pub address: String,
+    /// Why.
+    pub record: SuppressionRecord,
+}
+
+/// A change to one address, made together.
+pub struct AddressChange<'a> {
+    /// Whose list; `None`: the platform's.
+    pub tenant: Option<&'a str>,
+    /// The address, folded.
+    pub address: &'a str,
+    /// The history as it was when the decision was made.
+    pub history_before: &'a [u8],
+    /// The history now; empty: none.
+    pub history_after: &'a [u8],
+    /// `Some(Some(_))` suppresses, `Some(None)` lifts, `None` leaves it.
+    pub suppression: Option<Option<&'a SuppressionRecord>>,
+    /// What to tell.
+    pub events: &'a [Event],
+}
+
+impl Store {
+    fn list_key(&self, shard: ShardId, list: &str, tenant: &str) -> String {
+        self.shard_key(shard, &format!("{list}:{tenant}"))
+    }
+
+    /// Which of these addresses of one shard are suppressed for a tenant, in order.
+    /// The addresses must be folded.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn suppressed(
+        &self,
+        shard: ShardId,
+        tenant: &str,
+        addresses: &[String],
+    ) -> Result<Vec<bool>, StoreError> {
+        if addresses.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pipe = redis::pipe();
+        for list in [tenant, PLATFORM] {
+            pipe.cmd("EXISTS").arg(self.list_key(shard, "sup", list));
+        }
+        let mut conn = self.conn().await?;
+        let exist: Vec<u8> = pipe.query_async(&mut *conn).await?;
+        let mut out = vec![false; addresses.len()];
+        for (list, _) in [tenant, PLATFORM].into_iter().zip(exist).filter(|(_, e)| *e == 1) {
+            let found: Vec<Option<Vec<u8>>> = redis::cmd("HMGET")
+                .arg(self.list_key(shard, "sup", list))
+                .arg(addresses)
+                .query_async(&mut *conn)
+                .await?;
+            out.iter_mut().zip(found).for_each(|(o, f)| *o |= f.is_some());
+        }
+        Ok(out)
+    }
+
+    /// Why an address is suppressed for a tenant; the platform's reason comes second.
+    ///
+    /// # Errors
+    /// When Redis does not answer or the record does not read.
+    pub async fn suppression(
+        &self,
+        tenant: &str,
+        address: &str,
+    ) -> Result<Option<SuppressionRecord>, StoreError> {
+        let shard = self.shard_of_address(address);
+        let mut conn = self.conn().await?;
+        for list in [tenant, PLATFORM] {
+            let packed: Option<Vec<u8>> = redis::cmd("HGET")
+                .arg(self.list_key(shard, "sup", list))
+                .arg(address)
+                .query_async(&mut *conn)
+                .await?;
+            if let Some(packed) = packed {
+                return unpack(VERSION, "a suppression", &packed).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// An address's history with a tenant, as it was put; empty when there is none.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn address_history(
+        &self,
+        tenant: Option<&str>,
+        address: &str,
+    ) -> Result<Vec<u8>, StoreError> {
+        let shard = self.shard_of_address(address);
+        let mut conn = self.conn().await?;
+        let history: Option<Vec<u8>> = redis::cmd("HGET")
+            .arg(self.list_key(shard, "hist", tenant.unwrap_or(PLATFORM)))
+            .arg(address)
+            .query_async(&mut *conn)
+            .await?;
+        Ok(history.unwrap_or_default())
+    }
+
+    /// Changes history and suppression of an address together and tells about it.
+    /// Answers `false`, having done nothing, when the history changed meanwhile.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn change_address(&self, change: &AddressChange<'_>) -> Result<bool, StoreError> {
+        #[derive(Serialize)]
+        struct Args<'a> {
+            now: u64,
+            tenant: &'a str,
+            address: &'a str,
+            count: usize,
+        }
+        let args = Args {
+            now: 1,
+            tenant: change.tenant.unwrap_or(PLATFORM),
+            address: change.address,
+            count: change.events.len(),
+        };
+        let suppression = match change.suppression {
+            None => Vec::new(),
+            Some(None) => b"-".to_vec(),
+            Some(Some(record)) => pack(VERSION, record),
+        };
+        let frame =
+            if change.events.is_empty() { Vec::new() } else { Frame::encode(change.events) };
+        let key = self.shard_key(self.shard_of_address(change.address), "meta");
+        let blobs = [change.history_before, change.history_after, &suppression, &frame];
+        let mut conn = self.conn().await?;
+        let value = scripts::SUPPRESS.call(&mut *conn, &key, &args, &blobs).await?;
+        self.confirm(&mut *conn).await?;
+        Ok(parse::<String>(value)? == "ok")
+    }
+
+    /// A page of a tenant's suppressions in one shard; cursor 0 begins and ends.
+    ///
+    /// # Errors
+    /// When Redis does not answer or a record does not read.
+    pub async fn suppressions(
+        &self,
+        shard: ShardId,
+        tenant: Option<&str>,
+        cursor: u64,
+    ) -> Result<(u64, Vec<Suppression>), StoreError> {
+        let mut conn = self.conn().await?;
+        let (next, rows): (u64, Vec<(String, Vec<u8>)>) = redis::cmd("HSCAN")
+            .arg(self.list_key(shard, "sup", tenant.unwrap_or(PLATFORM)))
+            .arg(cursor)
+            .arg("COUNT")
+            .arg(500)
+            .query_async(&mut *conn)
+            .await?;
+        let page = rows
+            .into_iter()
+            .map(|(address, packed)| {
+                Ok(Suppression { address, record: unpack(VERSION, "a suppression", &packed)? })
+            })
+            .collect::<Result<_, StoreError>>()?;
+        Ok((next, page))
+    }
+
+    /// Counts mail that came back about a delivery, once per delivery and kind, and tells
+    /// about it. Answers whether it was the first time.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn returned(
+        &self,
+        delivery: mail::DeliveryId,
+        campaign: mail::CampaignId,
+        kind: Returned,
+        events: &[Event],
+    ) -> Result<bool, StoreError> {
+        #[derive(Serialize)]
+        struct Args {
+            now: u64,
+            period: u64,
+            counter: &'static str,
+            campaign: String,
+            seq: u64,
+            keep_s: u64,
+            count: usize,
+        }
+        let args = Args {
+            now: 0,
+            period: mail::queue::LEASE_PERIOD.as_millis() as u64,
+            counter: match kind {
+                Returned::Failure => "returned",
+                Returned::Complaint => "complained",
+            },
+            campaign: campaign.to_string(),
+            seq: delivery.seq,
+            keep_s: 30 * 86_400,
+            count: events.len(),
+        };
+        let frame = Frame::encode(events);
+        let key = self.shard_key(delivery.shard, "meta");
+        let mut conn = self.conn().await?;
+        let value = scripts::RETURNED.call(&mut *conn, &key, &args, &[&frame]).await?;
+        self.confirm(&mut *conn).await?;
+        Ok(parse::<u8>(value)? == 1)
+    }
+
+    fn shard_of_address(&self, address: &str) -> ShardId {
+        self.shard_of(address.rsplit_once('@').map_or(address, |(_, domain)| domain))
+    }
+}
+
+/// What came back about a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Returned {
+    /// A failure, after the destination had taken the message.
+    Failure,
+    /// A complaint.
+    Complaint,
+}
