@@ -19,10 +19,9 @@ pub struct Scenario {
     /// Every decision is a function of this and an address or a name.
     #[serde(default = "one")]
     pub seed: u64,
-    /// Refuse what an attentive server would refuse: bare CR or LF, long lines, wrong
-    /// dots, missing or unsigned header fields, a DKIM signature that does not verify.
+    /// What is refused that a lenient server would let pass.
     #[serde(default)]
-    pub strict: bool,
+    pub strict: Strict,
     /// How much the book keeps of each recipient.
     #[serde(default)]
     pub record: Keep,
@@ -46,6 +45,29 @@ pub struct Scenario {
     /// Groups of small hosters among whom the long tail is spread.
     #[serde(default)]
     pub hosting: Vec<Hosting>,
+}
+
+/// What an attentive server refuses, with a 550 that names the rule.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Strict {
+    /// Bare CR or LF, NUL, lines over 998 octets, dots that are not stuffed.
+    pub lines: bool,
+    /// A DKIM signature that does not verify with the key in the pretend DNS, is not
+    /// aligned with From, or leaves out a field that must be signed.
+    pub dkim: bool,
+    /// Bulk mail without what bulk mail needs: one-click unsubscription, Feedback-ID.
+    pub bulk: bool,
+    /// Mail for a domain that another host answers for.
+    pub astray: bool,
+}
+
+impl Strict {
+    /// Whether bodies are looked into.
+    #[must_use]
+    pub const fn reads_bodies(self) -> bool {
+        self.lines || self.dkim || self.bulk
+    }
 }
 
 /// How much the book keeps of each recipient.

@@ -6,6 +6,7 @@ mod dns;
 pub mod fate;
 mod hold;
 mod limits;
+mod report;
 mod returns;
 mod session;
 mod strict;
@@ -36,6 +37,7 @@ use crate::scenario::{Keep, Scenario};
 use hold::Gate;
 use limits::Meter;
 use returns::Returns;
+use strict::Inspector;
 use world::{HostId, World};
 
 /// Where the pretend internet listens.
@@ -61,6 +63,7 @@ struct Shared {
     meters: Vec<Meter>,
     gate: Gate,
     returns: Returns,
+    inspector: Inspector,
     tls: TlsAcceptor,
     started: Instant,
     serial: AtomicU64,
@@ -105,6 +108,7 @@ impl Internet {
         let (smtp_port, listeners) = bind_all(&world, listen.smtp_port).await?;
         let (dns_address, dns) =
             dns::start(listen.dns, Arc::clone(&world), Arc::clone(&zone)).await?;
+        let inspector = Inspector::new(world.scenario.strict, dns_address)?;
         let meters = world.hosts.iter().map(|h| Meter::new(h.manner.limits.clone())).collect();
         let shared = Arc::new(Shared {
             world,
@@ -112,7 +116,8 @@ impl Internet {
             book,
             meters,
             gate: Gate::new(),
-            returns: Returns,
+            returns: Returns::new(),
+            inspector,
             tls,
             started,
             serial: AtomicU64::new(1),
@@ -121,6 +126,9 @@ impl Internet {
         for (host, listener) in listeners {
             let serve = serve(Arc::clone(&shared), host, listener, tasks.clone(), stop.clone());
             tasks.spawn(serve);
+        }
+        for _ in 0..shared.world.scenario.returns.connections {
+            tasks.spawn(returns::carry(Arc::clone(&shared), stop.clone()));
         }
         Ok(Self { shared, dns, dns_address, smtp_port, certificate, tasks, stop })
     }
@@ -183,6 +191,18 @@ impl Internet {
     #[must_use]
     pub fn meant(&self, address: &str) -> Meant {
         self.shared.world.meant(address)
+    }
+
+    /// Where reports, complaints and absence notices are sent to: the bounce processor.
+    /// Until this is known they wait.
+    pub fn send_returns_to(&self, bounce_processor: SocketAddr) {
+        self.shared.returns.set_destination(Some(bounce_processor));
+    }
+
+    /// How many reports wait to be sent.
+    #[must_use]
+    pub fn returns_waiting(&self) -> u64 {
+        self.shared.book.live().values().map(|live| live.reports_waiting).sum()
     }
 
     /// Shuts the gate between final dots and replies. Every message that comes to its

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use super::Shared;
 use super::fate::Fate;
 use super::hold::Held;
-use super::returns::Job;
+use super::returns::{Job, schedule};
 use super::strict;
 use super::wire::{Body, Line, Wire};
 use super::wording::{Said, phrase};
@@ -51,8 +51,12 @@ pub(super) struct Session {
 /// What follows a command.
 #[derive(PartialEq, Eq)]
 enum Next {
+    /// The next command.
     Go,
+    /// A last reply has been given: the client gets to read it.
     Close,
+    /// The line goes dead.
+    Cut,
 }
 
 /// The steps at which a connection can be cut, as purposes for the dice.
@@ -106,7 +110,7 @@ impl Session {
         let line = self.saying(Said::Connections, "");
         self.tally(&line, Said::Connections);
         self.wire.push(&line);
-        self.wire.flush().await
+        self.wire.farewell().await
     }
 
     async fn talk(&mut self) -> io::Result<()> {
@@ -129,8 +133,10 @@ impl Session {
                 }
                 Line::Closed => return Ok(()),
             };
-            if next == Next::Close {
-                return self.wire.flush().await;
+            match next {
+                Next::Go => {}
+                Next::Close => return self.wire.farewell().await,
+                Next::Cut => return self.wire.flush().await,
             }
         }
     }
@@ -160,7 +166,7 @@ impl Session {
 
     fn hello(&mut self, extended: bool) -> Next {
         if self.cut_by_chance(Cut::Ehlo) {
-            return Next::Close;
+            return Next::Cut;
         }
         self.forget();
         self.greeted = true;
@@ -214,7 +220,7 @@ impl Session {
 
     fn mail(&mut self, line: &str) -> Next {
         if self.cut_by_chance(Cut::Mail) {
-            return Next::Close;
+            return Next::Cut;
         }
         let manner = &self.host().manner;
         if !self.greeted {
@@ -227,7 +233,7 @@ impl Session {
         if most > 0 && self.messages >= most {
             if manner.limits.silent_close {
                 count(&self.counters().hung_up);
-                return Next::Close;
+                return Next::Cut;
             }
             let reply = self.saying(Said::MessagesPerConnection, "");
             self.tally(&reply, Said::MessagesPerConnection);
@@ -269,7 +275,7 @@ impl Session {
             tokio::time::sleep(Duration::from_millis(delay_ms)).await;
         }
         if self.cut_recipient(Cut::Rcpt, to, attempt) {
-            return Ok(Next::Close);
+            return Ok(Next::Cut);
         }
         if let Some(said) = self.objection(to, attempt, age_ms) {
             return Ok(self.refuse(said, to, Phase::Rcpt));
@@ -282,7 +288,7 @@ impl Session {
     /// What speaks against a recipient at RCPT, if anything does.
     fn objection(&self, to: &str, attempt: u16, age_ms: u32) -> Option<Said> {
         let host = self.host();
-        if self.shared.world.scenario.strict && !self.hosts_domain(to) {
+        if self.shared.world.scenario.strict.astray && !self.hosts_domain(to) {
             return Some(Said::Policy);
         }
         if host.plain {
@@ -326,12 +332,12 @@ impl Session {
             return Ok(self.wrong("554 5.5.1 Error: no valid recipients"));
         };
         if self.cut_recipient(Cut::Data, &first, attempt) {
-            return Ok(Next::Close);
+            return Ok(Next::Cut);
         }
         self.wire.push("354 End data with <CR><LF>.<CR><LF>");
         if self.cut_recipient(Cut::Body, &first, attempt) {
             self.wire.read_once().await?;
-            return Ok(Next::Close);
+            return Ok(Next::Cut);
         }
         let next = match self.wire.body(self.shared.world.scenario.message_octets_max).await? {
             Body::Whole(range) => self.dot(range).await?,
@@ -340,7 +346,7 @@ impl Session {
                 let to: Vec<String> = self.to.drain(..).map(|(to, _)| to).collect();
                 self.refuse_all(said, &to)
             }
-            Body::Closed => Next::Close,
+            Body::Closed => Next::Cut,
         };
         self.messages += 1;
         self.forget();
@@ -360,8 +366,8 @@ impl Session {
         for (address, _) in &to {
             shared.book.dot(address, &message_id);
         }
-        if shared.world.scenario.strict
-            && let Err(broken) = strict::inspect(&shared, octets).await
+        if shared.world.scenario.strict.reads_bodies()
+            && let Err(broken) = shared.inspector.inspect(octets).await
         {
             shared.book.violation(broken.rule, || broken.case.clone());
             let line = format!("550 5.6.0 {}: {}", broken.rule, broken.case);
@@ -378,10 +384,10 @@ impl Session {
         }
         self.schedule_returns(&to, body);
         if to.iter().any(|(a, attempt)| self.cut_recipient(Cut::Dot, a, *attempt)) {
-            return Ok(Next::Close);
+            return Ok(Next::Cut);
         }
-        if self.wait_before_reply(&to).await == Next::Close {
-            return Ok(Next::Close);
+        if self.wait_before_reply(&to).await == Next::Cut {
+            return Ok(Next::Cut);
         }
         self.wire.push(&format!("250 2.0.0 Ok: queued as {:X}-{}", self.serial, self.messages));
         if !shared.counts_only() {
@@ -408,7 +414,7 @@ impl Session {
             let fate = self.host().draw.fate(address);
             let Some(report) = fate.meant().report else { continue };
             let headers = strict::header_block(self.wire.octets(body.clone()));
-            self.shared.returns.schedule(Job {
+            let job = Job {
                 report,
                 fate,
                 host: self.host,
@@ -416,17 +422,18 @@ impl Session {
                 return_path: self.from.clone().unwrap_or_default(),
                 client: self.peer.ip(),
                 headers: headers.to_vec(),
-            });
+            };
+            schedule(&self.shared, job);
         }
     }
 
-    /// Waits where a slow server would; `Close` when the client has not waited with us.
+    /// Waits where a slow server would; `Cut` when the client has not waited with us.
     async fn wait_before_reply(&mut self, to: &[(String, u16)]) -> Next {
         let delay = Duration::from_millis(self.host().manner.delays.dot_ms);
         if !delay.is_zero() {
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
-                () = self.wire.gone() => return Next::Close,
+                () = self.wire.gone() => return Next::Cut,
             }
         }
         let shared = Arc::clone(&self.shared);
@@ -440,7 +447,7 @@ impl Session {
         let mut waiting = shared.gate.enter(self.serial, held);
         tokio::select! {
             () = waiting.released(hold) => Next::Go,
-            () = self.wire.gone() => Next::Close,
+            () = self.wire.gone() => Next::Cut,
         }
     }
 

@@ -86,6 +86,27 @@ impl Wire {
         Ok(())
     }
 
+    /// Writes what is left to say, says no more, and waits a moment for the client to
+    /// close. Closing at once with unread octets would make the kernel reset the
+    /// connection and the client lose the last reply.
+    pub(super) async fn farewell(&mut self) -> io::Result<()> {
+        const LINGER: Duration = Duration::from_millis(500);
+        self.flush().await?;
+        match self.stream.as_mut() {
+            Some(Stream::Plain(s)) => s.shutdown().await?,
+            Some(Stream::Tls(s)) => s.shutdown().await?,
+            None => return Ok(()),
+        }
+        self.start = self.input.len();
+        let drain = async {
+            while matches!(self.read().await, Ok(1..)) {
+                self.start = self.input.len();
+            }
+        };
+        let _in_time = timeout(LINGER, drain).await.is_ok();
+        Ok(())
+    }
+
     /// Writes these octets as they are, at once.
     pub(super) async fn write_raw(&mut self, octets: &[u8]) -> io::Result<()> {
         self.out.extend_from_slice(octets);
