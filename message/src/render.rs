@@ -1,0 +1,435 @@
+//! `Template`: content compiled once, rendered into one RFC 5322 message per
+//! recipient. Lines end in CRLF and are at most 998 octets.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use mail::{Address, DeliveryId, Timestamp};
+use minijinja::Environment;
+use minijinja::value::Value;
+
+use crate::MESSAGE_OCTETS_MAX;
+use crate::compile::{Compiler, Piece, Source};
+use crate::content::{Content, ContentError};
+use crate::encode::{Literal, Plain, QuotedPrintable, clean_body, escape_html};
+use crate::header;
+
+/// To whom, with the values of the merge fields in the order of the declaration.
+#[derive(Debug, Clone, Copy)]
+pub struct Recipient<'a> {
+    /// The address for `To`.
+    pub address: &'a Address,
+    /// The display name for `To`.
+    pub name: Option<&'a str>,
+    /// A value for each field; missing ones are empty.
+    pub values: &'a [&'a str],
+}
+
+/// What the relay adds. All of it follows from the delivery and its acceptance, so
+/// that every attempt sends the same octets.
+#[derive(Debug, Clone, Copy)]
+pub struct Envelope<'a> {
+    /// The delivery; the MIME boundary is made from it.
+    pub delivery: DeliveryId,
+    /// `left@right`, without angle brackets.
+    pub message_id: &'a str,
+    /// When the recipient was accepted.
+    pub date: Timestamp,
+    /// The one-click URL (RFC 8058); with it `List-Unsubscribe-Post` is written.
+    pub unsubscribe_url: Option<&'a str>,
+    /// An address that takes unsubscriptions by mail (RFC 2369), without `mailto:`.
+    pub unsubscribe_mailto: Option<&'a str>,
+    /// `campaign:customer:type:sender`.
+    pub feedback_id: Option<&'a str>,
+}
+
+/// Why a message could not be made; trying again changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RenderError {
+    /// A value of ours that would break its header.
+    #[error("{what} {text:?} cannot stand in a header")]
+    Envelope {
+        /// Which one.
+        what: &'static str,
+        /// It, cut short.
+        text: String,
+    },
+    /// The template failed on these values.
+    #[error("{part}: line {line}: {detail}")]
+    Template {
+        /// Which part.
+        part: String,
+        /// Counted from 1.
+        line: usize,
+        /// What the template language says.
+        detail: String,
+    },
+    /// Over [`MESSAGE_OCTETS_MAX`].
+    #[error("the message is larger than {MESSAGE_OCTETS_MAX} octets")]
+    TooLarge,
+}
+
+/// Content ready to be rendered.
+pub struct Template {
+    fields: Vec<String>,
+    /// `From` and `Reply-To`.
+    head: Vec<u8>,
+    /// `Subject` and the campaign's own headers.
+    lines: Vec<(String, Line)>,
+    text: Option<Source<Literal>>,
+    html: Option<Source<Literal>>,
+    env: Environment<'static>,
+}
+
+enum Line {
+    /// Nothing is merged in: written beforehand.
+    Fixed(Vec<u8>),
+    Merged(Source<String>),
+}
+
+impl std::fmt::Debug for Template {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Template").field("fields", &self.fields).finish_non_exhaustive()
+    }
+}
+
+impl Template {
+    /// Checks content and makes it ready; the first fault found is the answer.
+    pub fn compile(content: &Content) -> Result<Self, ContentError> {
+        content.check()?;
+        let mut compiler = Compiler::new(content);
+        let mut lines = vec![("Subject".to_owned(), compiler.line("subject", &content.subject)?)];
+        for (name, value) in &content.headers {
+            lines.push((name.clone(), compiler.line(&format!("header {name:?}"), value)?));
+        }
+        let text = content.text.as_ref().map(|t| compiler.body("text", t)).transpose()?;
+        let html = content.html.as_ref().map(|h| compiler.body("html", h)).transpose()?;
+        let mut head = Vec::new();
+        let named = [("From", Some(&content.from)), ("Reply-To", content.reply_to.as_ref())];
+        for (name, mailbox) in named {
+            if let Some(m) = mailbox {
+                header::mailbox(&mut head, name, m.name.as_deref(), m.address.as_str());
+            }
+        }
+        let lines = lines.into_iter().map(|(name, source)| {
+            let line = Line::new(&name, source);
+            (name, line)
+        });
+        Ok(Self {
+            fields: content.fields.clone(),
+            head,
+            lines: lines.collect(),
+            text,
+            html,
+            env: compiler.env,
+        })
+    }
+
+    /// The merge fields, in the order in which values are given.
+    #[must_use]
+    pub fn fields(&self) -> &[String] {
+        &self.fields
+    }
+
+    /// Appends the message for one recipient to `out`. After an error `out` is as before.
+    pub fn render(
+        &self,
+        recipient: &Recipient<'_>,
+        envelope: &Envelope<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), RenderError> {
+        let start = out.len();
+        let mut rendering = Rendering {
+            template: self,
+            values: recipient.values.iter().map(|v| clean_body(v)).collect(),
+            out,
+            end: start + MESSAGE_OCTETS_MAX,
+        };
+        let result = rendering.message(recipient, envelope);
+        if result.is_err() {
+            out.truncate(start);
+        }
+        result
+    }
+}
+
+impl Line {
+    fn new(name: &str, source: Source<String>) -> Self {
+        let fixed = match &source {
+            Source::Merge(pieces) => match pieces.as_slice() {
+                [] => Some(""),
+                [Piece::Literal(text)] => Some(text.as_str()),
+                _ => None,
+            },
+            Source::Logic(_) => None,
+        };
+        let Some(text) = fixed else { return Self::Merged(source) };
+        let mut written = Vec::new();
+        header::unstructured(&mut written, name, text);
+        Self::Fixed(written)
+    }
+}
+
+/// One message on its way into `out`.
+struct Rendering<'a> {
+    template: &'a Template,
+    values: Vec<Cow<'a, str>>,
+    out: &'a mut Vec<u8>,
+    /// Where `out` must end at the latest.
+    end: usize,
+}
+
+impl Rendering<'_> {
+    fn message(&mut self, to: &Recipient<'_>, envelope: &Envelope<'_>) -> Result<(), RenderError> {
+        check_envelope(envelope)?;
+        self.out.extend_from_slice(&self.template.head);
+        header::mailbox(self.out, "To", to.name, to.address.as_str());
+        self.lines()?;
+        self.trace(envelope);
+        match (&self.template.text, &self.template.html) {
+            (Some(text), Some(html)) => self.alternative(envelope.delivery, text, html)?,
+            (Some(text), None) => self.part(Kind::Text, text, None)?,
+            (None, Some(html)) => self.part(Kind::Html, html, None)?,
+            // `compile` refuses it.
+            (None, None) => self.put(b"\r\n"),
+        }
+        self.check_size(self.out.len())
+    }
+
+    fn lines(&mut self) -> Result<(), RenderError> {
+        for (name, line) in &self.template.lines {
+            match line {
+                Line::Fixed(written) => self.put(written),
+                Line::Merged(Source::Merge(pieces)) => {
+                    let mut text = String::new();
+                    for piece in pieces {
+                        text.push_str(match piece {
+                            Piece::Literal(literal) => literal,
+                            Piece::Field(i) => self.value(*i),
+                        });
+                        self.check_size(self.out.len() + text.len())?;
+                    }
+                    header::unstructured(self.out, name, &text);
+                }
+                Line::Merged(Source::Logic(part)) => {
+                    let text = self.logic(part)?;
+                    header::unstructured(self.out, name, &text);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn trace(&mut self, envelope: &Envelope<'_>) {
+        self.put(b"Date: ");
+        self.put(envelope.date.rfc5322().as_bytes());
+        self.put(b"\r\nMessage-ID: <");
+        self.put(envelope.message_id.as_bytes());
+        self.put(b">\r\n");
+        match (envelope.unsubscribe_url, envelope.unsubscribe_mailto) {
+            (None, None) => {}
+            (url, mailto) => {
+                self.put(b"List-Unsubscribe: ");
+                if let Some(url) = url {
+                    self.bracketed(b"<", url);
+                }
+                if let Some(mailto) = mailto {
+                    self.bracketed(
+                        if url.is_some() { b",\r\n <mailto:" } else { b"<mailto:" },
+                        mailto,
+                    );
+                }
+                self.put(b"\r\n");
+            }
+        }
+        if envelope.unsubscribe_url.is_some() {
+            self.put(b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n");
+        }
+        if let Some(id) = envelope.feedback_id {
+            self.put(b"Feedback-ID: ");
+            self.put(id.as_bytes());
+            self.put(b"\r\n");
+        }
+        self.put(b"MIME-Version: 1.0\r\n");
+    }
+
+    fn bracketed(&mut self, open: &[u8], text: &str) {
+        self.put(open);
+        self.put(text.as_bytes());
+        self.put(b">");
+    }
+
+    fn alternative(
+        &mut self,
+        delivery: DeliveryId,
+        text: &Source<Literal>,
+        html: &Source<Literal>,
+    ) -> Result<(), RenderError> {
+        // `=_` cannot occur in quoted-printable (RFC 2045, 6.7); what is 7bit is searched for it.
+        let mut boundary = String::with_capacity(32);
+        let _ = write!(boundary, "--=_{delivery}");
+        self.put(b"Content-Type: multipart/alternative;\r\n boundary=\"");
+        self.put(&boundary.as_bytes()[2..]);
+        self.put(b"\"\r\n\r\n");
+        for (kind, source) in [(Kind::Text, text), (Kind::Html, html)] {
+            self.put(boundary.as_bytes());
+            self.put(b"\r\n");
+            self.part(kind, source, Some(&boundary))?;
+        }
+        self.put(boundary.as_bytes());
+        self.put(b"--\r\n");
+        Ok(())
+    }
+
+    /// A part with its headers: 7bit if it can be, for that is the smallest and what
+    /// people can read; quoted-printable otherwise.
+    fn part(
+        &mut self,
+        kind: Kind,
+        source: &Source<Literal>,
+        boundary: Option<&str>,
+    ) -> Result<(), RenderError> {
+        self.put(match kind {
+            Kind::Text => b"Content-Type: text/plain; charset=utf-8\r\n".as_slice(),
+            Kind::Html => b"Content-Type: text/html; charset=utf-8\r\n".as_slice(),
+        });
+        self.put(b"Content-Transfer-Encoding: ");
+        let rendered = match source {
+            Source::Merge(_) => None,
+            Source::Logic(part) => Some(self.logic(part)?),
+        };
+        let mark = self.out.len();
+        self.put(b"7bit\r\n\r\n");
+        let body = self.out.len();
+        let plain = self.plain(kind, source, rendered.as_deref())?.is_some();
+        if plain && !boundary.is_some_and(|b| contains(&self.out[body..], b.as_bytes())) {
+            return Ok(());
+        }
+        self.out.truncate(mark);
+        self.put(b"quoted-printable\r\n\r\n");
+        self.quoted_printable(kind, source, rendered.as_deref())
+    }
+
+    fn plain(
+        &mut self,
+        kind: Kind,
+        source: &Source<Literal>,
+        rendered: Option<&str>,
+    ) -> Result<Option<()>, RenderError> {
+        let mut plain = Plain::new(self.out);
+        if let Some(text) = rendered {
+            if plain.text(text.as_bytes()).is_none() {
+                return Ok(None);
+            }
+        }
+        if let Source::Merge(pieces) = source {
+            for piece in pieces {
+                let written = match piece {
+                    Piece::Literal(literal) => plain.literal(literal),
+                    Piece::Field(i) => plain.text(kind.shown(&self.values, *i).as_bytes()),
+                };
+                if written.is_none() {
+                    return Ok(None);
+                }
+                if plain.len() > self.end {
+                    return Err(RenderError::TooLarge);
+                }
+            }
+        }
+        plain.finish();
+        Ok(Some(()))
+    }
+
+    fn quoted_printable(
+        &mut self,
+        kind: Kind,
+        source: &Source<Literal>,
+        rendered: Option<&str>,
+    ) -> Result<(), RenderError> {
+        let mut qp = QuotedPrintable::new(self.out);
+        if let Some(text) = rendered {
+            qp.text(text.as_bytes());
+        }
+        if let Source::Merge(pieces) = source {
+            for piece in pieces {
+                match piece {
+                    Piece::Literal(literal) => qp.literal(literal),
+                    Piece::Field(i) => qp.text(kind.shown(&self.values, *i).as_bytes()),
+                }
+                if qp.len() > self.end {
+                    return Err(RenderError::TooLarge);
+                }
+            }
+        }
+        qp.finish();
+        Ok(())
+    }
+
+    fn logic(&self, part: &str) -> Result<String, RenderError> {
+        let fields = self.template.fields.iter().enumerate();
+        let pairs = fields.map(|(i, name)| (name.as_str(), Value::from(self.value(i))));
+        let context = Value::from_pairs(pairs);
+        let rendered = self.template.env.get_template(part).and_then(|t| t.render(context));
+        let text = rendered.map_err(|error| RenderError::Template {
+            part: part.to_owned(),
+            line: error.line().unwrap_or(1),
+            detail: error.detail().map_or_else(|| error.kind().to_string(), str::to_owned),
+        })?;
+        self.check_size(self.out.len() + text.len())?;
+        Ok(match clean_body(&text) {
+            Cow::Borrowed(_) => text,
+            Cow::Owned(cleaned) => cleaned,
+        })
+    }
+
+    fn value(&self, i: usize) -> &str {
+        self.values.get(i).map_or("", |v| v)
+    }
+
+    fn put(&mut self, octets: &[u8]) {
+        self.out.extend_from_slice(octets);
+    }
+
+    fn check_size(&self, end: usize) -> Result<(), RenderError> {
+        if end > self.end { Err(RenderError::TooLarge) } else { Ok(()) }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Text,
+    Html,
+}
+
+impl Kind {
+    fn shown<'v>(self, values: &'v [Cow<'_, str>], i: usize) -> Cow<'v, str> {
+        let value: &str = values.get(i).map_or("", |v| v);
+        match self {
+            Kind::Text => Cow::Borrowed(value),
+            Kind::Html => escape_html(value),
+        }
+    }
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    memchr::memmem::find(haystack, needle).is_some()
+}
+
+/// Ours, so a fault here is a fault in the configuration; yet it must not become a header.
+fn check_envelope(envelope: &Envelope<'_>) -> Result<(), RenderError> {
+    let token = |b: u8| b.is_ascii_graphic() && b != b'<' && b != b'>';
+    for (what, text, blank) in [
+        ("message id", Some(envelope.message_id), false),
+        ("unsubscribe url", envelope.unsubscribe_url, false),
+        ("unsubscribe address", envelope.unsubscribe_mailto, false),
+        ("feedback id", envelope.feedback_id, true),
+    ] {
+        let Some(text) = text else { continue };
+        let fits = text.bytes().all(|b| token(b) || (blank && b == b' '));
+        if !fits || text.is_empty() || text.len() > 900 {
+            let text = text.chars().take(80).collect();
+            return Err(RenderError::Envelope { what, text });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! Signatures are checked by people who did not write them: mail-auth's verifier,
+//! and Debian's opendkim where it is installed.
+
+use std::borrow::Borrow;
+use std::hash::Hash;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mail::{Domain, Timestamp};
+use mail_auth::common::parse::TxtRecordParser;
+use mail_auth::common::verify::DomainKey;
+use mail_auth::hickory_resolver::TokioResolver;
+use mail_auth::hickory_resolver::config::ResolverConfig;
+use mail_auth::hickory_resolver::net::runtime::TokioRuntimeProvider;
+use mail_auth::{
+    AuthenticatedMessage, DkimResult, MessageAuthenticator, Parameters, ResolverCache, Txt,
+};
+use message::{KeyError, Signer, generate_rsa_2048};
+
+const MESSAGE: &[u8] =
+    b"From: a <a@example.org>\r\nTo: b@example.com\r\nSubject:  two  blanks\r\n \
+    and a fold\r\nDate: Thu, 29 Feb 2024 12:34:56 +0000\r\nMessage-ID: <x@example.org>\r\n\
+    List-Unsubscribe: <https://example.org/u>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\
+    \r\nFeedback-ID: a:b:c:d\r\nX-Other: not signed\r\nMIME-Version: 1.0\r\n\
+    Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 7bit\r\n\r\n\
+    one \t two \r\n.\r\n\r\nlast\r\n\r\n\r\n";
+
+const AT: Timestamp = Timestamp(1_709_210_096_007);
+
+fn signer() -> (Signer, String, Vec<u8>) {
+    let (key, record) = generate_rsa_2048().unwrap();
+    let domain: Domain = "example.org".parse().unwrap();
+    (Signer::rsa(&key, &domain, "s2024").unwrap(), record, key)
+}
+
+/// Knows one key; everything else is not there.
+struct OneKey(String);
+
+impl ResolverCache<Box<str>, Txt> for OneKey {
+    fn get<Q>(&self, name: &Q) -> Option<Txt>
+    where
+        Box<str>: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let ours: Box<str> = "s2024._domainkey.example.org.".into();
+        let key = DomainKey::parse(self.0.as_bytes()).unwrap();
+        (ours.borrow() == name).then(|| Txt::DomainKey(Arc::new(key)))
+    }
+    fn insert(&self, _: Box<str>, _: Txt, _: Instant) {}
+    fn remove<Q>(&self, _: &Q) -> Option<Txt>
+    where
+        Box<str>: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        None
+    }
+}
+
+async fn verified(mail: &[u8], record: &str) -> bool {
+    let resolver = TokioResolver::builder_with_config(
+        ResolverConfig::default(),
+        TokioRuntimeProvider::default(),
+    );
+    let authenticator = MessageAuthenticator(resolver.build().unwrap());
+    let parsed = AuthenticatedMessage::parse(mail).unwrap();
+    let keys = OneKey(record.to_owned());
+    let parameters = Parameters::new(&parsed).with_txt_cache(&keys);
+    let results = authenticator.verify_dkim(parameters).await;
+    results.len() == 1 && results.iter().all(|r| matches!(r.result(), DkimResult::Pass))
+}
+
+#[tokio::test]
+async fn a_signature_is_verified_by_others() {
+    let (signer, record, _) = signer();
+    assert_eq!(signer.record(), record);
+    let mut mail = MESSAGE.to_vec();
+    signer.sign(AT, &mut mail).unwrap();
+    assert!(mail.ends_with(MESSAGE));
+    let text = String::from_utf8(mail.clone()).unwrap();
+    assert!(text.split("\r\n").all(|line| line.len() <= 78), "{text}");
+    assert!(text.contains("list-unsubscribe-post:") && text.contains("feedback-id:"), "{text}");
+    assert!(verified(&mail, &record).await, "{text}");
+}
+
+#[tokio::test]
+async fn a_changed_message_is_not_verified() {
+    let (signer, record, _) = signer();
+    let mut mail = MESSAGE.to_vec();
+    signer.sign(AT, &mut mail).unwrap();
+    let text = String::from_utf8(mail).unwrap();
+    for (from, to) in [
+        ("one \t two", "one two three"),
+        ("a@example.org>", "c@example.org>"),
+        ("<https://example.org/u>", "<https://example.net/u>"),
+        ("Subject:", "Subject: added\r\nSubject:"),
+        ("Feedback-ID: a", "Feedback-ID: b"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        assert!(!verified(text.replacen(from, to, 1).as_bytes(), &record).await, "{from}");
+    }
+    // What relaxed forgives: blanks, and lines added at the end.
+    let blanks = text.replacen("one \t two ", "one two", 1) + "\r\n";
+    assert!(verified(blanks.as_bytes(), &record).await);
+}
+
+#[test]
+fn the_same_message_signed_again_is_the_same() {
+    let (signer, ..) = signer();
+    let signed = || {
+        let mut mail = MESSAGE.to_vec();
+        signer.sign(AT, &mut mail).unwrap();
+        mail
+    };
+    assert_eq!(signed(), signed());
+}
+
+#[test]
+fn keys_are_read_or_refused() {
+    let (signer, record, der) = signer();
+    let domain: Domain = "example.org".parse().unwrap();
+    let pem = pem(&der);
+    assert_eq!(Signer::rsa(pem.as_bytes(), &domain, "s").unwrap().record(), record);
+    for bad in [&b"nonsense"[..], b"", &der[..100], b"-----BEGIN PRIVATE KEY-----\n!\n"] {
+        assert!(matches!(Signer::rsa(bad, &domain, "s"), Err(KeyError::NotAKey(_))));
+    }
+    for bad in ["", "a b", "a;p=", "a\r\nb", "a..b"] {
+        assert!(matches!(Signer::rsa(&der, &domain, bad), Err(KeyError::Selector(_))), "{bad:?}");
+    }
+    assert!(!format!("{signer:?}").contains("PRIVATE"));
+}
+
+fn pem(der: &[u8]) -> String {
+    use base64::Engine;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let lines: Vec<&str> =
+        text.as_bytes().chunks(64).map(|c| std::str::from_utf8(c).unwrap()).collect();
+    format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"))
+}
+
+#[test]
+fn opendkim_verifies_too() {
+    if Command::new("opendkim-testmsg").arg("-h").output().is_err() {
+        eprintln!("SKIPPED: opendkim-testmsg is not installed (package opendkim-tools)");
+        return;
+    }
+    // It asks the DNS for the key, so it can only judge the form here: it must come as
+    // far as looking for the key, which it does after it has taken the signature apart.
+    let (signer, ..) = signer();
+    let mut mail = MESSAGE.to_vec();
+    signer.sign(AT, &mut mail).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mail");
+    std::fs::write(&path, &mail).unwrap();
+    let input = std::fs::File::open(&path).unwrap();
+    let output = Command::new("opendkim-testmsg").stdin(input).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!said.to_lowercase().contains("syntax"), "{said}");
+}

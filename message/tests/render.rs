@@ -1,0 +1,248 @@
+//! Content in, message out: what is refused, what is written, and that the two ways
+//! of rendering cannot be told apart.
+
+use mail::{DeliveryId, ShardId, Timestamp};
+use mail_parser::{MessageParser, MimeHeaders};
+use message::{Content, ContentError, Envelope, Mailbox, Recipient, RenderError, Template};
+use proptest::prelude::*;
+
+fn content() -> Content {
+    Content {
+        from: Mailbox {
+            name: Some("Société Générale des Eaux".into()),
+            address: "news@example.org".parse().unwrap(),
+        },
+        reply_to: None,
+        subject: "Bonjour {{ first }}".into(),
+        text: Some("Hello {{ first }},\nyour code is {{code}}.\n".into()),
+        html: Some("<p>Hello <b>{{ first }}</b>,\n<a href=\"{{ url }}\">here</a></p>\n".into()),
+        headers: vec![("X-Campaign".into(), "spring {{ code }}".into())],
+        fields: vec!["first".into(), "code".into(), "url".into()],
+    }
+}
+
+const ENVELOPE: Envelope<'static> = Envelope {
+    delivery: DeliveryId { shard: ShardId(3), seq: 0x1f40 },
+    message_id: "3-1f40.abc@example.org",
+    date: Timestamp(1_709_210_096_007),
+    unsubscribe_url: Some("https://example.org/u/abcdefg"),
+    unsubscribe_mailto: Some("u-abcdefg@example.org"),
+    feedback_id: Some("c1:t1:bulk:example"),
+};
+
+fn render(content: &Content, values: &[&str]) -> Result<String, RenderError> {
+    let template = Template::compile(content).expect("valid content");
+    let address = "ann@example.com".parse().unwrap();
+    let recipient = Recipient { address: &address, name: Some("Ann"), values };
+    let mut out = Vec::new();
+    template.render(&recipient, &ENVELOPE, &mut out)?;
+    Ok(String::from_utf8(out).expect("utf-8"))
+}
+
+/// The same content, made such that only the template language can render it.
+fn with_logic(content: &Content) -> Content {
+    let logic = |t: &String| format!("{t}{{% if false %}}x{{% endif %}}");
+    Content {
+        subject: logic(&content.subject),
+        text: content.text.as_ref().map(logic),
+        html: content.html.as_ref().map(logic),
+        headers: content.headers.iter().map(|(n, v)| (n.clone(), logic(v))).collect(),
+        ..content.clone()
+    }
+}
+
+#[test]
+fn a_message_has_all_its_parts() {
+    let mail = render(&content(), &["Ann", "K7", "https://x.example/?a=1&b=2"]).unwrap();
+    let expected = "From: =?utf-8?B?U29jacOpdMOpIEfDqW7DqXJhbGUgZGVzIEVhdXg=?=\r\n \
+        <news@example.org>\r\n\
+        To: Ann <ann@example.com>\r\n\
+        Subject: Bonjour Ann\r\n\
+        X-Campaign: spring K7\r\n\
+        Date: Thu, 29 Feb 2024 12:34:56 +0000\r\n\
+        Message-ID: <3-1f40.abc@example.org>\r\n\
+        List-Unsubscribe: <https://example.org/u/abcdefg>,\r\n <mailto:u-abcdefg@example.org>\r\n\
+        List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n\
+        Feedback-ID: c1:t1:bulk:example\r\n\
+        MIME-Version: 1.0\r\n\
+        Content-Type: multipart/alternative;\r\n boundary=\"=_3-1f40\"\r\n\
+        \r\n\
+        --=_3-1f40\r\n\
+        Content-Type: text/plain; charset=utf-8\r\n\
+        Content-Transfer-Encoding: 7bit\r\n\
+        \r\n\
+        Hello Ann,\r\nyour code is K7.\r\n\
+        --=_3-1f40\r\n\
+        Content-Type: text/html; charset=utf-8\r\n\
+        Content-Transfer-Encoding: 7bit\r\n\
+        \r\n\
+        <p>Hello <b>Ann</b>,\r\n\
+        <a href=\"https:&#x2f;&#x2f;x.example&#x2f;?a=1&amp;b=2\">here</a></p>\r\n\
+        --=_3-1f40--\r\n";
+    assert_eq!(mail, expected);
+}
+
+#[test]
+fn merge_values_cannot_break_out() {
+    let evil = "A\r\nBcc: x@example.net\r\n\r\n<script>\0--=_3-1f40--";
+    let mail = render(&content(), &[evil, "K7", ""]).unwrap();
+    let parsed = MessageParser::default().parse(&mail).expect("a message");
+    assert!(parsed.bcc().is_none());
+    assert_eq!(parsed.text_body_count() + parsed.html_body_count(), 2);
+    assert_eq!(parsed.attachment_count(), 0);
+    assert!(parsed.body_html(0).unwrap().contains("&lt;script&gt;"));
+    assert!(!mail.contains('\0'));
+    assert!(mail.contains("quoted-printable"), "a boundary in the text forbids 7bit");
+}
+
+#[test]
+fn other_scripts_read_back() {
+    let mail = render(&content(), &["漢字 😀 é", "عربى", "u"]).unwrap();
+    assert!(mail.is_ascii());
+    let parsed = MessageParser::default().parse(&mail).expect("a message");
+    assert_eq!(parsed.subject(), Some("Bonjour 漢字 😀 é"));
+    assert_eq!(parsed.body_text(0).unwrap(), "Hello 漢字 😀 é,\r\nyour code is عربى.");
+    assert!(parsed.part(1).unwrap().content_type().unwrap().subtype() == Some("plain"));
+}
+
+#[test]
+fn templates_may_have_logic() {
+    let mut with = content();
+    with.html = None;
+    with.text = Some("{% if code %}{{ code|upper }}{% else %}none{% endif %}".into());
+    assert!(render(&with, &["A", "k7", ""]).unwrap().ends_with("\r\n\r\nK7\r\n"));
+    assert!(render(&with, &["A"]).unwrap().ends_with("\r\n\r\nnone\r\n"));
+}
+
+#[test]
+fn faulty_content_is_refused_with_its_place() {
+    type Change = fn(&mut Content);
+    let cases: &[(Change, &str)] = &[
+        (|c| (c.text, c.html) = (None, None), "has neither text nor html: give at least one"),
+        (
+            |c| c.text = Some("a\rb".into()),
+            "text: a lone CR at offset 1: end lines with LF or CRLF",
+        ),
+        (|c| c.html = Some("a\0".into()), "html: control character '\\0' at offset 1: remove it"),
+        (
+            |c| c.subject = "a\r\nBcc: b".into(),
+            "subject: control character '\\r' at offset 1: remove it",
+        ),
+        (
+            |c| c.text = Some("{{ frist }}".into()),
+            "text: unknown merge field \"frist\", did you mean \"first\"?",
+        ),
+        (|c| c.html = Some("{{ zzz }}".into()), "html: unknown merge field \"zzz\""),
+        (
+            |c| c.text = Some("a\n{{ first".into()),
+            "text: line 2: syntax error: unexpected end of input, expected end of variable block",
+        ),
+        (
+            |c| c.text = Some("a\n{{ first|uper }}".into()),
+            "text: line 2: unknown filter: filter uper is unknown",
+        ),
+        (
+            |c| c.headers = vec![("X Y".into(), String::new())],
+            "header \"X Y\": a name is printable ASCII without spaces and colons",
+        ),
+        (
+            |c| c.headers = vec![("DKIM-Signature".into(), String::new())],
+            "header \"DKIM-Signature\" is written by the relay and cannot be given",
+        ),
+        (
+            |c| c.headers = vec![("content-Type".into(), String::new())],
+            "header \"content-Type\" is written by the relay and cannot be given",
+        ),
+        (
+            |c| c.headers = vec![("X-A".into(), "b\nc".into())],
+            "X-A: control character '\\n' at offset 1: remove it",
+        ),
+        (
+            |c| c.fields.push("e-mail".into()),
+            "field \"e-mail\": a name is a letter or _, then letters, digits and _",
+        ),
+        (
+            |c| c.fields.push("code".into()),
+            "field \"code\" is declared twice or reserved by the template language",
+        ),
+        (
+            |c| c.text = Some("x".repeat(6 << 20)),
+            "text: 6291456 octets are too many, at most 5242880 are taken",
+        ),
+    ];
+    for (change, expected) in cases {
+        let mut faulty = content();
+        change(&mut faulty);
+        let error = Template::compile(&faulty).map(|_| ()).expect_err(expected);
+        assert_eq!(error.to_string().replace("\"?", "\""), expected.replace("\"?", "\""));
+    }
+}
+
+#[test]
+fn what_has_no_end_is_stopped() {
+    let mut endless = content();
+    endless.html = None;
+    endless.text = Some(
+        "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}".into(),
+    );
+    let error = Template::compile(&endless).map(|_| ()).expect_err("out of fuel");
+    assert!(matches!(error, ContentError::Syntax { .. }), "{error}");
+
+    let mut large = content();
+    large.html = None;
+    large.text = Some("{{ code }}".repeat(100));
+    let value = "x".repeat(900_000);
+    assert_eq!(render(&large, &["", &value, ""]), Err(RenderError::TooLarge));
+}
+
+#[test]
+fn an_envelope_cannot_carry_headers() {
+    let template = Template::compile(&content()).unwrap();
+    let address = "ann@example.com".parse().unwrap();
+    let recipient = Recipient { address: &address, name: None, values: &[] };
+    let envelope = Envelope { feedback_id: Some("a\r\nBcc: b"), ..ENVELOPE };
+    let mut out = b"before".to_vec();
+    assert!(template.render(&recipient, &envelope, &mut out).is_err());
+    assert_eq!(out, b"before");
+}
+
+fn value() -> impl Strategy<Value = String> {
+    "([ -~]{0,30}|.{0,20}|[\\n\\r\\t <>&\"'/=.]{0,12}|x{990,1010})"
+}
+
+fn template() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        "[ -z|}~\\n\\t=é漢]{0,60}",
+        "\\{[a-z ][a-z ]{0,5}",
+        Just("{{ first }}".to_owned()),
+        Just("{{code}}".to_owned()),
+        Just("{{\nurl }}".to_owned()),
+    ];
+    proptest::collection::vec(piece, 0..8).prop_map(|p| p.concat())
+}
+
+proptest! {
+    #[test]
+    fn both_ways_of_rendering_give_the_same_octets(
+        text in template(), html in template(), values in proptest::collection::vec(value(), 0..4)
+    ) {
+        let content = Content { text: Some(text), html: Some(html), ..content() };
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        let merged = render(&content, &values);
+        prop_assert_eq!(&merged, &render(&with_logic(&content), &values));
+        prop_assert_eq!(&merged, &render(&content, &values));
+    }
+
+    #[test]
+    fn lines_end_in_crlf_and_are_short(
+        text in template(), values in proptest::collection::vec(value(), 0..4)
+    ) {
+        let content = Content { text: Some(text), html: None, ..content() };
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        let mail = render(&content, &values).unwrap();
+        prop_assert!(mail.ends_with("\r\n"));
+        for line in mail.split("\r\n") {
+            prop_assert!(line.len() <= 998 && !line.contains(['\r', '\n', '\0']), "{:?}", line);
+        }
+    }
+}
