@@ -14,7 +14,10 @@ pub mod id;
 pub mod plain;
 pub mod queue;
 pub mod reply;
+pub mod returned;
+pub mod retry;
 pub mod site;
+pub mod throttle;
 pub mod time;
 pub mod verp;
 

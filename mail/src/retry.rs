@@ -1,0 +1,243 @@
+//! When a deferred recipient goes again, and when it is given up.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::time::Timestamp;
+
+/// The retry schedule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Seconds before the second attempt. A minute lets a short trouble pass; some
+    /// providers count retries towards the rate, so less is seldom better.
+    pub first_s: u64,
+    /// Each delay is this many times the one before it, from 1 to 10.
+    pub factor: f64,
+    /// Seconds between attempts at most. More saves connections to dead servers, and
+    /// costs time when one comes back.
+    pub max_s: u64,
+    /// Seconds from acceptance after which a recipient is given up. Three days outlast
+    /// a weekend; news that is stale sooner should say so (RFC 5321, 4.5.4.1 advises 4 to 5
+    /// days for mail between people).
+    pub lifetime_s: u64,
+    /// Seconds before the next attempt at least when the answer was greylisting: most
+    /// greylists open after five minutes, and close again when knocked at too early.
+    pub greylist_s: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { first_s: 60, factor: 2.0, max_s: 3600, lifetime_s: 3 * 86_400, greylist_s: 330 }
+    }
+}
+
+/// Why a schedule cannot be used.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ScheduleError {
+    /// An attempt at once would be a loop.
+    #[error("first_s must be at least 1")]
+    First,
+    /// Delays that shrink, or that pass every limit at once.
+    #[error("factor {0} must lie between 1 and 10")]
+    Factor(f64),
+    /// The longest delay is below the first.
+    #[error("max_s {max} is below first_s {first}")]
+    Max {
+        /// The longest.
+        max: u64,
+        /// The first.
+        first: u64,
+    },
+    /// Never retried, or kept for ever.
+    #[error("lifetime_s {0} must lie between 1 and 2592000 (30 days)")]
+    Lifetime(u64),
+    /// Longer than anything is kept.
+    #[error("greylist_s {0} must be below lifetime_s")]
+    Greylist(u64),
+}
+
+/// What the last answer asks of the next attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    /// Nothing.
+    None,
+    /// Greylisted: not before the greylist opens.
+    Greylisted,
+    /// Not before this has passed.
+    After(Duration),
+}
+
+/// What becomes of a deferred recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// It goes again then.
+    At(Timestamp),
+    /// Its lifetime would be over.
+    GiveUp,
+}
+
+/// A checked schedule.
+#[derive(Debug, Clone)]
+pub struct Schedule(Config);
+
+impl Schedule {
+    /// Checks a configuration.
+    pub fn new(config: &Config) -> Result<Self, ScheduleError> {
+        if config.first_s == 0 {
+            return Err(ScheduleError::First);
+        }
+        if !(1.0..=10.0).contains(&config.factor) {
+            return Err(ScheduleError::Factor(config.factor));
+        }
+        if config.max_s < config.first_s {
+            return Err(ScheduleError::Max { max: config.max_s, first: config.first_s });
+        }
+        if !(1..=30 * 86_400).contains(&config.lifetime_s) {
+            return Err(ScheduleError::Lifetime(config.lifetime_s));
+        }
+        if config.greylist_s >= config.lifetime_s {
+            return Err(ScheduleError::Greylist(config.greylist_s));
+        }
+        Ok(Self(config.clone()))
+    }
+
+    /// When a recipient that was accepted at `accepted_at` and has had `attempts`
+    /// attempts goes again. `seed` spreads what failed together over an eighth of the
+    /// delay; the moments are then rounded up to a grid, so that they are few.
+    #[must_use]
+    pub fn next(
+        &self,
+        attempts: u16,
+        accepted_at: Timestamp,
+        now: Timestamp,
+        seed: u64,
+        hint: Hint,
+    ) -> Next {
+        let delay_ms = match hint {
+            Hint::None => self.delay_ms(attempts),
+            Hint::Greylisted => self.delay_ms(attempts).max(self.0.greylist_s * 1000),
+            Hint::After(least) => {
+                self.delay_ms(attempts).max(u64::try_from(least.as_millis()).unwrap_or(u64::MAX))
+            }
+        };
+        let spread = scatter(seed ^ u64::from(attempts)) % (delay_ms / 8 + 1);
+        let due = now.millis().saturating_add(delay_ms).saturating_add(spread);
+        let due = round_up(due, grid_ms(delay_ms));
+        let end = accepted_at + Duration::from_secs(self.0.lifetime_s);
+        if due >= end.millis() { Next::GiveUp } else { Next::At(Timestamp(due)) }
+    }
+
+    /// Whether the lifetime of a recipient is over.
+    #[must_use]
+    pub fn is_expired(&self, accepted_at: Timestamp, now: Timestamp) -> bool {
+        now.since(accepted_at) >= Duration::from_secs(self.0.lifetime_s)
+    }
+
+    fn delay_ms(&self, attempts: u16) -> u64 {
+        let steps = i32::from(attempts.saturating_sub(1).min(1000));
+        let seconds = self.0.first_s as f64 * self.0.factor.powi(steps);
+        (seconds.min(self.0.max_s as f64) * 1000.0) as u64
+    }
+}
+
+/// A second below a minute, a sixteenth of the delay from there on.
+fn grid_ms(delay_ms: u64) -> u64 {
+    if delay_ms < 60_000 { 1000 } else { delay_ms / 16 }
+}
+
+fn round_up(ms: u64, grid: u64) -> u64 {
+    ms.div_ceil(grid).saturating_mul(grid)
+}
+
+/// SplitMix64: neighbours of a seed end far apart.
+fn scatter(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const T0: Timestamp = Timestamp(1_700_000_000_000);
+
+    fn schedule() -> Schedule {
+        Schedule::new(&Config::default()).expect("the defaults")
+    }
+
+    fn delay_s(attempts: u16, seed: u64, hint: Hint) -> u64 {
+        match schedule().next(attempts, T0, T0, seed, hint) {
+            Next::At(at) => at.since(T0).as_secs(),
+            Next::GiveUp => panic!("given up"),
+        }
+    }
+
+    #[test]
+    fn delays_double_up_to_an_hour() {
+        for (attempts, least) in [(1, 60), (2, 120), (3, 240), (7, 3600), (500, 3600)] {
+            let delay = delay_s(attempts, 1, Hint::None);
+            assert!((least..=least * 5 / 4).contains(&delay), "{attempts}: {delay}");
+        }
+    }
+
+    #[test]
+    fn hints_only_lengthen() {
+        assert!(delay_s(1, 1, Hint::Greylisted) >= 330);
+        assert!(delay_s(9, 1, Hint::Greylisted) >= 3600);
+        assert!(delay_s(1, 1, Hint::After(Duration::from_secs(7200))) >= 7200);
+        assert_eq!(delay_s(2, 7, Hint::After(Duration::ZERO)), delay_s(2, 7, Hint::None));
+    }
+
+    #[test]
+    fn what_failed_together_goes_again_in_few_groups() {
+        let due: BTreeSet<u64> = (0..10_000).map(|seed| delay_s(3, seed, Hint::None)).collect();
+        assert!((2..=4).contains(&due.len()), "{due:?}");
+    }
+
+    #[test]
+    fn a_recipient_is_given_up_after_its_lifetime() {
+        let late = T0 + Duration::from_secs(3 * 86_400 - 30);
+        assert_eq!(schedule().next(1, T0, late, 0, Hint::None), Next::GiveUp);
+        assert!(!schedule().is_expired(T0, late));
+        assert!(schedule().is_expired(T0, late + Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn schedules_that_cannot_work_are_refused() {
+        let with = |change: fn(&mut Config)| {
+            let mut config = Config::default();
+            change(&mut config);
+            Schedule::new(&config).map(|_| ()).expect_err("refused").to_string()
+        };
+        assert_eq!(with(|c| c.first_s = 0), "first_s must be at least 1");
+        assert_eq!(with(|c| c.factor = 0.5), "factor 0.5 must lie between 1 and 10");
+        assert_eq!(with(|c| c.factor = f64::NAN), "factor NaN must lie between 1 and 10");
+        assert_eq!(with(|c| c.max_s = 9), "max_s 9 is below first_s 60");
+        assert!(with(|c| c.lifetime_s = 0).starts_with("lifetime_s 0"));
+        assert!(with(|c| c.greylist_s = 999_999_999).starts_with("greylist_s"));
+    }
+
+    proptest! {
+        #[test]
+        fn the_next_attempt_lies_ahead_and_within_the_lifetime(
+            attempts: u16, age_s in 0u64..400_000, seed: u64, after_s in 0u64..500_000
+        ) {
+            let now = T0 + Duration::from_secs(age_s);
+            for hint in [Hint::None, Hint::Greylisted, Hint::After(Duration::from_secs(after_s))] {
+                if let Next::At(at) = schedule().next(attempts, T0, now, seed, hint) {
+                    prop_assert!(at > now);
+                    prop_assert!(!schedule().is_expired(T0, at));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The pace of one egress source at one site: what may go, found out from what the
+//! site answers. Each kind of answer moves only the dimension that it speaks of. The
+//! state is shared by all relays and changed with what all of them saw; spending the
+//! rate, message by message, is theirs.
+
+mod limits;
+mod pace;
+#[cfg(test)]
+mod tests;
+
+pub use limits::{Limits, LimitsError};
+pub use pace::Pace;
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What all relays saw of one source at one site during a window.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Observation {
+    /// How long the window was.
+    pub window: Duration,
+    /// Messages the site took, or answered with a verdict about the recipient or the
+    /// message alone: the pace was not what it objected to.
+    pub passed: u32,
+    /// Answers that it is too fast, or too much in an hour or day.
+    pub rate_refusals: u32,
+    /// Answers that there are too many connections.
+    pub connection_refusals: u32,
+    /// Answers that a connection has carried enough messages.
+    pub per_connection_refusals: u32,
+    /// The fewest messages that a connection had carried when it was told so.
+    pub carried_min: Option<u32>,
+    /// Answers that the source is blocked.
+    pub blocks: u32,
+    /// Attempts that came to nothing through trouble of the site: no answer, 451 by its own fault.
+    pub trouble: u32,
+    /// The most connections that were open at one time.
+    pub connections: u32,
+    /// Whether messages were ready that the pace did not let go.
+    pub demand: bool,
+}
+
+impl Observation {
+    /// Adds what another relay saw during the same window.
+    pub fn merge(&mut self, other: &Self) {
+        self.window = self.window.max(other.window);
+        self.passed += other.passed;
+        self.rate_refusals += other.rate_refusals;
+        self.connection_refusals += other.connection_refusals;
+        self.per_connection_refusals += other.per_connection_refusals;
+        self.carried_min = self.carried_min.into_iter().chain(other.carried_min).min();
+        self.blocks += other.blocks;
+        self.trouble += other.trouble;
+        self.connections += other.connections;
+        self.demand |= other.demand;
+    }
+
+    fn attempts(&self) -> u32 {
+        self.passed + self.rate_refusals + self.blocks + self.trouble
+    }
+}
+
+crate::category::words! {
+    /// A dimension of the pace.
+    Dimension {
+        /// Messages a second.
+        Rate = "rate",
+        /// Connections at one time.
+        Connections = "connections",
+        /// Messages over one connection.
+        MessagesPerConnection = "messages-per-connection",
+        /// Seconds of a hold; 0 when it ends.
+        Hold = "hold",
+    }
+}
+
+crate::category::words! {
+    /// What moved it.
+    Why {
+        /// There was more to send, and nothing was refused.
+        Demand = "demand",
+        /// The site says that it is too fast.
+        TooFast = "too-fast",
+        /// The site says that there are too many connections.
+        TooManyConnections = "too-many-connections",
+        /// The site says that a connection has carried enough.
+        EnoughMessages = "enough-messages",
+        /// The site blocks the source.
+        Blocked = "blocked",
+        /// A probe passed: the block is over.
+        ProbePassed = "probe-passed",
+        /// The site is in trouble.
+        SiteTrouble = "site-trouble",
+        /// Long ago refused, now tried again.
+        Retest = "retest",
+        /// The limits were changed by hand.
+        Limits = "limits",
+    }
+}
+
+/// One change of the pace, with its evidence.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Change {
+    /// Which dimension.
+    pub what: Dimension,
+    /// What it was.
+    pub from: f64,
+    /// What it is.
+    pub to: f64,
+    /// What moved it.
+    pub why: Why,
+    /// How many answers said so, of `attempts`.
+    pub refusals: u32,
+    /// Attempts in the window.
+    pub attempts: u32,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, from, to, why, refusals, attempts } = self;
+        write!(f, "{what} {from:.1} → {to:.1}: {why}")?;
+        if *refusals > 0 { write!(f, " ({refusals} of {attempts})") } else { Ok(()) }
+    }
+}

@@ -1,0 +1,349 @@
+//! The controller's state and its rules. Before a site first objects the rate doubles
+//! every few seconds; from then on it climbs by steps that are small near the rate at
+//! which the site objected and larger above it, in case the limit has moved.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Change, Dimension, Limits, Observation, Why};
+use crate::time::Timestamp;
+
+/// The record's version, its first field.
+const VERSION: u8 = 1;
+
+/// Answers to what was sent before a cut still come in for a while: at most one cut
+/// in this time, and no step up.
+const EPISODE: Duration = Duration::from_secs(5);
+/// Between steps up.
+const STEP: Duration = Duration::from_secs(2);
+/// The rate's growth in a second while the site has never objected: 10 to 100 in 9 s.
+const FREE_GROWTH: f64 = 1.3;
+/// Below this share of refusals (1 in 100) the rate stays as it is: no cut, no step.
+const REFUSED_SHARE_MIN: f64 = 0.01;
+/// Fewer attempts than this tell little about the share that passes.
+const ATTEMPTS_TELLING: u32 = 20;
+/// Trouble of the site's own, as a share of attempts, that slows us down.
+const TROUBLE_SHARE_MIN: f64 = 0.2;
+/// Blocks that make a hold: one alone may be about one message.
+const BLOCKS_MIN: u32 = 3;
+const BLOCKED_SHARE_MIN: f64 = 0.5;
+/// The site is asked again for one more connection after this, below what it refused and at it.
+const CONNECTION_STEP: Duration = Duration::from_secs(20);
+const CONNECTION_RETEST: Duration = Duration::from_secs(900);
+/// A limit on messages per connection hardly ever changes.
+const PER_CONNECTION_RETEST: Duration = Duration::from_secs(86_400);
+/// Growth is told when it comes to a tenth.
+const TELL_FROM: f64 = 1.1;
+/// Longer windows are clipped: what was not looked at for long says little about now.
+const WINDOW_S_MAX: f64 = 5.0;
+
+/// The pace of one egress source at one site.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Pace {
+    version: u8,
+    rate: f64,
+    /// The rate that the site took when it last objected.
+    rate_refused: Option<f64>,
+    rate_cut_at: Timestamp,
+    rate_step_at: Timestamp,
+    /// The rate that was last told in a change.
+    rate_told: f64,
+    connections: u32,
+    connections_refused: Option<u32>,
+    connections_cut_at: Timestamp,
+    connections_step_at: Timestamp,
+    per_connection: u32,
+    per_connection_cut_at: Timestamp,
+    hold_until: Option<Timestamp>,
+    /// Holds in a row.
+    holds: u32,
+}
+
+impl Pace {
+    /// The pace at a site never spoken to. `limits` have been checked.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            version: VERSION,
+            rate: limits.rate_start,
+            rate_refused: None,
+            rate_cut_at: Timestamp(0),
+            rate_step_at: Timestamp(0),
+            rate_told: limits.rate_start,
+            connections: limits.connections_start,
+            connections_refused: None,
+            connections_cut_at: Timestamp(0),
+            connections_step_at: Timestamp(0),
+            per_connection: limits.messages_per_connection_max,
+            per_connection_cut_at: Timestamp(0),
+            hold_until: None,
+            holds: 0,
+        }
+    }
+
+    /// Whether the record was written by a newer program, and is not to be changed.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        self.version > VERSION
+    }
+
+    /// Messages a second that may go: the probes alone while the source is blocked.
+    #[must_use]
+    pub fn rate(&self, limits: &Limits, now: Timestamp) -> f64 {
+        if self.held(now) { self.rate.min(limits.probes_per_minute / 60.0) } else { self.rate }
+    }
+
+    /// Connections that may be open at one time: one while the source is blocked.
+    #[must_use]
+    pub fn connections(&self, now: Timestamp) -> u32 {
+        if self.held(now) { 1 } else { self.connections }
+    }
+
+    /// Messages that one connection may carry.
+    #[must_use]
+    pub fn messages_per_connection(&self) -> u32 {
+        self.per_connection
+    }
+
+    /// Until when the source is blocked at the site, as far as is known.
+    #[must_use]
+    pub fn hold_until(&self) -> Option<Timestamp> {
+        self.hold_until
+    }
+
+    fn held(&self, now: Timestamp) -> bool {
+        self.hold_until.is_some_and(|until| now < until)
+    }
+
+    /// Takes in what was seen up to `now`; tells what it changed.
+    pub fn observe(&mut self, limits: &Limits, now: Timestamp, seen: &Observation) -> Vec<Change> {
+        let mut changes = Changes { list: Vec::new(), seen: *seen };
+        self.keep_within(limits, &mut changes);
+        self.learn_messages_per_connection(limits, now, &mut changes);
+        if self.observe_hold(limits, now, &mut changes) {
+            return changes.list;
+        }
+        self.observe_connections(limits, now, &mut changes);
+        self.observe_rate(limits, now, &mut changes);
+        self.round(limits);
+        changes.list
+    }
+
+    /// To a millionth: records are short, and read back as the same numbers.
+    fn round(&mut self, limits: &Limits) {
+        let millionths = |rate: f64| (rate * 1e6).round() / 1e6;
+        self.rate = millionths(self.rate).clamp(limits.rate_min, limits.rate_max);
+        self.rate_told = millionths(self.rate_told);
+        self.rate_refused = self.rate_refused.map(millionths);
+    }
+
+    /// Limits may have been changed since the last time.
+    fn keep_within(&mut self, limits: &Limits, changes: &mut Changes) {
+        let rate = self.rate.clamp(limits.rate_min, limits.rate_max);
+        if rate != self.rate {
+            changes.add(Dimension::Rate, self.rate, rate, Why::Limits, 0);
+            (self.rate, self.rate_told) = (rate, rate);
+        }
+        let connections = self.connections.clamp(1, limits.connections_max);
+        if connections != self.connections {
+            let (from, to) = (f64::from(self.connections), f64::from(connections));
+            changes.add(Dimension::Connections, from, to, Why::Limits, 0);
+            self.connections = connections;
+        }
+        let most = limits.messages_per_connection_max;
+        self.per_connection = self.per_connection.clamp(1, most);
+    }
+
+    fn learn_messages_per_connection(
+        &mut self,
+        limits: &Limits,
+        now: Timestamp,
+        changes: &mut Changes,
+    ) {
+        let seen = changes.seen;
+        let from = self.per_connection;
+        let why = if seen.per_connection_refusals > 0 {
+            let learned = seen.carried_min.unwrap_or(from / 2).clamp(1, from);
+            self.per_connection = learned;
+            self.per_connection_cut_at = now;
+            Why::EnoughMessages
+        } else if from < limits.messages_per_connection_max
+            && now.since(self.per_connection_cut_at) >= PER_CONNECTION_RETEST
+        {
+            let more = from.saturating_add(from / 4 + 1);
+            self.per_connection = more.min(limits.messages_per_connection_max);
+            self.per_connection_cut_at = now;
+            Why::Retest
+        } else {
+            return;
+        };
+        if from != self.per_connection {
+            let (from, to) = (f64::from(from), f64::from(self.per_connection));
+            let what = Dimension::MessagesPerConnection;
+            changes.add(what, from, to, why, seen.per_connection_refusals);
+        }
+    }
+
+    /// Blocks suspend the site but for probes; a probe that passes ends that. Whether
+    /// the hold goes on.
+    fn observe_hold(&mut self, limits: &Limits, now: Timestamp, changes: &mut Changes) -> bool {
+        let seen = changes.seen;
+        let share = f64::from(seen.blocks) / f64::from(seen.attempts().max(1));
+        let blocked = if self.hold_until.is_some() {
+            // Held, or just released by time: one more block says that it goes on.
+            seen.blocks > 0 && seen.passed == 0
+        } else {
+            seen.blocks >= BLOCKS_MIN && share >= BLOCKED_SHARE_MIN
+        };
+        if blocked {
+            // What was on its way when the hold began is no second block.
+            if self.held(now) && now.since(self.rate_cut_at) < Duration::from_secs(60) {
+                return true;
+            }
+            let doubled = limits.hold_s.saturating_mul(1 << self.holds.min(20));
+            let hold_s = doubled.min(limits.hold_max_s);
+            self.holds += 1;
+            self.hold_until = Some(now + Duration::from_secs(hold_s));
+            self.rate_cut_at = now;
+            changes.add(Dimension::Hold, 0.0, hold_s as f64, Why::Blocked, seen.blocks);
+            return true;
+        }
+        if self.hold_until.is_some() && seen.passed > 0 {
+            self.end_hold(limits, now, changes);
+        }
+        self.held(now)
+    }
+
+    /// Begins again low: a block that follows a block is the worst.
+    fn end_hold(&mut self, limits: &Limits, now: Timestamp, changes: &mut Changes) {
+        changes.add(Dimension::Hold, 1.0, 0.0, Why::ProbePassed, 0);
+        self.hold_until = None;
+        self.holds = 0;
+        let from = self.rate;
+        let refused = from.min(self.rate_refused.unwrap_or(from));
+        self.rate_refused = Some(refused);
+        self.rate = (refused / 4.0).clamp(limits.rate_min, limits.rate_max);
+        self.rate_told = self.rate;
+        self.rate_cut_at = now;
+        changes.add(Dimension::Rate, from, self.rate, Why::ProbePassed, 0);
+    }
+
+    fn observe_connections(&mut self, limits: &Limits, now: Timestamp, changes: &mut Changes) {
+        let seen = changes.seen;
+        let from = self.connections;
+        let mut why = Why::Demand;
+        if seen.connection_refusals > 0 {
+            self.connections_step_at = now;
+            if now.since(self.connections_cut_at) < EPISODE {
+                return;
+            }
+            // At least one was too many; how many of the others were let in is not known.
+            self.connections_refused = Some(from);
+            self.connections = (from * 3 / 4).min(from.saturating_sub(1)).max(1);
+            self.connections_cut_at = now;
+            why = Why::TooManyConnections;
+        } else if seen.demand && seen.connections >= from && !self.rate_binds(&seen) {
+            let (pause, to) = match self.connections_refused {
+                None => (Duration::from_secs(1), from + from / 2 + 1),
+                Some(refused) if from + 1 < refused => (CONNECTION_STEP, from + 1),
+                Some(_) => (CONNECTION_RETEST, from + 1),
+            };
+            if now.since(self.connections_step_at) < pause {
+                return;
+            }
+            self.connections = to.min(limits.connections_max);
+            self.connections_step_at = now;
+        }
+        if from != self.connections {
+            let (from, to) = (f64::from(from), f64::from(self.connections));
+            changes.add(Dimension::Connections, from, to, why, seen.connection_refusals);
+        }
+    }
+
+    fn observe_rate(&mut self, limits: &Limits, now: Timestamp, changes: &mut Changes) {
+        let seen = changes.seen;
+        let attempts = f64::from(seen.attempts().max(1));
+        let refused = f64::from(seen.rate_refusals) / attempts;
+        let troubled = f64::from(seen.trouble) / attempts;
+        if refused >= REFUSED_SHARE_MIN {
+            self.cut_rate(limits, now, Why::TooFast, changes);
+        } else if troubled >= TROUBLE_SHARE_MIN && seen.trouble >= BLOCKS_MIN {
+            self.cut_rate(limits, now, Why::SiteTrouble, changes);
+        } else if seen.rate_refusals + seen.trouble + seen.blocks > 0 {
+            // Hysteresis: few refusals neither cut nor encourage.
+            self.rate_step_at = now;
+        } else if seen.demand && self.rate_binds(&seen) {
+            self.raise_rate(limits, now, changes);
+        }
+    }
+
+    /// Whether it was the rate that kept messages back, and not the connections.
+    fn rate_binds(&self, seen: &Observation) -> bool {
+        let sent = f64::from(seen.attempts());
+        sent >= 0.8 * self.rate * seen.window.as_secs_f64() || seen.connections < self.connections
+    }
+
+    /// Down to just below what passed, as far as the numbers can tell.
+    fn cut_rate(&mut self, limits: &Limits, now: Timestamp, why: Why, changes: &mut Changes) {
+        if now.since(self.rate_cut_at) < EPISODE {
+            return;
+        }
+        let seen = changes.seen;
+        let from = self.rate;
+        let attempts = seen.attempts();
+        let passed = f64::from(seen.passed) / f64::from(attempts.max(1));
+        let share = if attempts >= ATTEMPTS_TELLING {
+            passed.clamp(0.25, 0.98)
+        } else {
+            passed.clamp(0.7, 0.95)
+        };
+        self.rate_refused = Some(from * share);
+        self.rate = (from * share * 0.93).clamp(limits.rate_min, limits.rate_max);
+        self.rate_told = self.rate;
+        self.rate_cut_at = now;
+        self.rate_step_at = now;
+        if from != self.rate {
+            let refusals = if why == Why::TooFast { seen.rate_refusals } else { seen.trouble };
+            changes.add(Dimension::Rate, from, self.rate, why, refusals);
+        }
+    }
+
+    fn raise_rate(&mut self, limits: &Limits, now: Timestamp, changes: &mut Changes) {
+        if now.since(self.rate_cut_at) < EPISODE {
+            return;
+        }
+        let window_s = changes.seen.window.as_secs_f64().min(WINDOW_S_MAX);
+        let to = match self.rate_refused {
+            None => self.rate * FREE_GROWTH.powf(window_s),
+            Some(_) if now.since(self.rate_step_at) < STEP => return,
+            Some(refused) if self.rate < 0.93 * refused => self.rate + 0.04 * refused,
+            Some(refused) if self.rate < 1.05 * refused => self.rate + 0.01 * refused,
+            Some(refused) if self.rate < 1.5 * refused => self.rate * 1.03,
+            // The limit of then is not the limit of now.
+            Some(_) => {
+                self.rate_refused = None;
+                self.rate
+            }
+        };
+        self.rate_step_at = now;
+        self.rate = to.clamp(limits.rate_min, limits.rate_max);
+        if self.rate >= self.rate_told * TELL_FROM {
+            changes.add(Dimension::Rate, self.rate_told, self.rate, Why::Demand, 0);
+            self.rate_told = self.rate;
+        }
+    }
+}
+
+/// The changes of one observation.
+struct Changes {
+    list: Vec<Change>,
+    seen: Observation,
+}
+
+impl Changes {
+    fn add(&mut self, what: Dimension, from: f64, to: f64, why: Why, refusals: u32) {
+        let attempts = self.seen.attempts();
+        self.list.push(Change { what, from, to, why, refusals, attempts });
+    }
+}
