@@ -1,0 +1,90 @@
+//! The command line. Each command is a module of its own; what they share is here.
+
+mod check;
+mod completions;
+mod redis;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, Problems, Sources, default_files};
+
+/// A bulk e-mailing relay that drives by load.
+#[derive(Debug, Parser)]
+#[command(name = "malleposte", version, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  malleposte check                     is the configuration good?
+  malleposte check --print-example     every setting, with its default
+  malleposte completions bash          completions for a shell
+
+Settings come from malleposte.toml here, or else /etc/malleposte/malleposte.toml, and from
+variables: `redis.appendfsync` is MALLEPOSTE_REDIS__APPENDFSYNC. Nothing needs to be set.";
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Read this configuration instead of the usual one; may be repeated, later ones win
+    #[arg(long, short, global = true, value_name = "FILE")]
+    config: Vec<PathBuf>,
+
+    /// Keep data in this folder, whatever the configuration says
+    #[arg(long, global = true, value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
+}
+
+impl Global {
+    /// The files that `--config` names, or else the usual ones that exist.
+    fn files(&self) -> Vec<PathBuf> {
+        if self.config.is_empty() { default_files() } else { self.config.clone() }
+    }
+
+    /// The configuration that a command runs on.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn read(&self) -> Result<Config, Problems> {
+        let mut config = Config::read(&Sources::of_process(self.files()))?;
+        if let Some(folder) = &self.data_dir {
+            config.data_dir.clone_from(folder);
+        }
+        Ok(config)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Check),
+    Completions(completions::Completions),
+    Redis(redis::Redis),
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Cli { global, command } = Cli::parse();
+    let result = match command {
+        Command::Check(command) => command.run(&global),
+        Command::Completions(command) => command.run(),
+        Command::Redis(command) => command.run(&global),
+    };
+    result.unwrap_or_else(|error| {
+        // The chain on one line; a list of problems keeps its lines.
+        eprintln!("malleposte: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// The runtime of a command that serves: one worker for each core.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}

@@ -1,0 +1,101 @@
+//! The whole configuration: the sections of all services in one tree. A section is
+//! declared beside what it configures; to add one, add its field to `Config`.
+
+mod example;
+mod layer;
+mod load;
+mod problem;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use example::example;
+pub use layer::VARIABLE_PREFIX;
+pub use load::{Sources, load};
+pub use problem::{Problem, Problems};
+
+use crate::{redis_child, run, secrets};
+
+/// Every setting of `malleposte`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The folder that holds everything this machine must not lose: the private Redis,
+    /// the history, the keys. Made at the first start, readable by its owner only. Under
+    /// systemd the default is its StateDirectory=.
+    pub data_dir: PathBuf,
+    /// What is told, and how.
+    pub log: run::logging::Config,
+    /// Numbers for Prometheus.
+    pub metrics: run::metrics::Config,
+    /// The private Redis that `malleposte up` starts for itself.
+    pub redis: redis_child::Config,
+    /// Keys that return paths and links are signed with.
+    pub secrets: secrets::Config,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("malleposte-data"),
+            log: Default::default(),
+            metrics: Default::default(),
+            redis: Default::default(),
+            secrets: Default::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the settings and looks at everything that can be judged without opening a
+    /// port or starting a process.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, at once.
+    pub fn read(sources: &Sources) -> Result<Self, Problems> {
+        let mut config: Self = load(sources)?;
+        let mut problems = Vec::new();
+        let place =
+            sources.files.last().map_or("configuration".into(), |f| f.display().to_string());
+        let mut judge = |verdict: Result<(), String>| {
+            problems.extend(verdict.err().map(|what| Problem { place: place.clone(), what }));
+        };
+        judge(config.log.check().map_err(|e| format!("`log.level`: {e}")));
+        judge(config.secrets.parse().map(|_| ()).map_err(|e| format!("`secrets.platform`: {e}")));
+        if config.data_dir == Self::default().data_dir
+            && let Some(state) = sources.variable("STATE_DIRECTORY")
+        {
+            // systemd names several, separated by colons; ours is the first.
+            config.data_dir = state.split(':').next().unwrap_or_default().into();
+        }
+        if problems.is_empty() { Ok(config) } else { Err(Problems(problems)) }
+    }
+
+    /// What is allowed and probably not meant, in sentences.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        warnings.extend(self.metrics.warning());
+        warnings.extend(self.redis.warning());
+        warnings.extend(secrets::warning(&self.data_dir));
+        warnings
+    }
+}
+
+impl Sources {
+    fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// The files to read when none is named: the one here, or else the system's, or none.
+#[must_use]
+pub fn default_files() -> Vec<PathBuf> {
+    let known = ["malleposte.toml", "/etc/malleposte/malleposte.toml"];
+    known.into_iter().map(Path::new).find(|f| f.exists()).map(Path::to_owned).into_iter().collect()
+}

@@ -1,0 +1,8 @@
+//! The frame of the `malleposte` executable: its command line, configuration, keys and
+//! private Redis, and what runs around services. The services are crates of their own.
+
+pub mod commands;
+pub mod config;
+pub mod redis_child;
+pub mod run;
+pub mod secrets;

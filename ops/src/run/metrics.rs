@@ -1,0 +1,103 @@
+//! The Prometheus page of a process. What is counted is each service's business.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use anyhow::Context;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Upper bounds for everything that ends in `_seconds`: from a Redis round trip to a
+/// recipient's last retry after days.
+const SECONDS_BUCKETS: [f64; 20] = [
+    0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    60.0, 300.0, 3_600.0, 21_600.0, 86_400.0,
+];
+
+/// Numbers for Prometheus.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where the page for Prometheus is served, as address:port, or "off". Each process
+    /// on a machine needs a port of its own.
+    pub listen: Listen,
+}
+
+/// An address to listen on, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+pub struct Listen(#[schemars(with = "String")] pub Option<SocketAddr>);
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self(Some(SocketAddr::from(([127, 0, 0, 1], 9464))))
+    }
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let wrong = |_| "is not address:port, such as 127.0.0.1:9464, nor \"off\"".to_owned();
+        text.parse().map(|address| Self(Some(address))).map_err(wrong)
+    }
+}
+
+impl TryFrom<String> for Listen {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Listen> for String {
+    fn from(listen: Listen) -> String {
+        listen.to_string()
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("off"),
+        }
+    }
+}
+
+impl Config {
+    pub(crate) fn warning(&self) -> Option<String> {
+        let address = self.listen.0.filter(|address| !address.ip().is_loopback())?;
+        Some(format!("`metrics.listen`: {address} shows the page to everyone who can reach it"))
+    }
+}
+
+/// Serves the metrics of this process for as long as the future runs. The port is bound
+/// when this returns. `service` becomes a label of every metric.
+///
+/// # Errors
+/// The address cannot be bound, or a recorder was installed before.
+pub fn start(
+    config: &Config,
+    service: &'static str,
+) -> anyhow::Result<Option<impl Future<Output = anyhow::Result<()>> + Send + use<>>> {
+    let Some(address) = config.listen.0 else { return Ok(None) };
+    let (recorder, exporter) = PrometheusBuilder::new()
+        .with_http_listener(address)
+        .add_global_label("service", service)
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS_BUCKETS)
+        .and_then(PrometheusBuilder::build)
+        .with_context(|| {
+            format!("`metrics.listen`: cannot serve {address}; choose another port or \"off\"")
+        })?;
+    metrics::set_global_recorder(recorder)
+        .map_err(|_| anyhow::anyhow!("metrics are recorded already in this process"))?;
+    Ok(Some(async move {
+        exporter.await.map_err(|e| anyhow::anyhow!("the metrics page at {address} failed: {e:?}"))
+    }))
+}
