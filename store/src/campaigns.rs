@@ -37,6 +37,23 @@ mail::words! {
     }
 }
 
+impl CampaignStatus {
+    /// Whether nothing can change it any more.
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        match self {
+            Self::Cancelled | Self::Finished => true,
+            Self::Draft
+            | Self::Closing
+            | Self::Ready
+            | Self::Scheduled
+            | Self::Running
+            | Self::Paused
+            | Self::Cancelling => false,
+        }
+    }
+}
+
 /// When a campaign starts once it was told to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -131,29 +148,91 @@ impl Store {
     /// # Errors
     /// When Redis does not answer.
     pub async fn create_campaign(&self, record: &CampaignRecord) -> Result<CampaignId, StoreError> {
+        let id = self.reserve_campaign().await?;
+        self.create_campaign_as(id, record, &[]).await?;
+        Ok(id)
+    }
+
+    /// Takes the number of a campaign that is about to be created.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn reserve_campaign(&self) -> Result<CampaignId, StoreError> {
         let mut conn = self.conn().await?;
         let id: u64 =
             redis::cmd("INCR").arg(self.key("campaign-seq")).query_async(&mut *conn).await?;
-        let id = CampaignId(id);
-        let packed = pack(VERSION, record);
-        let _: () = redis::cmd("HSET")
-            .arg(self.campaign_key(id))
-            .arg("record")
-            .arg(packed)
-            .arg("status")
-            .arg(CampaignStatus::Draft.as_str())
-            .arg("changed_at")
-            .arg(record.created_at.0)
-            .query_async(&mut *conn)
-            .await?;
+        Ok(CampaignId(id))
+    }
+
+    /// Writes a campaign under a reserved number, as a draft, with its first notes. The same
+    /// again changes nothing, whatever its status has become: a creation that was cut off
+    /// or not confirmed is simply repeated.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn create_campaign_as(
+        &self,
+        id: CampaignId,
+        record: &CampaignRecord,
+        notes: &[(&str, &str)],
+    ) -> Result<(), StoreError> {
+        let key = self.campaign_key(id);
+        let at = record.created_at.0;
+        let mut pipe = redis::pipe();
+        pipe.cmd("HSETNX").arg(&key).arg("status").arg(CampaignStatus::Draft.as_str()).ignore();
+        pipe.cmd("HSETNX").arg(&key).arg("changed_at").arg(at).ignore();
+        for (name, value) in notes {
+            pipe.cmd("HSETNX").arg(&key).arg(name).arg(value).ignore();
+        }
+        // The record last: without it the campaign does not exist.
+        pipe.cmd("HSETNX").arg(&key).arg("record").arg(pack(VERSION, record)).ignore();
+        let mut conn = self.conn().await?;
+        let _: () = pipe.query_async(&mut *conn).await?;
+        let status: Option<String> =
+            redis::cmd("HGET").arg(&key).arg("status").query_async(&mut *conn).await?;
         let _: () = redis::cmd("ZADD")
             .arg(self.key("campaigns"))
             .arg(id.0)
             .arg(id.to_string())
             .query_async(&mut *conn)
             .await?;
-        self.confirm(&mut *conn).await?;
-        Ok(id)
+        if !status.and_then(|s| CampaignStatus::from_word(&s)).is_some_and(CampaignStatus::is_over)
+        {
+            let _: () = redis::cmd("SADD")
+                .arg(self.key("campaigns-active"))
+                .arg(id.to_string())
+                .query_async(&mut *conn)
+                .await?;
+        }
+        self.confirm(&mut *conn).await
+    }
+
+    /// Campaigns that are not over, in no order; one that has just ended may still be among them.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn active_campaigns(&self) -> Result<Vec<CampaignId>, StoreError> {
+        let mut conn = self.conn().await?;
+        let ids: Vec<String> = redis::cmd("SMEMBERS")
+            .arg(self.key("campaigns-active"))
+            .query_async(&mut *conn)
+            .await?;
+        ids.iter()
+            .map(|id| id.parse().map_err(|e| StoreError::corrupt("the active campaigns", e)))
+            .collect()
+    }
+
+    /// Takes a campaign that is over out of [`active_campaigns`](Self::active_campaigns).
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn retire_campaign(&self, id: CampaignId) -> Result<(), StoreError> {
+        let mut conn = self.conn().await?;
+        Ok(redis::cmd("SREM")
+            .arg(self.key("campaigns-active"))
+            .arg(id.to_string())
+            .query_async(&mut *conn)
+            .await?)
     }
 
     /// A campaign; `None` when there is none of that number.
@@ -255,6 +334,32 @@ impl Store {
             .arg(value)
             .query_async(&mut *conn)
             .await?)
+    }
+
+    /// Keeps a small fact with a campaign unless it is there already; answers what is there.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn claim_note(
+        &self,
+        id: CampaignId,
+        name: &str,
+        value: &str,
+    ) -> Result<String, StoreError> {
+        let mut conn = self.conn().await?;
+        let key = self.campaign_key(id);
+        let (kept,): (String,) = redis::pipe()
+            .cmd("HSETNX")
+            .arg(&key)
+            .arg(name)
+            .arg(value)
+            .ignore()
+            .cmd("HGET")
+            .arg(&key)
+            .arg(name)
+            .query_async(&mut *conn)
+            .await?;
+        Ok(kept)
     }
 
     fn request_key(&self, tenant: &str, key: &str) -> String {

@@ -33,7 +33,7 @@ pub use credentials::{ApiKey, ApiKeyRecord, Right};
 pub use error::StoreError;
 pub use feedback::Feedback;
 pub use frame::{Frame, Settled};
-pub use outbox::{Position, ShardAccounts};
+pub use outbox::{OutboxFrame, Position, ShardAccounts};
 pub use pace::{PaceRecord, PaceSlice, SliceRequest};
 pub use queue::{Audit, LeaseAnswer, LeasedBatch, OpenBatch, ReadyLane, Renewal};
 pub use relays::RelayRecord;

@@ -21,6 +21,14 @@ pub struct Position {
     n: u64,
 }
 
+impl Position {
+    /// When the frame was appended, in milliseconds since 1970 by Redis's clock.
+    #[must_use]
+    pub fn millis(self) -> u64 {
+        self.ms
+    }
+}
+
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.ms, self.n)
@@ -34,6 +42,17 @@ impl FromStr for Position {
             .and_then(|(ms, n)| Some(Self { ms: ms.parse().ok()?, n: n.parse().ok()? }))
             .ok_or_else(|| StoreError::corrupt("an outbox position", text))
     }
+}
+
+/// A frame of the outbox, and what it reads as.
+#[derive(Debug)]
+pub struct OutboxFrame {
+    /// Where it lies.
+    pub position: Position,
+    /// Its events; an error concerns this frame alone.
+    pub events: Result<Vec<Settled>, StoreError>,
+    /// What lies there, field by field, when it does not read; otherwise empty.
+    pub raw: Vec<(String, Vec<u8>)>,
 }
 
 /// A shard's accounts and the outbox position that they belong to.
@@ -58,6 +77,21 @@ impl Store {
         after: Position,
         count: usize,
     ) -> Result<Vec<(Position, Vec<Settled>)>, StoreError> {
+        let frames = self.outbox_frames(shard, after, count).await?;
+        frames.into_iter().map(|frame| Ok((frame.position, frame.events?))).collect()
+    }
+
+    /// Like [`outbox`](Self::outbox), for a reader that has to get past a frame that
+    /// does not read.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn outbox_frames(
+        &self,
+        shard: ShardId,
+        after: Position,
+        count: usize,
+    ) -> Result<Vec<OutboxFrame>, StoreError> {
         type Row = (String, Vec<(String, Vec<u8>)>);
         let mut conn = self.conn().await?;
         let rows: Vec<Row> = redis::cmd("XRANGE")
@@ -68,7 +102,12 @@ impl Store {
             .arg(count)
             .query_async(&mut *conn)
             .await?;
-        rows.into_iter().map(|(id, fields)| Ok((id.parse()?, settled(&id, fields)?))).collect()
+        let frame = |(id, fields): Row| {
+            let events = settled(&id, &fields);
+            let raw = if events.is_ok() { Vec::new() } else { fields };
+            Ok(OutboxFrame { position: id.parse()?, events, raw })
+        };
+        rows.into_iter().map(frame).collect()
     }
 
     /// Drops every frame up to and including a position: they are stored elsewhere now.
@@ -156,7 +195,7 @@ impl Store {
     }
 }
 
-fn settled(id: &str, fields: Vec<(String, Vec<u8>)>) -> Result<Vec<Settled>, StoreError> {
+fn settled(id: &str, fields: &[(String, Vec<u8>)]) -> Result<Vec<Settled>, StoreError> {
     let field = |name: &str| {
         let found = fields.iter().find(|(n, _)| n == name);
         found

@@ -62,7 +62,8 @@ pub struct Model {
     open: BTreeMap<BatchId, Open>,
     fresh: BTreeMap<Lane, VecDeque<(BatchId, u16)>>,
     retry: BTreeMap<Lane, VecDeque<(BatchId, Vec<u16>)>>,
-    delayed: BTreeMap<(u64, BatchId), Vec<u16>>,
+    /// By due time and then by name, which is how Redis orders equal scores.
+    delayed: BTreeMap<(u64, String), (BatchId, Vec<u16>)>,
     ready: BTreeSet<Lane>,
     campaigns: BTreeMap<CampaignId, Campaign>,
     deadlines: BTreeMap<String, Timestamp>,
@@ -163,9 +164,14 @@ impl Model {
             return;
         }
         let mut budget = REAP_LEASES_MAX;
-        let dead: Vec<String> =
-            self.deadlines.iter().filter(|(_, d)| **d < now).map(|(r, _)| r.clone()).collect();
-        for relay in dead {
+        let mut dead: Vec<(Timestamp, String)> = self
+            .deadlines
+            .iter()
+            .filter(|(_, d)| **d < now)
+            .map(|(r, d)| (*d, r.clone()))
+            .collect();
+        dead.sort_unstable();
+        for (_, relay) in dead {
             let held = self.relays.entry(relay.clone()).or_default().leases.clone();
             for (token, (batch, slot)) in held {
                 if budget == 0 {
@@ -197,21 +203,21 @@ impl Model {
     }
 
     fn promote(&mut self, now: Timestamp) {
-        let due: Vec<(u64, BatchId)> = self
+        let due: Vec<(u64, String)> = self
             .delayed
             .keys()
             .take_while(|(due, _)| *due <= now.0)
             .take(PROMOTE_GROUPS_MAX)
-            .copied()
+            .cloned()
             .collect();
         for key in due {
-            self.promote_group(key);
+            self.promote_group(&key);
         }
     }
 
-    fn promote_group(&mut self, key: (u64, BatchId)) {
-        let Some(group) = self.delayed.remove(&key) else { return };
-        let Some(open) = self.open.get_mut(&key.1) else { return };
+    fn promote_group(&mut self, key: &(u64, String)) {
+        let Some((batch, group)) = self.delayed.remove(key) else { return };
+        let Some(open) = self.open.get_mut(&batch) else { return };
         let mut indices: Vec<u16> =
             group.into_iter().filter(|i| open.state[usize::from(*i)] == State::Delayed).collect();
         indices.sort_unstable();
@@ -221,7 +227,7 @@ impl Model {
         }
         let lane = open.lane.clone();
         if !indices.is_empty() {
-            self.retry.entry(lane.clone()).or_default().push_back((key.1, indices));
+            self.retry.entry(lane.clone()).or_default().push_back((batch, indices));
             self.make_ready(&lane);
         }
     }
@@ -229,14 +235,15 @@ impl Model {
     /// Makes what is delayed of a campaign due now.
     pub fn expedite(&mut self, now: Timestamp, id: CampaignId) {
         self.tick(now);
-        let keys: Vec<(u64, BatchId)> = self
+        let is_its_own = |b: &BatchId| self.open.get(b).is_some_and(|o| o.lane.campaign == id);
+        let keys: Vec<(u64, String)> = self
             .delayed
-            .keys()
-            .filter(|(_, b)| self.open.get(b).is_some_and(|o| o.lane.campaign == id))
-            .copied()
+            .iter()
+            .filter(|(_, (b, _))| is_its_own(b))
+            .map(|(k, _)| k.clone())
             .collect();
         for key in keys {
-            self.promote_group(key);
+            self.promote_group(&key);
         }
     }
 
@@ -437,7 +444,8 @@ impl Model {
                     open.state[at] = State::Delayed;
                     open.attempts[at] = open.attempts[at].saturating_add(1);
                     counters.deferrals += 1;
-                    self.delayed.entry((due.0, group.batch)).or_default().push(*i);
+                    let key = (due.0, format!("{}:{}", group.batch.0, due.0));
+                    self.delayed.entry(key).or_insert_with(|| (group.batch, Vec::new())).1.push(*i);
                 }
                 Outcome::Back => {
                     open.state[at] = State::Retry;
