@@ -94,7 +94,7 @@ impl ReturnPathKeys {
     pub fn encode(&self, delivery: DeliveryId, campaign: CampaignId) -> String {
         let mut local = String::with_capacity(RETURN_PATH_PREFIX.len() + TOKEN_CHARS);
         local.push_str(RETURN_PATH_PREFIX);
-        self.seal(RETURN_PATH_LABEL, delivery, campaign, &mut local);
+        self.seal(RETURN_PATH_LABEL, delivery, campaign, b"", &mut local);
         local
     }
 
@@ -104,7 +104,7 @@ impl ReturnPathKeys {
         if !prefix.eq_ignore_ascii_case(RETURN_PATH_PREFIX) {
             return Err(VerpError::Foreign);
         }
-        self.open(RETURN_PATH_LABEL, &local_part[RETURN_PATH_PREFIX.len()..])
+        self.open(RETURN_PATH_LABEL, &local_part[RETURN_PATH_PREFIX.len()..], b"")
     }
 
     /// A token of 41 octets for the purpose `label`, such as `unsubscribe`; it opens
@@ -112,7 +112,7 @@ impl ReturnPathKeys {
     #[must_use]
     pub fn encode_token(&self, label: &str, delivery: DeliveryId, campaign: CampaignId) -> String {
         let mut token = String::with_capacity(TOKEN_CHARS);
-        self.seal(label, delivery, campaign, &mut token);
+        self.seal(label, delivery, campaign, b"", &mut token);
         token
     }
 
@@ -122,22 +122,36 @@ impl ReturnPathKeys {
         label: &str,
         token: &str,
     ) -> Result<(DeliveryId, CampaignId), VerpError> {
-        self.open(label, token)
+        self.open(label, token, b"")
     }
 
-    fn seal(&self, label: &str, delivery: DeliveryId, campaign: CampaignId, into: &mut String) {
+    /// Writes a token; its tag covers `beside` too, which the token does not carry.
+    pub(crate) fn seal(
+        &self,
+        label: &str,
+        delivery: DeliveryId,
+        campaign: CampaignId,
+        beside: &[u8],
+        into: &mut String,
+    ) {
         let mut sealed = [0; SEALED_OCTETS];
         sealed[..8].copy_from_slice(&delivery.to_u64().to_be_bytes());
         sealed[8..PAYLOAD_OCTETS].copy_from_slice(&campaign.0.to_be_bytes());
         // `new` refuses an empty list; the first key signs.
         let (id, key) = &self.0[0];
-        let tag = tag(key, label, &sealed[..PAYLOAD_OCTETS]);
+        let tag = tag(key, label, &sealed[..PAYLOAD_OCTETS], beside);
         sealed[PAYLOAD_OCTETS..].copy_from_slice(&tag);
         into.push(*id);
         to_base32(&sealed, into);
     }
 
-    fn open(&self, label: &str, token: &str) -> Result<(DeliveryId, CampaignId), VerpError> {
+    /// Reads a token that was sealed with the same `beside`.
+    pub(crate) fn open(
+        &self,
+        label: &str,
+        token: &str,
+        beside: &[u8],
+    ) -> Result<(DeliveryId, CampaignId), VerpError> {
         let mut chars = token.chars();
         let id = chars.next().ok_or(VerpError::Truncated(0))?.to_ascii_lowercase();
         if !id.is_ascii_alphanumeric() {
@@ -154,19 +168,21 @@ impl ReturnPathKeys {
         let (_, key) =
             self.0.iter().find(|(known, _)| *known == id).ok_or(VerpError::UnknownKey(id))?;
         let (payload, claimed) = sealed.split_at(PAYLOAD_OCTETS);
-        constant_time::verify_slices_are_equal(&tag(key, label, payload), claimed)
+        constant_time::verify_slices_are_equal(&tag(key, label, payload, beside), claimed)
             .map_err(|_| VerpError::Forged)?;
         let number = |octets: &[u8]| octets.iter().fold(0, |n, b| (n << 8) | u64::from(*b));
         Ok((DeliveryId::from_u64(number(&payload[..8])), CampaignId(number(&payload[8..]))))
     }
 }
 
-fn tag(key: &hmac::Key, label: &str, payload: &[u8]) -> [u8; TAG_OCTETS] {
+fn tag(key: &hmac::Key, label: &str, payload: &[u8], beside: &[u8]) -> [u8; TAG_OCTETS] {
     let mut context = hmac::Context::with_key(key);
     context.update(label.as_bytes());
     // No label holds a NUL, so no two pairs of label and payload run together alike.
     context.update(&[0]);
     context.update(payload);
+    // The payload has one length: what follows it cannot be taken for a part of it.
+    context.update(beside);
     let mut cut = [0; TAG_OCTETS];
     cut.copy_from_slice(&context.sign().as_ref()[..TAG_OCTETS]);
     cut
