@@ -19,6 +19,7 @@ pub mod retry;
 pub mod site;
 pub mod throttle;
 pub mod time;
+pub mod unsubscribe;
 pub mod verp;
 
 pub use address::{Address, Domain};
