@@ -130,7 +130,7 @@ struct GroupArgs {
 impl GroupArgs {
     fn new(settle: &Settle) -> Self {
         let due = |o: &Outcome| match o {
-            Outcome::Deferred { due } => Some(due.0),
+            Outcome::Deferred { due } | Outcome::Waits { due } => Some(due.0),
             Outcome::End(_) | Outcome::Back => None,
         };
         Self {
@@ -429,7 +429,7 @@ impl Store {
 
     /// Settles outcomes. `number` counts this relay's settles in this shard: after an
     /// error the same ones are sent again under the same number. `frame` holds one event
-    /// per outcome, in order. The level of durability is reached before the answer.
+    /// per outcome that is told, in order. The level of durability is reached before the answer.
     ///
     /// # Errors
     /// When Redis does not answer: send the same again.

@@ -211,6 +211,7 @@ impl Run {
             0..4 => Outcome::End(End::Delivered),
             4 => Outcome::End(*self.dice.pick(&End::ALL)),
             5 => Outcome::Back,
+            6 => Outcome::Waits { due: Timestamp((self.now.0 / 1000 + 3) * 1000) },
             _ => Outcome::Deferred {
                 due: Timestamp((self.now.0 / 1000 + 1 + self.dice.next() % 8) * 1000),
             },

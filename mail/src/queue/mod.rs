@@ -186,6 +186,11 @@ pub enum Outcome {
         /// Rounded up by the retry schedule, so that many share one time.
         due: Timestamp,
     },
+    /// Not tried, and no use in trying before `due`: its site is at rest.
+    Waits {
+        /// Rounded up, as above.
+        due: Timestamp,
+    },
     /// Untouched: as if it had not been leased.
     Back,
 }
@@ -202,8 +207,15 @@ impl Outcome {
             Self::End(End::Cancelled) => 'c',
             Self::End(End::SetAside) => 'q',
             Self::Deferred { .. } => 'r',
+            Self::Waits { .. } => 'w',
             Self::Back => 'b',
         }
+    }
+
+    /// Whether there is something to tell: an event goes with it.
+    #[must_use]
+    pub fn is_told(self) -> bool {
+        matches!(self, Self::End(_) | Self::Deferred { .. })
     }
 }
 

@@ -439,11 +439,13 @@ impl Model {
                     *counters.end_mut(*end) += 1;
                     counters.late += u64::from(judgement == Judgement::Late);
                 }
-                Outcome::Deferred { due } => {
+                Outcome::Deferred { due } | Outcome::Waits { due } => {
                     let due = if cancelling { now } else { *due };
                     open.state[at] = State::Delayed;
-                    open.attempts[at] = open.attempts[at].saturating_add(1);
-                    counters.deferrals += 1;
+                    if matches!(outcome, Outcome::Deferred { .. }) {
+                        open.attempts[at] = open.attempts[at].saturating_add(1);
+                        counters.deferrals += 1;
+                    }
                     let key = (due.0, format!("{}:{}", group.batch.0, due.0));
                     self.delayed.entry(key).or_insert_with(|| (group.batch, Vec::new())).1.push(*i);
                 }
@@ -597,7 +599,9 @@ impl Open {
 fn judge_at_rest(outcome: Outcome) -> Judgement {
     match outcome {
         Outcome::End(End::Delivered) => Judgement::Twice,
-        Outcome::End(_) | Outcome::Deferred { .. } | Outcome::Back => Judgement::Refused,
+        Outcome::End(_) | Outcome::Deferred { .. } | Outcome::Waits { .. } | Outcome::Back => {
+            Judgement::Refused
+        }
     }
 }
 
@@ -611,6 +615,6 @@ fn judge(now: State, mine: Option<u8>, outcome: Outcome) -> Judgement {
         (State::Done(_), outcome) => judge_at_rest(outcome),
         (_, Outcome::End(_)) => Applied,
         (State::Retry, Outcome::Deferred { .. }) => Applied,
-        (_, Outcome::Deferred { .. } | Outcome::Back) => Refused,
+        (_, Outcome::Deferred { .. } | Outcome::Waits { .. } | Outcome::Back) => Refused,
     }
 }

@@ -8,7 +8,13 @@ if last then
   if tonumber(string.sub(last, 1, colon - 1)) == arg.number then return string.sub(last, colon + 1) end
 end
 
-local letters = {}
+local letters, told = {}, {}
+
+-- What is handed back or waits is no news: no event goes with it.
+local function say(letter, outcome)
+  letters[#letters + 1] = letter
+  if outcome ~= 'b' and outcome ~= 'w' then told[#told + 1] = letter end
+end
 
 local function at_rest(outcome)
   return outcome == 'd' and 't' or 'r'
@@ -72,8 +78,9 @@ local function settle_group(group)
   local counts, twice, late, ended, deferrals = {}, 0, 0, 0, 0
   if not open then
     for i = 1, #group.indices do
-      local letter = at_rest(string.sub(group.outcomes, i, i))
-      letters[#letters + 1] = letter
+      local outcome = string.sub(group.outcomes, i, i)
+      local letter = at_rest(outcome)
+      say(letter, outcome)
       if letter == 't' then twice = twice + 1 end
     end
     bump(campaign, 'duplicates', twice)
@@ -88,13 +95,13 @@ local function settle_group(group)
   for i = 1, #group.indices do
     local index, outcome = group.indices[i], string.sub(group.outcomes, i, i)
     local due
-    if outcome == 'r' then
+    if outcome == 'r' or outcome == 'w' then
       due = group.due[due_at]
       due_at = due_at + 1
     end
     local byte = string.byte(open.st, index + 1)
     local letter = judge(byte, mine, outcome)
-    letters[#letters + 1] = letter
+    say(letter, outcome)
     if letter == 't' then twice = twice + 1 end
     if letter == 'a' or letter == 'l' then
       if byte >= SLOT_BASE then
@@ -108,13 +115,15 @@ local function settle_group(group)
         counts[outcome] = (counts[outcome] or 0) + 1
         if letter == 'l' then late = late + 1 end
         if outcome == 'q' then open.keep = true end
-      elseif outcome == 'r' then
+      elseif outcome == 'r' or outcome == 'w' then
         bytes[#bytes + 1] = string.char(DELAYED)
         if cancelling then due = now end
         delays[due] = delays[due] or {}
         table.insert(delays[due], index)
-        tries[#tries + 1] = index
-        deferrals = deferrals + 1
+        if outcome == 'r' then
+          tries[#tries + 1] = index
+          deferrals = deferrals + 1
+        end
       else
         bytes[#bytes + 1] = string.char(RETRY)
         back[#back + 1] = index
@@ -147,6 +156,6 @@ end
 
 for _, group in ipairs(arg.groups) do settle_group(group) end
 local answer = table.concat(letters)
-if #ARGV[2] > 0 then call('XADD', base .. 'out', '*', 'j', answer, 'f', ARGV[2]) end
+if #ARGV[2] > 0 then call('XADD', base .. 'out', '*', 'j', table.concat(told), 'f', ARGV[2]) end
 call('SET', last_key, whole(arg.number) .. ':' .. answer, 'EX', 86400)
 return answer
