@@ -1,8 +1,13 @@
 //! Why a server died, from the last lines of its log, and what to do about it.
 
-/// What Redis writes, in lower case, what it means, and what helps.
+/// What Redis writes, in lower case, what it means, and what helps. The plainer cause comes
+/// first: a failed write is told by two lines.
 const REASONS: &[(&str, &str)] = &[
     ("no space left on device", "the disk is full; make room, it comes back by itself"),
+    (
+        "short write while writing to the aof",
+        "the disk is full; make room, it comes back by itself",
+    ),
     ("disk quota exceeded", "the disk quota is used up; make room, it comes back by itself"),
     ("read-only file system", "the disk is read-only; see the system's log for its errors"),
     (
@@ -18,6 +23,10 @@ const REASONS: &[(&str, &str)] = &[
         "can't handle rdb format version",
         "the data was written by a newer server; install that version or a later one",
     ),
+    (
+        "can't recover from aof write error",
+        "it could not write to the data folder; see whether the disk is full or broken",
+    ),
     ("permission denied", "it may not use its files; check who owns the data folder"),
     ("out of memory", "there is no memory left for it"),
     ("cannot allocate memory", "there is no memory left for it"),
@@ -26,10 +35,9 @@ const REASONS: &[(&str, &str)] = &[
 
 /// One line: the cause with its cure when the log tells, and the line that told.
 pub(super) fn explain<'a>(lines: impl DoubleEndedIterator<Item = &'a str> + Clone) -> String {
-    let known = lines.clone().rev().find_map(|line| {
-        let lower = line.to_lowercase();
-        let reason = REASONS.iter().find(|(text, _)| lower.contains(text));
-        reason.map(|(_, meaning)| format!("{meaning} ({:?})", bare(line)))
+    let known = REASONS.iter().find_map(|(text, meaning)| {
+        let line = lines.clone().rev().find(|line| line.to_lowercase().contains(text))?;
+        Some(format!("{meaning} ({:?})", bare(line)))
     });
     let last = || lines.rev().find(|line| !line.is_empty()).map(|line| format!("{:?}", bare(line)));
     known.or_else(last).unwrap_or_else(|| "it left no word; perhaps somebody killed it".to_owned())

@@ -144,36 +144,32 @@ impl RedisChild {
                 back_off = BACK_OFF_MIN;
             }
             tracing::error!("private Redis {ended}; starting it again in {back_off:?}");
-            metrics::counter!("malleposte_redis_restarts_total").increment(1);
-            loop {
-                tokio::select! {
-                    () = shutdown.cancelled() => return Ok(()),
-                    () = sleep(back_off) => {}
-                }
-                back_off = (back_off * 2).min(BACK_OFF_MAX);
-                since = Instant::now();
-                let again = tokio::select! {
-                    () = shutdown.cancelled() => return self.stop().await,
-                    again = Self::again(&mut self.server, &self.launcher, &self.lock) => again,
-                };
-                match again {
-                    Ok(()) => break,
-                    Err(e) => tracing::error!("{e:#}; trying again in {back_off:?}"),
-                }
+            let back = shutdown.run_until_cancelled(self.bring_back(&mut back_off)).await;
+            if back.is_none() {
+                return self.stop().await;
             }
-            self.pid.store(self.server.pid(), Ordering::Relaxed);
-            tracing::warn!(pid = self.server.pid(), "private Redis is back");
+            since = Instant::now();
         }
     }
 
-    async fn again(
-        server: &mut Server,
-        launcher: &Launcher,
-        lock: &FolderLock,
-    ) -> anyhow::Result<()> {
-        server.kill().await;
-        *server = launcher.launch(lock).await?;
-        wait_until_ready(server, launcher).await
+    async fn bring_back(&mut self, back_off: &mut Duration) {
+        loop {
+            sleep(*back_off).await;
+            *back_off = (*back_off * 2).min(BACK_OFF_MAX);
+            metrics::counter!("malleposte_redis_restarts_total").increment(1);
+            match self.launch_again().await {
+                Ok(()) => break,
+                Err(e) => tracing::error!("{e:#}; trying again in {back_off:?}"),
+            }
+        }
+        self.pid.store(self.server.pid(), Ordering::Relaxed);
+        tracing::warn!(pid = self.server.pid(), "private Redis is back");
+    }
+
+    async fn launch_again(&mut self) -> anyhow::Result<()> {
+        self.server.kill().await;
+        self.server = self.launcher.launch(&self.lock).await?;
+        wait_until_ready(&mut self.server, &self.launcher).await
     }
 
     /// Asks the server to write what it holds and end, and waits for it.
