@@ -2,8 +2,6 @@
 //! what the sender of a campaign can do. Terminal, API, console and the guide read
 //! the same sentences here.
 
-use serde::{Deserialize, Serialize};
-
 use crate::category::{Category, Report, words};
 use crate::event::EventKind;
 

@@ -10,7 +10,7 @@ mod rules;
 pub(crate) use fold::cut;
 pub use fold::fold;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::category::{Category, Hygiene, Phase, Scope, words};
 use crate::reply::{EnhancedStatus, Reply};

@@ -1,0 +1,173 @@
+//! Delivery status notifications (RFC 3464, RFC 6533): the machine's part of a
+//! report, also where it stands in a plain text or lacks its blank lines.
+
+use std::collections::HashSet;
+
+use super::answer::{self, Answer};
+use super::fields::{self, Field};
+use super::mime::Parts;
+use super::original::OriginalRefs;
+use super::{Action, FailedRecipient};
+use super::{section, text};
+use crate::category::Report;
+use crate::reply::{EnhancedStatus, clean_text};
+
+/// Reads the recipients of a report. `None` when it has no block about a recipient.
+pub(super) fn read(parts: &Parts, refs: &OriginalRefs) -> Option<(Report, Vec<FailedRecipient>)> {
+    let fields: Vec<Field> = status_texts(parts).flat_map(fields::parse).collect();
+    let blocks = recipients(&fields);
+    if blocks.is_empty() {
+        return None;
+    }
+    let prose = section::report_section(parts);
+    let late = section::says_delayed(parts, &prose);
+    let single = blocks.len() == 1;
+    let mut seen = HashSet::new();
+    let mut all: Vec<FailedRecipient> = blocks
+        .iter()
+        .filter_map(|block| recipient(block, &prose, single, late))
+        .filter(|r| seen.insert((r.recipient.clone(), r.action)))
+        .collect();
+    if let [one] = all.as_mut_slice()
+        && one.recipient.is_none()
+    {
+        one.recipient = text::only_recipient(parts, refs, &prose);
+    }
+    let kind = kind_of(&all)?;
+    let kept = if kind == Report::Failure { Action::Failed } else { Action::Delayed };
+    all.retain(|r| r.action == kept);
+    Some((kind, all))
+}
+
+/// The status parts; or a text that is one.
+fn status_texts(parts: &Parts) -> impl Iterator<Item = &str> {
+    let own = parts.delivery_status.iter();
+    let in_text = parts.texts.iter().filter(|t| {
+        parts.delivery_status.is_empty()
+            && contains_line(t, "final-recipient:")
+            && (contains_line(t, "action:") || contains_line(t, "status:"))
+    });
+    own.chain(in_text).map(String::as_str)
+}
+
+fn contains_line(text: &str, start: &str) -> bool {
+    text.lines().any(|l| l.get(..start.len()).is_some_and(|l| l.eq_ignore_ascii_case(start)))
+}
+
+/// The fields, recipient by recipient. A blank line parts two recipients, and so
+/// does a field that a recipient has once and that comes again.
+fn recipients(fields: &[Field]) -> Vec<Vec<&Field>> {
+    const ONCE: &[&str] = &["final-recipient", "original-recipient", "action", "status"];
+    let mut blocks: Vec<Vec<&Field>> = Vec::new();
+    let mut block: Vec<&Field> = Vec::new();
+    for field in fields {
+        let again = ONCE.contains(&field.name.as_str()) && has(&block, &field.name);
+        if field.after_blank || again {
+            keep(&mut blocks, std::mem::take(&mut block));
+        }
+        block.push(field);
+    }
+    keep(&mut blocks, block);
+    blocks
+}
+
+fn keep<'a>(blocks: &mut Vec<Vec<&'a Field>>, block: Vec<&'a Field>) {
+    let about_one = has(&block, "final-recipient") || has(&block, "original-recipient");
+    if about_one {
+        blocks.push(block);
+    } else if let Some(last) = blocks.last_mut()
+        && has(&block, "diagnostic-code")
+        && !has(last, "diagnostic-code")
+    {
+        // A blank line too many, in the middle of a recipient.
+        last.extend(block);
+    }
+}
+
+fn has(block: &[&Field], name: &str) -> bool {
+    block.iter().any(|f| f.name == name)
+}
+
+fn value<'a>(block: &[&'a Field], name: &str) -> Option<&'a str> {
+    block.iter().find(|f| f.name == name).map(|f| f.value.as_str())
+}
+
+fn recipient(block: &[&Field], prose: &str, single: bool, late: bool) -> Option<FailedRecipient> {
+    let original = value(block, "original-recipient").and_then(fields::address);
+    let last = value(block, "final-recipient").and_then(fields::address);
+    let said = diagnosis(block);
+    let field = answer::status_field(block);
+    let found = answer::find(said);
+    let status = clearest(found.status, field.status);
+    let code = found.code.or(field.code);
+    let action = action_of(block, field.status.or(status), late);
+    let about = last.as_deref().or(original.as_deref());
+    let more = if single { prose.to_owned() } else { section::about(prose, about.unwrap_or("\0")) };
+    let spoken = if said.is_empty() { more.as_str() } else { said };
+    let (status, code) = if said.is_empty() && code.is_none() {
+        let found: Answer<'_> = answer::find(spoken);
+        (clearest(found.status, status), found.code)
+    } else {
+        (status, code)
+    };
+    let phase = answer::phase(&format!("{said} {more}"));
+    let wrapped = found.text.len() < said.len() && said.contains("error 550-'");
+    let heard = if wrapped { found.text } else { spoken };
+    let finding = answer::meaning(phase, code, status, heard, &more);
+    Some(FailedRecipient {
+        final_recipient: last.clone().filter(|l| original.as_ref().is_some_and(|o| o != l)),
+        recipient: original.or(last),
+        status,
+        code,
+        action,
+        diagnostic: clean_text(spoken),
+        finding,
+    })
+}
+
+/// The diagnosis without its type; where there is none, the comment in `Status`.
+fn diagnosis<'a>(block: &[&'a Field]) -> &'a str {
+    let own = value(block, "diagnostic-code").or_else(|| value(block, "x-supplementary-info"));
+    if let Some(own) = own.filter(|v| !v.trim().is_empty()) {
+        return match own.split_once(';') {
+            Some((kind, rest)) if !kind.contains(' ') && !rest.trim().is_empty() => rest.trim(),
+            _ => own,
+        };
+    }
+    let status = value(block, "status").unwrap_or_default();
+    status.split_once(' ').map_or("", |(_, rest)| rest.trim())
+}
+
+/// `5.0.0` says nothing; the status in the answer is the refusing server's own.
+fn clearest(said: Option<EnhancedStatus>, field: Option<EnhancedStatus>) -> Option<EnhancedStatus> {
+    let vague = |s: &EnhancedStatus| s.1 == 0 && s.2 == 0;
+    said.filter(|s| !vague(s)).or(field.filter(|s| !vague(s))).or(said).or(field)
+}
+
+fn action_of(block: &[&Field], status: Option<EnhancedStatus>, late: bool) -> Action {
+    let word = value(block, "action").unwrap_or_default().to_ascii_lowercase();
+    let word = word.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+    match (word, status) {
+        ("delayed" | "delay" | "deferred", _) => Action::Delayed,
+        ("delivered" | "deliverable", _) => Action::Delivered,
+        ("relayed", _) => Action::Relayed,
+        ("expanded", _) => Action::Expanded,
+        ("failed" | "failure" | "expired" | "rejected", _) => Action::Failed,
+        _ if late => Action::Delayed,
+        (_, Some(EnhancedStatus(2, _, _))) => Action::Delivered,
+        _ => Action::Failed,
+    }
+}
+
+fn kind_of(all: &[FailedRecipient]) -> Option<Report> {
+    let any = |action: Action| all.iter().any(|r| r.action == action);
+    if all.is_empty() {
+        None
+    } else if any(Action::Failed) {
+        Some(Report::Failure)
+    } else if any(Action::Delayed) {
+        Some(Report::Delayed)
+    } else {
+        Some(Report::Delivered)
+    }
+}

@@ -1,0 +1,154 @@
+//! Header-like fields as they really come: folded, broken in the middle, with the
+//! wrong case, without the blank line that should part them. Not a MIME parser.
+
+/// Fields read of one part; a report about a thousand recipients has fewer.
+const FIELDS_MAX: usize = 4096;
+
+/// One field. The name is in lower case; folding in the value became a space.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Field {
+    pub(super) name: String,
+    pub(super) value: String,
+    /// Whether a blank line stood before it.
+    pub(super) after_blank: bool,
+}
+
+/// The fields of a text, whatever else it holds.
+pub(super) fn parse(text: &str) -> Vec<Field> {
+    let mut fields: Vec<Field> = Vec::new();
+    let mut after_blank = true;
+    for line in text.lines() {
+        if line.trim().is_empty() {
+            after_blank = true;
+            continue;
+        }
+        let folded = line.starts_with([' ', '\t']);
+        match name_and_value(line).filter(|_| !folded) {
+            Some((name, value)) => {
+                if fields.len() == FIELDS_MAX {
+                    break;
+                }
+                let (name, value) = (name.to_ascii_lowercase(), value.trim().to_owned());
+                fields.push(Field { name, value, after_blank });
+            }
+            // A folded line, or one that lost its leading blank on the way.
+            None if !after_blank || folded => {
+                if let Some(last) = fields.last_mut() {
+                    append(&mut last.value, line.trim());
+                }
+            }
+            None => {}
+        }
+        after_blank = false;
+    }
+    fields
+}
+
+fn append(value: &mut String, line: &str) {
+    if value.len() < crate::reply::REPLY_TEXT_OCTETS_MAX * 4 {
+        if !value.is_empty() {
+            value.push(' ');
+        }
+        value.push_str(line);
+    }
+}
+
+fn name_and_value(line: &str) -> Option<(&str, &str)> {
+    let (name, value) = line.split_once(':')?;
+    let name = name.trim_end();
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    (!name.is_empty() && name.len() <= 64 && name.bytes().all(fits)).then_some((name, value))
+}
+
+/// The first value of a field.
+pub(super) fn get<'a>(fields: &'a [Field], name: &str) -> Option<&'a str> {
+    fields.iter().find(|f| f.name == name).map(|f| f.value.as_str())
+}
+
+/// An address out of a field's value: `rfc822; <ann@example.org> (comment)`.
+pub(super) fn address(value: &str) -> Option<String> {
+    let value = match value.split_once(';') {
+        Some((kind, rest)) if !kind.contains('@') => rest,
+        _ => value,
+    };
+    find_address(value).map(|(_, address)| address.to_owned())
+}
+
+/// The first thing in a text that is written like an address, and where it stands.
+pub(super) fn find_address(text: &str) -> Option<(usize, &str)> {
+    let mut from = 0;
+    // Each `@` is looked at once, so a line of a million of them stays linear.
+    while let Some(at) = text[from..].find('@').map(|i| from + i) {
+        let start = text[from..at]
+            .rfind(|c| !is_local(c))
+            .map_or(from, |i| from + i + text[from + i..].chars().next().map_or(1, char::len_utf8));
+        let end = text[at + 1..]
+            .find(|c: char| !(c.is_alphanumeric() || c == '-' || c == '.' || c == '_'))
+            .map_or(text.len(), |i| at + 1 + i);
+        let local = text[start..at].trim_start_matches(['.', '-', '\'', '=']);
+        let domain = text[at + 1..end].trim_end_matches(['.', '-', '_']);
+        if !local.is_empty() && local.len() <= 128 && !domain.is_empty() && domain.len() <= 253 {
+            let begin = at - local.len();
+            return Some((begin, &text[begin..at + 1 + domain.len()]));
+        }
+        from = at + 1;
+    }
+    None
+}
+
+fn is_local(c: char) -> bool {
+    c.is_alphanumeric()
+        || matches!(
+            c,
+            '.' | '!'
+                | '#'
+                | '$'
+                | '%'
+                | '&'
+                | '\''
+                | '*'
+                | '+'
+                | '-'
+                | '/'
+                | '='
+                | '?'
+                | '^'
+                | '_'
+                | '`'
+                | '{'
+                | '|'
+                | '}'
+                | '~'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn broken_folding_is_mended() {
+        let fields = parse(
+            "Reporting-MTA: dns; a\n\nFinal-recipient : rfc822;<a@b.example>\nDiagnostic-Code: smtp; 550\n no\nsuch user\n",
+        );
+        assert_eq!(fields.len(), 3);
+        assert_eq!(get(&fields, "diagnostic-code"), Some("smtp; 550 no such user"));
+        assert!(fields[1].after_blank && !fields[2].after_blank);
+    }
+
+    #[test]
+    fn addresses_are_found_in_their_clothes() {
+        let cases = [
+            ("rfc822; <a@b.example> (x)", Some("a@b.example")),
+            ("rfc822;a+c=d@b.example.", Some("a+c=d@b.example")),
+            ("\"a@b.example\"", Some("a@b.example")),
+            ("'a@b.example':", Some("a@b.example")),
+            ("mailto:a@b.example", Some("a@b.example")),
+            ("unknown", None),
+            ("@@@", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(address(text).as_deref(), expected, "{text:?}");
+        }
+    }
+}

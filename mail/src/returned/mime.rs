@@ -1,0 +1,200 @@
+//! A mail taken apart: header, texts to read, report parts, the original. The MIME
+//! walk is mail-parser's; what is here bounds it and sorts its parts.
+
+use std::sync::LazyLock;
+
+use mail_parser::{
+    Encoding, HeaderName, Message, MessageParser, MessagePart, MimeHeaders, PartType,
+};
+
+use super::fields::{self, Field};
+use crate::classify::cut;
+
+/// Octets of a mail that are looked at. A report says what it has to say in its
+/// first kilobytes; what follows is the returned message.
+pub(super) const EXAMINED_OCTETS_MAX: usize = 1024 * 1024;
+/// A mail with more nested messages is built to hurt: mail-parser nests them as
+/// values, and dropping those is recursive. It is read as plain text.
+const NESTED_MAX: usize = 32;
+/// Likewise for multiparts: each one that is never closed is looked for to the end.
+const MULTIPARTS_MAX: usize = 100;
+/// Text kept of one part.
+const TEXT_OCTETS_MAX: usize = 64 * 1024;
+/// Parts looked at.
+const PARTS_MAX: usize = 200;
+
+static PARSER: LazyLock<MessageParser> = LazyLock::new(|| {
+    MessageParser::new().with_mime_headers().header_text(HeaderName::Subject).default_header_raw()
+});
+
+/// What a mail consists of.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    pub(super) header: Vec<Field>,
+    /// Decoded (RFC 2047).
+    pub(super) subject: String,
+    /// `multipart/report`'s `report-type`, in lower case.
+    pub(super) report_type: String,
+    /// The plain texts in order; the HTML ones as text when there is no plain one.
+    pub(super) texts: Vec<String>,
+    pub(super) delivery_status: Vec<String>,
+    pub(super) feedback: Option<String>,
+    pub(super) disposition: Option<String>,
+    /// The header of the message that the report is about.
+    pub(super) original: Option<String>,
+    /// Content types and file names of whatever is attached, in lower case.
+    pub(super) attached: Vec<String>,
+}
+
+impl Parts {
+    pub(super) fn field(&self, name: &str) -> Option<&str> {
+        fields::get(&self.header, name)
+    }
+}
+
+/// Takes a mail apart.
+pub(super) fn take_apart(raw: &[u8]) -> Parts {
+    let raw = after_mbox_line(&raw[..raw.len().min(EXAMINED_OCTETS_MAX)]);
+    let hostile = occurrences(raw, b"message/") > NESTED_MAX
+        || occurrences(raw, b"multipart/") > MULTIPARTS_MAX;
+    let message = if hostile { None } else { PARSER.parse(raw) };
+    match message.filter(|m| !m.parts.is_empty()) {
+        Some(message) => sort(&message, raw),
+        None => as_plain_text(raw),
+    }
+}
+
+fn after_mbox_line(mut raw: &[u8]) -> &[u8] {
+    for _ in 0..8 {
+        let line = raw.iter().position(|b| *b == b'\n').map_or(raw, |i| &raw[..=i]);
+        let blank = line.iter().all(u8::is_ascii_whitespace);
+        let mbox = line.starts_with(b"From ") || line.starts_with(b">From ");
+        if line.is_empty() || !(blank || mbox) {
+            break;
+        }
+        raw = &raw[line.len()..];
+    }
+    raw
+}
+
+fn occurrences(raw: &[u8], word: &[u8]) -> usize {
+    let first = word[0].to_ascii_lowercase();
+    let at = |w: &&[u8]| w[0].to_ascii_lowercase() == first && w.eq_ignore_ascii_case(word);
+    raw.windows(word.len()).filter(at).count()
+}
+
+fn as_plain_text(raw: &[u8]) -> Parts {
+    let text = decode(&raw[..raw.len().min(TEXT_OCTETS_MAX)]);
+    let (head, body) =
+        text.split_once("\n\n").or_else(|| text.split_once("\r\n\r\n")).unwrap_or((&text, ""));
+    let header = fields::parse(head);
+    let subject = fields::get(&header, "subject").unwrap_or_default().to_owned();
+    Parts { header, subject, texts: vec![body.to_owned()], ..Parts::default() }
+}
+
+/// UTF-8, or else Latin-1: undeclared 8-bit text is one of the two nearly always.
+fn decode(raw: &[u8]) -> String {
+    match std::str::from_utf8(raw) {
+        Ok(text) => text.to_owned(),
+        Err(_) => raw.iter().map(|b| char::from(*b)).collect(),
+    }
+}
+
+fn sort(message: &Message<'_>, raw: &[u8]) -> Parts {
+    let mut parts = Parts {
+        header: fields::parse(&header_text(&message.parts[0], raw)),
+        subject: message.subject().unwrap_or_default().to_owned(),
+        ..Parts::default()
+    };
+    if let Some(kind) = message.parts[0].content_type()
+        && let Some(report) = kind.attribute("report-type")
+    {
+        parts.report_type = report.to_ascii_lowercase();
+    }
+    let mut html = Vec::new();
+    for part in message.parts.iter().take(PARTS_MAX) {
+        let kind = content_type(part);
+        match &part.body {
+            PartType::Text(text) => sort_text(&mut parts, part, &kind, text, raw),
+            PartType::Html(text) => html.push(cut(text, TEXT_OCTETS_MAX).to_owned()),
+            PartType::Binary(octets) | PartType::InlineBinary(octets) => {
+                sort_binary(&mut parts, part, &kind, octets);
+            }
+            PartType::Message(nested) => sort_message(&mut parts, nested, raw),
+            PartType::Multipart(_) => {}
+        }
+    }
+    if parts.texts.iter().all(|t| t.trim().is_empty()) {
+        let as_text = |h: &String| mail_parser::decoders::html::html_to_text(h);
+        parts.texts = html.iter().map(as_text).collect();
+    }
+    parts
+}
+
+fn header_text(part: &MessagePart<'_>, raw: &[u8]) -> String {
+    let range = part.offset_header as usize..part.offset_body as usize;
+    decode(raw.get(range).unwrap_or_default())
+}
+
+fn content_type(part: &MessagePart<'_>) -> String {
+    let Some(kind) = part.content_type() else { return "text/plain".to_owned() };
+    let mut full = kind.ctype().to_owned();
+    if let Some(subtype) = kind.subtype() {
+        full.push('/');
+        full.push_str(subtype);
+    }
+    full.make_ascii_lowercase();
+    full
+}
+
+fn sort_text(parts: &mut Parts, part: &MessagePart<'_>, kind: &str, text: &str, raw: &[u8]) {
+    let text = cut(text, TEXT_OCTETS_MAX);
+    let undeclared = text.contains('\u{fffd}') && part.encoding == Encoding::None;
+    let text = if undeclared {
+        let range = part.offset_body as usize..part.offset_end as usize;
+        let octets = raw.get(range).unwrap_or_default();
+        decode(&octets[..octets.len().min(TEXT_OCTETS_MAX)])
+    } else {
+        text.to_owned()
+    };
+    if kind == "text/rfc822-headers" || kind == "text/rfc822" {
+        parts.original.get_or_insert(text);
+    } else {
+        note_attached(parts, part, kind);
+        parts.texts.push(text);
+    }
+}
+
+fn sort_binary(parts: &mut Parts, part: &MessagePart<'_>, kind: &str, octets: &[u8]) {
+    let text = || decode(&octets[..octets.len().min(TEXT_OCTETS_MAX)]);
+    match kind {
+        "message/delivery-status" | "message/global-delivery-status" => {
+            parts.delivery_status.push(text());
+        }
+        "message/feedback-report" => {
+            parts.feedback.get_or_insert_with(text);
+        }
+        "message/disposition-notification" | "message/global-disposition-notification" => {
+            parts.disposition.get_or_insert_with(text);
+        }
+        "message/global-headers" | "message/rfc822-headers" => {
+            parts.original.get_or_insert_with(text);
+        }
+        "message/rfc822" | "message/global" => {
+            parts.original.get_or_insert_with(text);
+        }
+        _ => note_attached(parts, part, kind),
+    }
+}
+
+fn sort_message(parts: &mut Parts, nested: &Message<'_>, raw: &[u8]) {
+    let Some(first) = nested.parts.first() else { return };
+    // A nested message that had to be decoded carries its own octets.
+    let source: &[u8] = if nested.raw_message.is_empty() { raw } else { &nested.raw_message };
+    parts.original.get_or_insert_with(|| header_text(first, source));
+}
+
+fn note_attached(parts: &mut Parts, part: &MessagePart<'_>, kind: &str) {
+    let name = part.attachment_name().unwrap_or_default().to_lowercase();
+    parts.attached.push(format!("{kind} {name}"));
+}

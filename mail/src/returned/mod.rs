@@ -1,0 +1,164 @@
+//! The bytes of one mail in, what it is and what it says out. Nothing here knows
+//! our lists: whose message it was is for the caller to find out from
+//! [`OriginalRefs`], and only a return path that our key opens is proof.
+
+mod answer;
+mod auto;
+mod dsn;
+mod fields;
+mod mime;
+mod named;
+mod notices;
+mod original;
+mod reports;
+mod section;
+mod text;
+
+use serde::Serialize;
+
+use crate::category::{Hygiene, Report, Scope, words};
+use crate::classify::{Finding, Permanence, Signal};
+use crate::reply::EnhancedStatus;
+use mime::Parts;
+pub use original::OriginalRefs;
+pub use reports::Feedback;
+
+/// Recipients reported of one mail; no system groups more in one report.
+const RECIPIENTS_MAX: usize = 1000;
+
+words! {
+    /// What the reporting system did with a recipient (RFC 3464, 2.3.3).
+    Action {
+        /// Given up.
+        Failed = "failed",
+        /// Still trying.
+        Delayed = "delayed",
+        /// Delivered.
+        Delivered = "delivered",
+        /// Handed to a system that sends no reports.
+        Relayed = "relayed",
+        /// Delivered to the members of a list.
+        Expanded = "expanded",
+    }
+}
+
+/// One recipient that a report speaks of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FailedRecipient {
+    /// The address that we wrote to, as far as the report tells: the original one
+    /// before the final one.
+    pub recipient: Option<String>,
+    /// The address where it ended, when that is another.
+    pub final_recipient: Option<String>,
+    /// The enhanced status: of the answer, or else of the report.
+    #[serde(skip)]
+    pub status: Option<EnhancedStatus>,
+    /// The reply code of the server that refused.
+    pub code: Option<u16>,
+    /// What the reporting system did.
+    pub action: Action,
+    /// What was said, cleaned and cut.
+    pub diagnostic: String,
+    /// What it means.
+    pub finding: Finding,
+}
+
+/// A mail that came back, understood.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Returned {
+    /// What kind of mail it is.
+    pub kind: Report,
+    /// The recipients, when it is a failure or a delay.
+    pub failures: Vec<FailedRecipient>,
+    /// What it says about the message that it concerns.
+    pub original: OriginalRefs,
+    /// The fields of a complaint or an authentication report.
+    pub feedback: Option<Feedback>,
+    /// Who sent it.
+    pub from: Option<String>,
+    /// Its subject, decoded.
+    pub subject: String,
+}
+
+/// What this mail is. Takes anything, looks at its first megabyte, and never fails:
+/// what is not recognised is [`Report::Other`].
+#[must_use]
+pub fn parse(raw: &[u8]) -> Returned {
+    if let Some(kind) = reports::bare(raw) {
+        return of_kind(kind, &Parts::default(), OriginalRefs::default());
+    }
+    let parts = mime::take_apart(raw);
+    let original = original::refs(&parts, raw);
+    if let Some(kind) = reports::aggregate(&parts) {
+        return of_kind(kind, &parts, original);
+    }
+    if let Some((kind, feedback)) = reports::feedback(&parts) {
+        let mut returned = of_kind(kind, &parts, original);
+        returned.feedback = Some(feedback);
+        return returned;
+    }
+    if let Some((kind, failures)) = notices::read(&parts) {
+        return with_failures(kind, failures, &parts, original);
+    }
+    if let Some((kind, failures)) = dsn::read(&parts, &original) {
+        return with_failures(kind, failures, &parts, original);
+    }
+    if let Some(kind) = auto::before_bounces(&parts) {
+        return of_kind(kind, &parts, original);
+    }
+    if let Some((kind, failures)) = text::read(&parts, &original) {
+        return with_failures(kind, failures, &parts, original);
+    }
+    match auto::read(&parts) {
+        auto::Auto::Gone(failure) => {
+            with_failures(Report::Failure, vec![*failure], &parts, original)
+        }
+        auto::Auto::Kind(kind) => of_kind(kind, &parts, original),
+    }
+}
+
+fn of_kind(kind: Report, parts: &Parts, original: OriginalRefs) -> Returned {
+    Returned {
+        kind,
+        failures: Vec::new(),
+        original,
+        feedback: None,
+        from: parts.field("from").and_then(fields::address),
+        subject: crate::reply::clean_text(&parts.subject),
+    }
+}
+
+fn with_failures(
+    kind: Report,
+    mut failures: Vec<FailedRecipient>,
+    parts: &Parts,
+    original: OriginalRefs,
+) -> Returned {
+    failures.truncate(RECIPIENTS_MAX);
+    for failure in &mut failures {
+        failure.finding = as_reported(kind, failure.finding);
+        // Words without any number are hearsay: they count, and end nothing alone.
+        let numbered =
+            failure.code.is_some() || failure.status.is_some_and(|s| (s.1, s.2) != (0, 0));
+        if !numbered && failure.finding.hygiene == Hygiene::Suppress {
+            failure.finding.hygiene = Hygiene::Count;
+        }
+    }
+    let mut returned = of_kind(kind, parts, original);
+    returned.failures = failures;
+    returned
+}
+
+/// A report is about what another system did: it has given up, or it has not. What
+/// it met on its way says nothing about our own connections.
+fn as_reported(kind: Report, mut finding: Finding) -> Finding {
+    if matches!(finding.scope, Scope::Site | Scope::Connection) {
+        (finding.scope, finding.signal) = (Scope::Recipient, Signal::None);
+    }
+    if kind == Report::Failure {
+        finding.permanence = Permanence::Permanent;
+    } else {
+        (finding.permanence, finding.hygiene) = (Permanence::Temporary, Hygiene::None);
+    }
+    finding
+}

@@ -1,0 +1,111 @@
+//! What a returned mail says about the message that it concerns. All of it can be
+//! forged except a return path that our key opens, so this only collects.
+
+use serde::Serialize;
+
+use super::fields;
+use super::mime::Parts;
+use super::section;
+use crate::reply::clean_text;
+use crate::verp::{RETURN_PATH_PREFIX, RETURN_PATH_TOKEN_CHARS};
+
+/// Tokens kept: a report quotes one return path, rarely two.
+const TOKENS_MAX: usize = 8;
+/// Octets searched for return paths.
+const SEARCHED_OCTETS_MAX: usize = 256 * 1024;
+/// Fields of ours that are kept.
+const OURS: &[&str] = &["feedback-id", "list-id", "list-unsubscribe", "x-campaign-id"];
+
+/// References to the original message.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct OriginalRefs {
+    /// Its Message-ID, without angle brackets.
+    pub message_id: Option<String>,
+    /// Message-IDs that a reply refers to (In-Reply-To, References).
+    pub references: Vec<String>,
+    /// Its return path, as quoted.
+    pub return_path: Option<String>,
+    /// Whatever in the mail looks like the local part of a return path made here.
+    pub tokens: Vec<String>,
+    /// `Original-Envelope-Id` (RFC 3461).
+    pub envelope_id: Option<String>,
+    /// Its recipients by its header.
+    pub to: Vec<String>,
+    /// Its sender by its header.
+    pub from: Option<String>,
+    /// Its subject.
+    pub subject: Option<String>,
+    /// Header fields that we put in, name in lower case.
+    pub ours: Vec<(String, String)>,
+}
+
+/// Collects the references.
+pub(super) fn refs(parts: &Parts, raw: &[u8]) -> OriginalRefs {
+    let quoted = parts.original.clone().or_else(|| section::quoted_header(parts));
+    let header = fields::parse(quoted.as_deref().unwrap_or_default());
+    // Only the header: a body may hold lines that look like fields.
+    let end = header.iter().skip(1).position(|f| f.after_blank).map_or(header.len(), |i| i + 1);
+    let header = &header[..end];
+    let status: Vec<_> = parts.delivery_status.iter().flat_map(|t| fields::parse(t)).collect();
+    let one = |name| fields::get(header, name);
+    let ours =
+        |f: &&fields::Field| OURS.contains(&f.name.as_str()) || f.name.starts_with("x-malleposte");
+    OriginalRefs {
+        message_id: one("message-id").and_then(|v| ids(v).into_iter().next()),
+        references: ["in-reply-to", "references"]
+            .iter()
+            .filter_map(|name| parts.field(name))
+            .flat_map(ids)
+            .take(TOKENS_MAX)
+            .collect(),
+        return_path: one("return-path").and_then(fields::address),
+        tokens: tokens(&raw[..raw.len().min(SEARCHED_OCTETS_MAX)]),
+        envelope_id: fields::get(&status, "original-envelope-id").map(clean_text),
+        to: one("to").map(all_addresses).unwrap_or_default(),
+        from: one("from").and_then(fields::address),
+        subject: one("subject").map(clean_text),
+        ours: header.iter().filter(ours).map(|f| (f.name.clone(), clean_text(&f.value))).collect(),
+    }
+}
+
+fn ids(value: &str) -> Vec<String> {
+    let id = |word: &str| word.trim_matches(['<', '>', ',', ';']).to_owned();
+    let fits = |id: &String| id.contains('@') && id.len() <= 250;
+    value.split_whitespace().map(id).filter(fits).take(TOKENS_MAX).collect()
+}
+
+pub(super) fn all_addresses(value: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut rest = value;
+    while let Some((at, address)) = fields::find_address(rest).filter(|_| found.len() < 50) {
+        found.push(address.to_owned());
+        rest = &rest[at + address.len()..];
+    }
+    found
+}
+
+/// The prefix and as many letters or digits as we make, with none before or after.
+fn tokens(raw: &[u8]) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let prefix = RETURN_PATH_PREFIX.as_bytes();
+    let whole = prefix.len() + RETURN_PATH_TOKEN_CHARS;
+    let mut at = 0;
+    while at + whole <= raw.len() && found.len() < TOKENS_MAX {
+        let candidate = &raw[at..at + whole];
+        let fits = candidate[0].eq_ignore_ascii_case(&prefix[0])
+            && candidate[1] == prefix[1]
+            && candidate[2..].iter().all(u8::is_ascii_alphanumeric)
+            && (at == 0 || !raw[at - 1].is_ascii_alphanumeric())
+            && raw.get(at + whole).is_none_or(|b| !b.is_ascii_alphanumeric());
+        if fits {
+            let token = String::from_utf8_lossy(candidate).to_ascii_lowercase();
+            if !found.contains(&token) {
+                found.push(token);
+            }
+            at += whole;
+        } else {
+            at += 1;
+        }
+    }
+    found
+}
