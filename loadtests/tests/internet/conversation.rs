@@ -1,0 +1,198 @@
+//! Plain conversations: what is taken, what is refused, what the book says of it.
+
+use std::time::Duration;
+
+use loadtests::internet::{End, Fate};
+use mail::{Category, Phase};
+
+use crate::client::{Client, MESSAGE, one, start};
+
+#[tokio::test]
+async fn a_message_is_taken_and_written_down() {
+    let internet = one("").await;
+    let mut client = Client::hello(&internet).await;
+    assert_eq!(client.send("ann@one.example").await.0, 250);
+    assert_eq!(client.command("QUIT").await.0, 221);
+    let book = internet.book();
+    let ann = book.recipient("ann@one.example").expect("a page");
+    assert_eq!((ann.attempts, ann.dots, ann.taken, ann.accepted), (1, 1, 1, 1));
+    assert_eq!(ann.return_path.first.as_deref(), Some("bounce-1@back.example"));
+    assert_eq!(ann.message_id.first.as_deref(), Some("<1@news.example>"));
+    assert_eq!(ann.last.map(|g| (g.phase, g.code)), Some((Phase::Dot, 250)));
+    assert!(book.recipient("bob@one.example").is_none());
+    let sum = book.summary();
+    assert_eq!((sum.recipients, sum.delivered, sum.duplicates, sum.unstable), (1, 1, 0, 0));
+    assert_eq!(book.live()["one"].delivered, 1);
+    internet.stop().await;
+}
+
+#[tokio::test]
+async fn pipelined_envelopes_and_bodies_are_answered_in_order() {
+    let internet = one("").await;
+    let mut client = Client::hello(&internet).await;
+    let envelope =
+        |n| format!("MAIL FROM:<b@back.example>\r\nRCPT TO:<p{n}@one.example>\r\nDATA\r\n");
+    client.write(envelope(0).as_bytes()).await;
+    for n in 1..=50 {
+        for code in [250, 250, 354] {
+            assert_eq!(client.reply().await.0, code);
+        }
+        let next = [MESSAGE, envelope(n).as_bytes()].concat();
+        client.write(&next).await;
+        assert_eq!(client.reply().await.0, 250);
+    }
+    assert_eq!(internet.book().summary().delivered, 50);
+}
+
+#[tokio::test]
+async fn a_body_in_small_pieces_ends_where_it_ends() {
+    let internet = one("").await;
+    let mut client = Client::hello(&internet).await;
+    assert_eq!(client.envelope("ann@one.example").await.0, 250);
+    assert_eq!(client.command("DATA").await.0, 354);
+    for piece in MESSAGE.chunks(3) {
+        client.write(piece).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(client.reply().await.0, 250);
+    // An empty body is a body.
+    assert_eq!(client.envelope("bob@one.example").await.0, 250);
+    assert_eq!(client.body(b".\r\n").await.0, 250);
+    assert_eq!(internet.book().live()["one"].octets, MESSAGE.len() as u64 - 3);
+}
+
+#[tokio::test]
+async fn too_large_a_body_is_read_to_its_end_and_refused() {
+    let internet = start("message_octets_max = 100000\n[manner.one]").await;
+    let mut client = Client::hello(&internet).await;
+    let declared = client.command("MAIL FROM:<b@back.example> SIZE=100001").await;
+    assert_eq!(declared.0, 552);
+    assert_eq!(client.envelope("ann@one.example").await.0, 250);
+    let body = [b"x\r\n".repeat(300_000), b".\r\n".to_vec()].concat();
+    assert_eq!(client.body(&body).await.0, 552);
+    assert_eq!(client.send("bob@one.example").await.0, 250);
+    let ann = internet.book().recipient("ann@one.example").expect("a page");
+    assert_eq!((ann.taken, ann.refused_as()), (0, Some(Category::TooBig)));
+}
+
+#[tokio::test]
+async fn nonsense_is_answered_and_bounded() {
+    let internet = one("").await;
+    let mut client = Client::connect(&internet).await;
+    client.reply().await;
+    assert_eq!(client.command("MAIL FROM:<a@b.example>").await.0, 503);
+    client.ehlo().await;
+    assert_eq!(client.command("RCPT TO:<a@one.example>").await.0, 503);
+    assert_eq!(client.command("DATA").await.0, 554);
+    assert_eq!(client.command("MAIL FROM:nobody").await.0, 501);
+    assert_eq!(client.command("MÄIL").await.0, 502);
+    assert_eq!(client.command("RCPT TO").await.0, 501);
+    client.write(&[b'x'; 10_000]).await;
+    assert_eq!(client.reply().await.0, 500);
+    assert_eq!(client.reply_or_end().await, None);
+}
+
+#[tokio::test]
+async fn fates_are_known_beforehand_and_come_true() {
+    let internet = one(
+        "style = \"gmail\"\nfates = { no_mailbox = 0.2, full = 0.2, content = 0.2, busy = 0.2 }",
+    )
+    .await;
+    let mut client = Client::hello(&internet).await;
+    let mut seen = std::collections::HashSet::new();
+    for n in 0..100 {
+        let to = format!("r{n}@one.example");
+        let fate = internet.fate(&to).expect("a fate");
+        let meant = internet.meant(&to);
+        seen.insert(fate);
+        let first = client.send(&to).await;
+        let entry = internet.book().recipient(&to).expect("a page");
+        match (fate, meant.end) {
+            (Fate::Accept, End::Delivered) => assert_eq!((first.0, entry.taken), (250, 1)),
+            (Fate::Later(said), End::Delivered) => {
+                assert_eq!(entry.refused_as(), Some(said.category()));
+                assert_eq!((first.0, client.send(&to).await.0), (450, 250));
+            }
+            (Fate::RefuseRcpt(_) | Fate::RefuseDot(_), End::Failed(category)) => {
+                assert!(first.0 >= 550, "{first:?}");
+                assert_eq!((entry.refused_as(), entry.taken), (Some(category), 0));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(seen.len(), 5, "{seen:?}");
+    let nobody = internet.meant("x@nowhere.example");
+    assert_eq!(nobody.end, End::Failed(Category::NoDomain));
+}
+
+#[tokio::test]
+async fn greylisting_lets_through_after_its_delay_only() {
+    let internet = one("greylist = { share = 1.0, delay_ms = 300 }").await;
+    let mut client = Client::hello(&internet).await;
+    let (code, text) = client.send("ann@one.example").await;
+    assert_eq!(code, 450);
+    assert!(text.contains("Greylisted"), "{text}");
+    assert_eq!(client.send("ann@one.example").await.0, 450);
+    tokio::time::sleep(Duration::from_millis(350)).await;
+    assert_eq!(client.send("ann@one.example").await.0, 250);
+    let ann = internet.book().recipient("ann@one.example").expect("a page");
+    let codes: Vec<u16> = ann.given.iter().map(|g| g.code).collect();
+    assert_eq!((ann.attempts, codes), (3, vec![450, 450, 250]));
+}
+
+#[tokio::test]
+async fn a_changed_message_id_or_return_path_shows() {
+    let internet = one("").await;
+    let mut client = Client::hello(&internet).await;
+    client.send("ann@one.example").await;
+    client.envelope("ann@one.example").await;
+    client.body(b"Message-ID: <2@news.example>\r\n\r\n\r\n.\r\n").await;
+    let book = internet.book();
+    assert_eq!(book.summary().unstable, 1);
+    assert_eq!(book.duplicates(), vec![("ann@one.example".to_owned(), 2)]);
+    let ann = book.recipient("ann@one.example").expect("a page");
+    assert_eq!((ann.message_id.changes, ann.return_path.changes), (1, 0));
+}
+
+#[tokio::test]
+async fn a_block_begins_and_ends() {
+    let internet = one("style = \"outlook\"\nblocks = [{ after_ms = 0, for_ms = 400 }]").await;
+    let mut client = Client::hello(&internet).await;
+    let (code, text) = client.send("ann@one.example").await;
+    assert_eq!(code, 550);
+    assert!(text.contains("S3150") && text.contains("127.0.0.1"), "{text}");
+    tokio::time::sleep(Duration::from_millis(450)).await;
+    assert_eq!(client.send("ann@one.example").await.0, 250);
+}
+
+#[tokio::test]
+async fn starttls_works_with_the_certificate_that_it_shows() {
+    let internet = one("tls = \"required\"").await;
+    let mut plain = Client::hello(&internet).await;
+    assert_eq!(plain.envelope("ann@one.example").await.0, 530);
+    let mut client = Client::encrypt(&internet, internet.certificate()).await;
+    let extensions = client.ehlo().await;
+    assert!(!extensions.contains("STARTTLS"), "{extensions}");
+    assert_eq!(client.send("ann@one.example").await.0, 250);
+    assert_eq!(internet.book().live()["one"].encrypted, 1);
+}
+
+#[tokio::test]
+async fn a_broken_handshake_is_broken() {
+    let internet = one("tls = \"broken\"").await;
+    let mut client = Client::hello(&internet).await;
+    assert_eq!(client.command("STARTTLS").await.0, 220);
+    client.write(b"\x16\x03\x01\x00\x05hello").await;
+    let after = client.reply_or_end_raw().await;
+    assert!(after.starts_with("this is no handshake"), "{after:?}");
+}
+
+#[tokio::test]
+async fn own_words_replace_the_styles() {
+    let internet =
+        one("fates = { no_mailbox = 1.0 }\nreplies = { no-mailbox = \"550 gone: {recipient}\" }")
+            .await;
+    let mut client = Client::hello(&internet).await;
+    let reply = client.send("ann@one.example").await;
+    assert_eq!(reply, (550, "gone: ann@one.example".to_owned()));
+}

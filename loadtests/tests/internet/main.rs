@@ -1,0 +1,13 @@
+//! The pretend internet at its seam: a hand-written client talks to its mail servers,
+//! a real resolver asks its DNS.
+
+mod client;
+mod conversation;
+mod dns;
+mod hangups;
+mod hold;
+mod limits;
+mod peers;
+mod returns;
+mod scenarios;
+mod strict;
