@@ -91,6 +91,23 @@ fn sigterm_ends_it_in_good_order_and_a_second_one_is_refused_meanwhile() {
 }
 
 #[test]
+fn a_second_signal_ends_at_once_and_takes_a_hanging_redis_along() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (mut parent, socket) = private_redis(dir.path());
+    let server = servers_at(&socket);
+    kill(server[0], Signal::STOP);
+    kill(parent.id(), Signal::TERM);
+    // Two signals that arrive together are one: wait until the first was understood.
+    let mut log = BufReader::new(parent.stderr.take().expect("a pipe")).lines();
+    assert!(log.any(|line| line.expect("a line").contains("a second signal ends at once")));
+    let asked = Instant::now();
+    kill(parent.id(), Signal::TERM);
+    assert_eq!(parent.wait().expect("it ended").code(), Some(130));
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    assert!(gone_within(Duration::from_secs(2), &socket), "Redis outlived its parent");
+}
+
+#[test]
 fn without_a_server_binary_one_line_says_what_to_install() {
     let dir = tempfile::tempdir().expect("a folder");
     let (output, out, err) = run(malleposte(dir.path()).arg("redis").env("PATH", dir.path()));

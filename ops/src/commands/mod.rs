@@ -83,8 +83,3 @@ pub fn main() -> ExitCode {
         ExitCode::FAILURE
     })
 }
-
-/// The runtime of a command that serves: one worker for each core.
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
-}

@@ -37,7 +37,8 @@ fn section(out: &mut String, name: &str, node: Node<'_>) {
     let (tables, values): (Vec<_>, Vec<_>) =
         node.properties().into_iter().partition(|(_, below)| !below.properties().is_empty());
     for (key, value) in values {
-        setting(out, key, value);
+        let implied = node.has_secret(key) && node.child(&format!("{key}_file")).is_none();
+        setting(out, key, value, implied);
     }
     for (key, table) in tables {
         let name = if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
@@ -48,10 +49,11 @@ fn section(out: &mut String, name: &str, node: Node<'_>) {
     }
 }
 
-fn setting(out: &mut String, key: &str, node: Node<'_>) {
+/// `implied_file`: a secret whose `_file` is not declared, and so not told by itself.
+fn setting(out: &mut String, key: &str, node: Node<'_>, implied_file: bool) {
     out.push('\n');
     prose(out, node.text("description").unwrap_or_default());
-    if node.is_secret() {
+    if implied_file {
         prose(out, &format!("A secret: `{key}_file` may name a file instead."));
     }
     if !node.choices().is_empty() {

@@ -85,7 +85,7 @@ impl Layer {
         for (name, text) in variables {
             let Some(rest) = name.strip_prefix(VARIABLE_PREFIX) else { continue };
             let path: Path = rest.to_ascii_lowercase().split("__").map(str::to_owned).collect();
-            let node = path.iter().try_fold(root, |node, key| node.child(key));
+            let node = root.at(&path);
             insert(&mut dict, &path, from_text(text, node));
         }
         Self { source: Source::Environment, dict }
@@ -95,7 +95,7 @@ impl Layer {
     /// full name of a secret: `secrets.platform`. Others there belong to someone else.
     pub(super) fn from_credentials(dir: &FilePath, root: Node<'_>) -> Result<Self, Problem> {
         let mut dict = Dict::new();
-        for (path, node) in root.leaves().into_iter().filter(|(_, node)| node.is_secret()) {
+        for (path, node) in root.leaves().into_iter().filter(|(path, _)| root.hides(path)) {
             let file = dir.join(path.join("."));
             if file.exists() {
                 let text = read_bounded(&file, SECRET_BYTES_MAX)
@@ -113,7 +113,8 @@ impl Layer {
             let Some(value) = remove(&mut self.dict, &path) else { continue };
             let place = self.source.place(&path);
             match self.secret_from(&value, &stem, root) {
-                Ok(secret) => insert(&mut self.dict, &stem, secret),
+                Ok(Some(secret)) => insert(&mut self.dict, &stem, secret),
+                Ok(None) => {}
                 Err(what) => {
                     problems.push(Problem::new(place, format!("`{}`: {what}", path.join("."))))
                 }
@@ -122,15 +123,23 @@ impl Layer {
         problems
     }
 
-    fn secret_from(&self, value: &Value, stem: &[String], root: Node<'_>) -> Result<Value, String> {
+    fn secret_from(
+        &self,
+        value: &Value,
+        stem: &[String],
+        root: Node<'_>,
+    ) -> Result<Option<Value>, String> {
         let named = value.as_str().ok_or("takes the path of a file, in quotes")?;
-        if find(&self.dict, stem).is_some() {
+        if named.is_empty() {
+            return Ok(None);
+        }
+        if find(&self.dict, stem).is_some_and(|value| !is_empty(value)) {
             return Err(format!("`{}` is set here too; keep one of them", stem.join(".")));
         }
         let file = self.source.base().join(named);
         let text = read_bounded(&file, SECRET_BYTES_MAX).map_err(|e| format!("{named:?}: {e}"))?;
-        let node = stem.iter().try_fold(root, |node, key| node.child(key));
-        node.map(|node| secret_value(&text, node)).ok_or_else(|| "is not declared".to_owned())
+        let node = root.at(stem).ok_or("is not declared")?;
+        Ok(Some(secret_value(&text, node)))
     }
 
     /// Takes out every key that nobody declared, and says so.
@@ -147,6 +156,15 @@ impl Layer {
             problems.push(Problem::new(self.source.place(&path), what));
         }
         problems
+    }
+}
+
+/// What the example file shows for a secret that is not set.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::String(_, text) => text.is_empty(),
+        Value::Array(_, items) => items.is_empty(),
+        _ => false,
     }
 }
 
@@ -205,11 +223,10 @@ fn secret_files(dict: &Dict, root: Node<'_>) -> Vec<(Path, Path)> {
     found
 }
 
-/// The secret that `key` holds the file of: a declared key never is one.
+/// The secret that `key` holds the file of.
 fn secret_stem<'k>(parent: Node<'_>, key: &'k str) -> Option<&'k str> {
     let stem = key.strip_suffix("_file")?;
-    let declared = parent.properties().iter().any(|(name, _)| *name == key);
-    (!declared && parent.child(stem).is_some_and(Node::is_secret)).then_some(stem)
+    (parent.child(stem).is_some() && parent.has_secret(stem)).then_some(stem)
 }
 
 fn walk(

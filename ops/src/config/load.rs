@@ -102,11 +102,10 @@ where
         });
         match wrong {
             Some((place, path, value)) => {
-                let node = path.iter().try_fold(root, |node, key| node.child(key));
-                let shown = match node {
-                    Some(node) if node.is_secret() => "(a secret, not shown)".to_owned(),
-                    _ => quoted(&value),
-                };
+                let node = root.at(&path);
+                let hidden = root.hides(&path);
+                let shown =
+                    if hidden { "(a secret, not shown)".to_owned() } else { quoted(&value) };
                 let reason = reason(&error.kind, node);
                 let what = format!("`{} = {shown}`: {reason}", path.join("."));
                 problems.push(Problem::new(place, what));

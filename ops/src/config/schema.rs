@@ -85,9 +85,25 @@ impl<'a> Node<'a> {
         !self.properties().is_empty() && !self.alternatives().iter().any(open)
     }
 
-    /// Declared with `#[schemars(extend("writeOnly" = true))]`: never shown, may come from a file.
-    pub(super) fn is_secret(self) -> bool {
-        self.0.get("writeOnly").and_then(Json::as_bool).unwrap_or(false)
+    /// What stands at `path`, through keys and places in lists.
+    pub(super) fn at(self, path: &[String]) -> Option<Node<'a>> {
+        path.iter().try_fold(self, |node, key| {
+            let in_list = || key.parse::<usize>().ok().and_then(|_| node.items());
+            node.child(key).or_else(in_list)
+        })
+    }
+
+    /// Whether `key` of this table is a secret: never shown, and may come from a file.
+    /// Said by `#[schemars(extend("writeOnly" = true))]`, or by a declared `key_file`.
+    pub(super) fn has_secret(self, key: &str) -> bool {
+        let file = format!("{key}_file");
+        let marked = |node: Node<'_>| node.0.get("writeOnly").and_then(Json::as_bool) == Some(true);
+        self.child(key).is_some_and(marked) || self.properties().iter().any(|(k, _)| *k == file)
+    }
+
+    /// Whether `path` leads to a secret or into one.
+    pub(super) fn hides(self, path: &[String]) -> bool {
+        (0..path.len()).any(|n| self.at(&path[..n]).is_some_and(|node| node.has_secret(&path[n])))
     }
 
     pub(super) fn shape(self) -> Shape {

@@ -30,6 +30,8 @@ struct Relay {
     #[schemars(extend("writeOnly" = true))]
     keys: Vec<String>,
     sources: Vec<Host>,
+    password: String,
+    password_file: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -59,6 +61,8 @@ impl Default for Relay {
             token: String::new(),
             keys: Vec::new(),
             sources: Vec::new(),
+            password: String::new(),
+            password_file: String::new(),
         }
     }
 }
@@ -224,11 +228,27 @@ fn systemd_credentials_lie_between_files_and_variables() {
 }
 
 #[test]
+fn a_section_may_declare_the_file_of_its_secret_itself() {
+    let bench = Bench::new().beside("token", "x\n");
+    let text = "relay.password = ''\nrelay.password_file = 'token'\nrelay.token_file = ''";
+    let tree = bench.file("a.toml", text).load().expect("good");
+    let relay = &tree.relay;
+    assert_eq!((&*relay.password, &*relay.password_file, &*relay.token), ("x", "", ""));
+}
+
+#[test]
 fn a_wrong_secret_is_never_shown() {
-    let bench = Bench::new().file("a.toml", "relay.token = 12345\nrelay.keys = { x = 'hush' }");
-    let problems = bench.problems().join("\n");
-    assert!(problems.contains("`relay.token = (a secret, not shown)`"), "{problems}");
-    assert!(!problems.contains("12345") && !problems.contains("hush"), "{problems}");
+    let bench = Bench::new().file(
+        "a.toml",
+        "relay.token = 12345\nrelay.keys = ['good', 12345]\nrelay.password = 12345\n\
+         relay.sources = [{ password = 12345 }]\nhosts.eu.password = { x = 'hush' }",
+    );
+    let problems = bench.problems();
+    assert_eq!(problems.len(), 5, "{problems:?}");
+    for problem in problems {
+        assert!(problem.contains(" = (a secret, not shown)`"), "{problem}");
+        assert!(!problem.contains("12345") && !problem.contains("hush"), "{problem}");
+    }
 }
 
 #[test]

@@ -32,6 +32,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// SIGTERM makes Redis write and sync what it holds; after this it is killed, which at
 /// `always` loses nothing that was answered.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// For whoever waits for `supervise`: longer than its own patience, so that it is the one
+/// who tells.
+pub const STOP_GRACE: Duration = Duration::from_secs(15);
 
 /// The private Redis that `malleposte up` starts for itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]

@@ -3,11 +3,14 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::Context;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::services::Services;
 
 /// Upper bounds for everything that ends in `_seconds`: from a Redis round trip to a
 /// recipient's last retry after days.
@@ -77,19 +80,21 @@ impl Config {
     }
 }
 
-/// Serves the metrics of this process for as long as the future runs. The port is bound
-/// when this returns. `service` becomes a label of every metric.
+/// Serves the metrics of this process as one of its services, the last to stop when it is
+/// the first to start. The port is bound when this returns. `process` becomes the label
+/// `service` of every metric.
 ///
 /// # Errors
 /// The address cannot be bound, or a recorder was installed before.
-pub fn start(
+pub fn serve(
     config: &Config,
-    service: &'static str,
-) -> anyhow::Result<Option<impl Future<Output = anyhow::Result<()>> + Send + use<>>> {
-    let Some(address) = config.listen.0 else { return Ok(None) };
+    process: &'static str,
+    services: &mut Services,
+) -> anyhow::Result<()> {
+    let Some(address) = config.listen.0 else { return Ok(()) };
     let (recorder, exporter) = PrometheusBuilder::new()
         .with_http_listener(address)
-        .add_global_label("service", service)
+        .add_global_label("service", process)
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS_BUCKETS)
         .and_then(PrometheusBuilder::build)
         .with_context(|| {
@@ -97,7 +102,11 @@ pub fn start(
         })?;
     metrics::set_global_recorder(recorder)
         .map_err(|_| anyhow::anyhow!("metrics are recorded already in this process"))?;
-    Ok(Some(async move {
-        exporter.await.map_err(|e| anyhow::anyhow!("the metrics page at {address} failed: {e:?}"))
-    }))
+    services.start("metrics", Duration::from_secs(1), |stop| async move {
+        match stop.run_until_cancelled(exporter).await {
+            Some(Err(e)) => anyhow::bail!("the page at {address} failed: {e:?}"),
+            Some(Ok(())) | None => Ok(()),
+        }
+    });
+    Ok(())
 }

@@ -43,11 +43,6 @@ impl Signals {
         Ok(Self { asked, _listener: AbortOnDropHandle::new(listener) })
     }
 
-    /// Waits for the first signal.
-    pub async fn wait(&self) {
-        self.asked.cancelled().await;
-    }
-
     /// Cancelled by the first signal.
     #[must_use]
     pub fn asked(&self) -> CancellationToken {
