@@ -21,6 +21,10 @@ use crate::scenario::Keep;
 /// Shards of the book, so that connections rarely wait for one another.
 const SHARDS: usize = 64;
 
+/// Recipients in one shard. With all shards it is more than a machine of today has
+/// memory for; beyond it an address is served and not written down.
+const ENTRIES_MAX: usize = 1 << 20;
+
 /// Violations kept as text; the rest is only counted.
 const SAMPLES_MAX: usize = 10;
 
@@ -178,6 +182,9 @@ impl Book {
         let now = self.now_ms();
         let key = key_of(to);
         let mut shard = self.shard(key);
+        if shard.len() >= ENTRIES_MAX && !shard.contains_key(&key) {
+            return (1, 0);
+        }
         let entry = shard.entry(key).or_insert_with(|| Entry::new(to, now));
         entry.attempts = entry.attempts.saturating_add(1);
         entry.peer = peer;

@@ -1,5 +1,6 @@
 //! `loadtests internet`: the pretend internet by hand, with a summary to look at.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -69,10 +70,16 @@ fn load(scenario: &Path) -> Result<Scenario> {
 
 fn announce(internet: &Internet, json: bool) {
     let (dns, smtp) = (internet.dns_address(), internet.smtp_port());
+    let providers = internet.providers();
     if json {
-        println!("{}", serde_json::json!({ "dns": dns.to_string(), "smtp_port": smtp }));
-    } else {
-        println!("DNS on {dns} (UDP and TCP), mail servers on port {smtp}; Ctrl-C ends");
+        let providers: BTreeMap<_, _> = providers.into_iter().collect();
+        let line = serde_json::json!({ "dns": dns, "smtp_port": smtp, "providers": providers });
+        println!("{line}");
+        return;
+    }
+    println!("DNS on {dns} (UDP and TCP), mail servers on port {smtp}; Ctrl-C ends");
+    for (name, address) in providers {
+        println!("  {name:<18} {address}");
     }
 }
 

@@ -137,7 +137,7 @@ impl Handler {
             return Answer::Records(records);
         }
         if let Some(address) = self.world.exchanger(name) {
-            let data = (kind == RecordType::A).then(|| RData::A(A(address)));
+            let data = (kind == RecordType::A).then_some(RData::A(A(address)));
             return Answer::Records(data.into_iter().collect());
         }
         match self.world.dwelling(name) {

@@ -73,7 +73,7 @@ impl Meter {
 
     fn rate(&self, since_start: Duration) -> f64 {
         let reached = |m: &&crate::scenario::Move| Duration::from_millis(m.after_ms) <= since_start;
-        let moved = self.limits.moves.iter().filter(reached).next_back();
+        let moved = self.limits.moves.iter().rfind(reached);
         moved.map_or(self.limits.rate_per_s, |m| m.rate_per_s)
     }
 

@@ -25,7 +25,7 @@ use anyhow::{Context, Result};
 use rustls::pki_types::CertificateDer;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 pub use fate::{End, Fate, Meant};
@@ -79,7 +79,7 @@ impl Shared {
     }
 }
 
-/// A running pretend internet.
+/// A running pretend internet. Dropped without [`Internet::stop`] it ends too, unwaited for.
 pub struct Internet {
     shared: Arc<Shared>,
     dns: dns::Dns,
@@ -87,7 +87,7 @@ pub struct Internet {
     smtp_port: u16,
     certificate: CertificateDer<'static>,
     tasks: TaskTracker,
-    stop: CancellationToken,
+    stop: DropGuard,
 }
 
 impl Internet {
@@ -130,7 +130,15 @@ impl Internet {
         for _ in 0..shared.world.scenario.returns.connections {
             tasks.spawn(returns::carry(Arc::clone(&shared), stop.clone()));
         }
-        Ok(Self { shared, dns, dns_address, smtp_port, certificate, tasks, stop })
+        Ok(Self {
+            shared,
+            dns,
+            dns_address,
+            smtp_port,
+            certificate,
+            tasks,
+            stop: stop.drop_guard(),
+        })
     }
 
     /// The DNS server's address (UDP and TCP).
@@ -163,13 +171,18 @@ impl Internet {
         Arc::clone(&self.shared.book)
     }
 
-    /// The address of a provider's first mail exchanger, by the name in the scenario.
+    /// Providers and groups of hosters by their name in the scenario, with the address of
+    /// the first mail exchanger of each.
     #[must_use]
-    pub fn provider_address(&self, provider: &str) -> Option<SocketAddr> {
+    pub fn providers(&self) -> Vec<(String, SocketAddr)> {
         let world = &self.shared.world;
-        let counter = world.counters.iter().position(|name| name == provider)?;
-        let host = world.hosts.iter().find(|h| h.counter == counter)?;
-        Some(SocketAddr::from((host.mx.first()?.address, self.smtp_port)))
+        let first = |counter| {
+            let host = world.hosts.iter().find(|host| host.counter == counter)?;
+            let exchanger = host.mx.iter().find(|mx| !mx.down)?;
+            Some(SocketAddr::from((exchanger.address, self.smtp_port)))
+        };
+        let names = world.counters.iter().cloned().enumerate();
+        names.filter_map(|(counter, name)| Some((name, first(counter)?))).collect()
     }
 
     /// The name of the provider or group of hosters that takes mail for a domain.
@@ -230,7 +243,7 @@ impl Internet {
 
     /// Stops listening, cuts all connections, and waits until every task has ended.
     pub async fn stop(self) {
-        self.stop.cancel();
+        drop(self.stop);
         self.tasks.close();
         self.tasks.wait().await;
         self.dns.stop().await;

@@ -128,9 +128,8 @@ impl World {
         }
         let seed = self.scenario.seed;
         let among = self.hosters.len() as u64;
-        let host = self.hosters.start
-            + (u128::from(mix::of_number(seed, 20, u64::from(rank))) * u128::from(among) >> 64)
-                as usize;
+        let drawn = u128::from(mix::of_number(seed, 20, u64::from(rank)));
+        let host = self.hosters.start + ((drawn * u128::from(among)) >> 64) as usize;
         Some(self.trouble(rank, host))
     }
 
@@ -176,15 +175,17 @@ impl World {
 
     /// How the story of an address should end.
     pub(crate) fn meant(&self, address: &str) -> Meant {
-        if let Some(fate) = self.fate(address) {
-            return fate.meant();
-        }
         let domain = address.rsplit_once('@').map_or("", |(_, d)| d).to_ascii_lowercase();
-        let end = match self.dwelling(&domain) {
-            Some(Dwelling::ServFail(_) | Dwelling::Silent(_)) => {
+        let dwelling = self.dwelling(&domain);
+        let end = match (self.host_of(&domain), dwelling) {
+            (Some(host), _) if self.hosts[host].mx.iter().all(|mx| mx.down) => {
                 End::Unreachable(Category::Network)
             }
-            _ => End::Failed(Category::NoDomain),
+            (Some(host), _) => return self.hosts[host].draw.fate(address).meant(),
+            (None, Some(Dwelling::ServFail(_) | Dwelling::Silent(_))) => {
+                End::Unreachable(Category::Network)
+            }
+            (None, _) => End::Failed(Category::NoDomain),
         };
         Meant { end, report: None }
     }

@@ -1,37 +1,29 @@
 //! One SMTP conversation, from the banner to the end, with whatever the host's manner
 //! has in store: limits, delays, refusals, cut connections, held replies.
 
+mod cut;
+mod dot;
+mod refusal;
+
 use std::io;
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use mail::Phase;
 use tokio::net::TcpStream;
 
 use super::Shared;
-use super::fate::Fate;
-use super::hold::Held;
-use super::returns::{Job, schedule};
-use super::strict;
 use super::wire::{Body, Line, Wire};
-use super::wording::{Said, phrase};
+use super::wording::Said;
 use super::world::{Host, HostId};
-use crate::book::counters::{During, count};
+use crate::book::counters::count;
 use crate::book::{Counters, Peer};
-use crate::mix;
 use crate::scenario::Tls;
+use cut::Cut;
 
 /// Recipients of one message; RFC 5321, 4.5.3.1.8 asks for at least 100.
 const RECIPIENTS_MAX: usize = 1_000;
-
-/// Commands that make no sense, after which the server closes.
-const ERRORS_MAX: u32 = 20;
-
-/// Attempts with one recipient that may be cut on purpose.
-const CUTS_MAX: u16 = 3;
 
 pub(super) struct Session {
     shared: Arc<Shared>,
@@ -57,19 +49,6 @@ enum Next {
     Close,
     /// The line goes dead.
     Cut,
-}
-
-/// The steps at which a connection can be cut, as purposes for the dice.
-#[derive(Clone, Copy)]
-enum Cut {
-    Connect = 40,
-    Banner,
-    Ehlo,
-    Mail,
-    Rcpt,
-    Data,
-    Body,
-    Dot,
 }
 
 /// Speaks with one client until either side has enough.
@@ -285,48 +264,6 @@ impl Session {
         Ok(Next::Go)
     }
 
-    /// What speaks against a recipient at RCPT, if anything does.
-    fn objection(&self, to: &str, attempt: u16, age_ms: u32) -> Option<Said> {
-        let host = self.host();
-        if self.shared.world.scenario.strict.astray && !self.hosts_domain(to) {
-            return Some(Said::Policy);
-        }
-        if host.plain {
-            return None;
-        }
-        let since_start = self.shared.started.elapsed();
-        let blocked = host.manner.blocks.iter().any(|b| {
-            let from = Duration::from_millis(b.after_ms);
-            (from..from + Duration::from_millis(b.for_ms)).contains(&since_start)
-        });
-        if blocked {
-            return Some(Said::Blocked);
-        }
-        if !self.shared.meters[self.host].take(self.peer.ip(), since_start) {
-            return Some(Said::Rate);
-        }
-        let grey = &host.manner.greylist;
-        if u64::from(age_ms) < grey.delay_ms && host.draw.is_greylisted(to) {
-            return Some(Said::Greylisted);
-        }
-        match host.draw.fate(to) {
-            Fate::RefuseRcpt(said) => Some(said),
-            Fate::Later(said) if attempt == 1 => Some(said),
-            _ => None,
-        }
-    }
-
-    /// Mail for a domain that lives elsewhere means that the relay went astray.
-    fn hosts_domain(&self, to: &str) -> bool {
-        let domain = to.rsplit_once('@').map_or("", |(_, d)| d).to_ascii_lowercase();
-        let elsewhere = self.shared.world.host_of(&domain).is_some_and(|host| host != self.host);
-        if elsewhere {
-            let name = self.counter_name();
-            self.shared.book.violation("astray", || format!("{to} was sent to {name}"));
-        }
-        !elsewhere
-    }
-
     async fn data(&mut self) -> io::Result<Next> {
         let Some((first, attempt)) = self.to.first().cloned() else {
             return Ok(self.wrong("554 5.5.1 Error: no valid recipients"));
@@ -353,104 +290,6 @@ impl Session {
         Ok(next)
     }
 
-    /// A whole body has come: judge it, wait as long as it takes, answer.
-    async fn dot(&mut self, body: Range<usize>) -> io::Result<Next> {
-        let shared = Arc::clone(&self.shared);
-        let counters = shared.counters_of(self.host);
-        let _awaiting: During<'_> = Counters::during(&counters.awaiting_reply);
-        counters.octets.fetch_add(body.len() as u64, Relaxed);
-        let to = std::mem::take(&mut self.to);
-        let octets = self.wire.octets(body.clone());
-        let headers = strict::header_block(octets);
-        let message_id = strict::message_id(headers);
-        for (address, _) in &to {
-            shared.book.dot(address, &message_id);
-        }
-        if shared.world.scenario.strict.reads_bodies()
-            && let Err(broken) = shared.inspector.inspect(octets).await
-        {
-            shared.book.violation(broken.rule, || broken.case.clone());
-            let line = format!("550 5.6.0 {}: {}", broken.rule, broken.case);
-            return Ok(self.refuse_line(&line, &to));
-        }
-        if let Some(said) = to.iter().find_map(|(a, _)| self.objection_to_body(a)) {
-            let to: Vec<String> = to.into_iter().map(|(to, _)| to).collect();
-            return Ok(self.refuse_all(said, &to));
-        }
-        // From here on the message is in the mailbox, whatever the client gets to hear.
-        for (address, _) in &to {
-            shared.book.taken(address);
-            count(&counters.delivered);
-        }
-        self.schedule_returns(&to, body);
-        if to.iter().any(|(a, attempt)| self.cut_recipient(Cut::Dot, a, *attempt)) {
-            return Ok(Next::Cut);
-        }
-        if self.wait_before_reply(&to).await == Next::Cut {
-            return Ok(Next::Cut);
-        }
-        self.wire.push(&format!("250 2.0.0 Ok: queued as {:X}-{}", self.serial, self.messages));
-        if !shared.counts_only() {
-            self.wire.flush().await?;
-        }
-        for (address, _) in &to {
-            shared.book.replied(address);
-        }
-        Ok(Next::Go)
-    }
-
-    fn objection_to_body(&self, to: &str) -> Option<Said> {
-        match self.host().draw.fate(to) {
-            Fate::RefuseDot(said) if !self.host().plain => Some(said),
-            _ => None,
-        }
-    }
-
-    fn schedule_returns(&self, to: &[(String, u16)], body: Range<usize>) {
-        if self.host().plain {
-            return;
-        }
-        for (address, _) in to {
-            let fate = self.host().draw.fate(address);
-            let Some(report) = fate.meant().report else { continue };
-            let headers = strict::header_block(self.wire.octets(body.clone()));
-            let job = Job {
-                report,
-                fate,
-                host: self.host,
-                recipient: address.clone(),
-                return_path: self.from.clone().unwrap_or_default(),
-                client: self.peer.ip(),
-                headers: headers.to_vec(),
-            };
-            schedule(&self.shared, job);
-        }
-    }
-
-    /// Waits where a slow server would; `Cut` when the client has not waited with us.
-    async fn wait_before_reply(&mut self, to: &[(String, u16)]) -> Next {
-        let delay = Duration::from_millis(self.host().manner.delays.dot_ms);
-        if !delay.is_zero() {
-            tokio::select! {
-                () = tokio::time::sleep(delay) => {}
-                () = self.wire.gone() => return Next::Cut,
-            }
-        }
-        let shared = Arc::clone(&self.shared);
-        let Some(hold) = shared.gate.holds(self.peer.ip()) else { return Next::Go };
-        let held = Held {
-            peer: self.peer,
-            local: self.local,
-            provider: self.counter_name().to_owned(),
-            recipients: to.iter().map(|(address, _)| address.clone()).collect(),
-        };
-        let mut waiting = shared.gate.enter(self.serial, held);
-        tokio::select! {
-            () = waiting.released(hold) => Next::Go,
-            () = self.wire.gone() => Next::Cut,
-        }
-    }
-
     async fn wait_before_banner(&self) {
         let delays = &self.host().manner.delays;
         let all = delays.banner_share <= 0.0;
@@ -459,102 +298,9 @@ impl Session {
         }
     }
 
-    fn refuse(&mut self, said: Said, to: &str, phase: Phase) -> Next {
-        let line = self.saying(said, to);
-        self.tally(&line, said);
-        self.shared.book.given(to, phase, &line, Some(said.category()));
-        self.answer_refusal(&line)
-    }
-
-    fn refuse_all(&mut self, said: Said, to: &[String]) -> Next {
-        let line = self.saying(said, to.first().map_or("", String::as_str));
-        for address in to {
-            self.tally(&line, said);
-            self.shared.book.given(address, Phase::Dot, &line, Some(said.category()));
-        }
-        self.answer_refusal(&line)
-    }
-
-    fn refuse_line(&mut self, line: &str, to: &[(String, u16)]) -> Next {
-        for (address, _) in to {
-            count(&self.counters().bounced);
-            let meant = Some(mail::Category::Protocol);
-            self.shared.book.given(address, Phase::Dot, line, meant);
-        }
-        self.answer_refusal(line)
-    }
-
-    /// 421 means that the server closes (RFC 5321, 3.8).
-    fn answer_refusal(&mut self, line: &str) -> Next {
-        self.wire.push(line);
-        if line.starts_with("421") { Next::Close } else { Next::Go }
-    }
-
-    fn wrong(&mut self, reply: &str) -> Next {
-        self.wire.push(reply);
-        self.errors += 1;
-        if self.errors > ERRORS_MAX { Next::Close } else { Next::Go }
-    }
-
-    fn saying(&self, said: Said, to: &str) -> String {
-        let manner = &self.host().manner;
-        let own = manner.replies.get(&said).map(String::as_str);
-        let line = own.unwrap_or_else(|| phrase(manner.style, said));
-        line.replace("{recipient}", to).replace("{ip}", &self.peer.ip().to_string())
-    }
-
-    fn tally(&self, line: &str, said: Said) {
-        let counters = self.counters();
-        count(if line.starts_with('4') { &counters.deferred } else { &counters.bounced });
-        if matches!(said, Said::Rate | Said::Connections | Said::MessagesPerConnection) {
-            count(&counters.limited);
-        }
-    }
-
     fn forget(&mut self) {
         self.from = None;
         self.to.clear();
-    }
-
-    fn odds(&self, cut: Cut) -> f64 {
-        let h = &self.host().manner.hangups;
-        match cut {
-            Cut::Connect => h.connect,
-            Cut::Banner => h.banner,
-            Cut::Ehlo => h.ehlo,
-            Cut::Mail => h.mail,
-            Cut::Rcpt => h.rcpt,
-            Cut::Data => h.data,
-            Cut::Body => h.body,
-            Cut::Dot => h.dot,
-        }
-    }
-
-    /// A share that depends on this connection's number and a purpose.
-    fn chance(&self, purpose: u64) -> f64 {
-        mix::share(mix::of_number(self.shared.world.scenario.seed, purpose, self.serial))
-    }
-
-    fn cut_by_chance(&self, cut: Cut) -> bool {
-        let odds = self.odds(cut);
-        let cuts = odds > 0.0 && self.chance(cut as u64) < odds;
-        if cuts {
-            count(&self.counters().hung_up);
-        }
-        cuts
-    }
-
-    fn cut_recipient(&self, cut: Cut, to: &str, attempt: u16) -> bool {
-        let odds = self.odds(cut);
-        if odds <= 0.0 || attempt > CUTS_MAX {
-            return false;
-        }
-        let purpose = cut as u64 + 100 * u64::from(attempt);
-        let cuts = mix::share(mix::of_text(self.shared.world.scenario.seed, purpose, to)) < odds;
-        if cuts {
-            count(&self.counters().hung_up);
-        }
-        cuts
     }
 
     fn host(&self) -> &Host {
