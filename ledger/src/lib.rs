@@ -1,1 +1,64 @@
-//! ledger
+//! History: the event stream into SQLite, and what can be asked of it. Nothing here
+//! decides anything about mail; what happened was decided elsewhere and is only told.
+//!
+//! **Files.** One SQLite file per month of the queue's clock (`2026-11.db`), complete in
+//! itself: events, the words and addresses that they speak of, sums, and how far each
+//! shard had been read. A frame of events belongs to the month of its position, so it
+//! lies in one file with the position that says so, in one transaction: reading it again
+//! changes nothing. Retention deletes whole files; a damaged one is set aside and the
+//! rest serves; an address is one row of each.
+
+mod balance;
+mod config;
+mod dictionary;
+mod entry;
+mod error;
+mod month;
+mod run;
+mod schema;
+mod story;
+mod sums;
+mod trace;
+mod writer;
+
+use std::path::{Path, PathBuf};
+
+pub use balance::{Balance, CampaignBalance};
+pub use config::Config;
+pub use entry::{Cursor, Entry};
+pub use error::LedgerError;
+pub use story::{Chapter, Story, render_story};
+pub use sums::Tally;
+pub use trace::{CampaignSummary, TraceFilter, TracePage};
+
+/// The history of one platform. Any number of processes may ask, one may [`run`](Self::run).
+///
+/// Questions are answered from disk in the caller's thread: in async code they belong
+/// on a blocking one.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    config: Config,
+}
+
+impl Ledger {
+    /// The history in the configuration's folder, which is made if it is not there.
+    ///
+    /// # Errors
+    /// When the folder can be neither made nor read.
+    pub fn open(config: &Config) -> Result<Self, LedgerError> {
+        config.check()?;
+        let folder = &config.folder;
+        std::fs::create_dir_all(folder).map_err(|e| LedgerError::folder(folder, e))?;
+        Ok(Self { config: config.clone() })
+    }
+
+    /// The folder that holds the history.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.config.folder
+    }
+
+    fn path(&self, month: month::Month) -> PathBuf {
+        self.config.folder.join(month.file_name())
+    }
+}
