@@ -133,6 +133,7 @@ impl Entry {
         sum.dots += u64::from(self.dots);
         sum.replied += u64::from(self.accepted);
         sum.duplicates += u64::from(self.taken.saturating_sub(1));
+        sum.unheard += u64::from(self.taken.saturating_sub(self.accepted));
         sum.unstable += u64::from(self.return_path.changes + self.message_id.changes > 0);
         match self.last {
             _ if self.taken > 0 => sum.delivered += 1,

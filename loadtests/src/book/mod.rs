@@ -87,6 +87,9 @@ pub struct Summary {
     pub dots: u64,
     /// Positive replies to a final dot that were written to a living connection.
     pub replied: u64,
+    /// Messages taken whose positive reply did not reach a living client: what a relay
+    /// cannot know of, and may send again.
+    pub unheard: u64,
     /// Recipients whose return path or Message-ID changed between attempts.
     pub unstable: u64,
     /// Reports of all kinds that the bounce processor took.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::book::{Book, Live};
 use crate::internet::{Internet, Listen};
@@ -29,7 +30,7 @@ pub struct Arguments {
     /// Ends after this time instead of at Ctrl-C.
     #[arg(long)]
     seconds: Option<u64>,
-    /// Prints one JSON object: the ports at the start, on one line, the summary at the end.
+    /// Prints two lines of JSON: where it listens, and at the end the summary.
     #[arg(long)]
     json: bool,
 }
@@ -84,12 +85,6 @@ fn announce(internet: &Internet, json: bool) {
 }
 
 async fn watch(book: &Book, seconds: Option<u64>, json: bool) {
-    let end = async {
-        match seconds {
-            Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
-            None => drop(tokio::signal::ctrl_c().await),
-        }
-    };
     let show = async {
         let mut ticks = tokio::time::interval(EVERY);
         loop {
@@ -100,8 +95,29 @@ async fn watch(book: &Book, seconds: Option<u64>, json: bool) {
         }
     };
     tokio::select! {
-        () = end => {}
+        () = end(seconds) => {}
         () = show => {}
+    }
+}
+
+/// Ends after the time, at Ctrl-C, or when told to terminate.
+async fn end(seconds: Option<u64>) {
+    let time = async {
+        match seconds {
+            Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+            None => std::future::pending().await,
+        }
+    };
+    let told = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminate) => drop(terminate.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = time => {}
+        () = told => {}
+        _ = tokio::signal::ctrl_c() => {}
     }
 }
 

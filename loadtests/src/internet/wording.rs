@@ -117,6 +117,22 @@ pub enum Style {
     Qq,
 }
 
+impl Style {
+    /// Every style.
+    pub const ALL: [Self; 10] = [
+        Self::Postfix,
+        Self::Exim,
+        Self::Gmail,
+        Self::Outlook,
+        Self::Orange,
+        Self::Yahoo,
+        Self::Free,
+        Self::Laposte,
+        Self::Gmx,
+        Self::Qq,
+    ];
+}
+
 /// The line for a situation, with `{recipient}` and `{ip}` to be filled in. `ip` is the
 /// client's address; the code is always the first three octets.
 #[must_use]
@@ -218,7 +234,6 @@ const fn outlook(said: Said) -> Option<&'static str> {
         Said::Rate => {
             "451 4.7.650 The mail server [{ip}] has been temporarily rate limited due to IP reputation (S775)"
         }
-        Said::Trouble => "451 4.3.2 Server busy. Please try again later",
         Said::NoMailbox => {
             "550 5.5.0 Requested action not taken: mailbox unavailable (S2017062302)"
         }
@@ -281,7 +296,6 @@ const fn free(said: Said) -> Option<&'static str> {
 
 const fn laposte(said: Said) -> Option<&'static str> {
     Some(match said {
-        Said::Rate => "450 4.7.1 Service refuse. Veuillez essayer plus tard. LPN027_503",
         Said::NoMailbox => "550 5.5.0 Adresse destinataire invalide. Invalid recipient. LPN007_416",
         Said::Disabled => {
             "550 5.5.0 Boite du destinataire archivee. Archived recipient. LPN007_420"
@@ -318,22 +332,9 @@ const fn qq(said: Said) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    const STYLES: [Style; 10] = [
-        Style::Postfix,
-        Style::Exim,
-        Style::Gmail,
-        Style::Outlook,
-        Style::Orange,
-        Style::Yahoo,
-        Style::Free,
-        Style::Laposte,
-        Style::Gmx,
-        Style::Qq,
-    ];
-
     #[test]
     fn every_style_has_a_reply_for_every_situation() {
-        for style in STYLES {
+        for style in Style::ALL {
             for said in Said::ALL {
                 let line = phrase(style, said);
                 let reply = mail::Reply::parse(line).expect("a reply");

@@ -60,6 +60,7 @@ async fn a_client_that_dies_at_the_gate_leaves_its_message_in_the_mailbox() {
     internet.release_replies();
     let ann = internet.book().recipient("ann@one.example").expect("a page");
     assert_eq!((ann.dots, ann.taken, ann.accepted), (1, 1, 0));
+    assert_eq!(internet.book().summary().unheard, 1);
     // Another relay takes over: the mailbox has it twice now, and the book says so.
     let mut again = up_to_the_dot(&internet, B, "ann@one.example").await;
     assert_eq!(again.reply().await.0, 250);

@@ -2,6 +2,7 @@
 //! a real resolver asks its DNS.
 
 mod client;
+mod command;
 mod conversation;
 mod dns;
 mod hangups;
@@ -11,3 +12,4 @@ mod peers;
 mod returns;
 mod scenarios;
 mod strict;
+mod wordings;

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 use super::Shared;
 use super::wire::{Body, Line, Wire};
-use super::wording::Said;
+use super::wording::{Said, Style};
 use super::world::{Host, HostId};
 use crate::book::counters::count;
 use crate::book::{Counters, Peer};
@@ -157,6 +157,7 @@ impl Session {
         let size = format!("250-SIZE {}", self.shared.world.scenario.message_octets_max);
         let pipelining = !manner.no_pipelining;
         let tls = manner.tls != Tls::None && !self.encrypted;
+        let enhanced = !matches!(manner.style, Style::Gmx | Style::Qq);
         self.wire.push("250-at your service");
         self.wire.push(&size);
         if pipelining {
@@ -165,7 +166,9 @@ impl Session {
         if tls {
             self.wire.push("250-STARTTLS");
         }
-        self.wire.push("250-ENHANCEDSTATUSCODES");
+        if enhanced {
+            self.wire.push("250-ENHANCEDSTATUSCODES");
+        }
         self.wire.push("250 8BITMIME");
         Next::Go
     }
