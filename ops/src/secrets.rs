@@ -35,6 +35,14 @@ impl fmt::Debug for Config {
 }
 
 impl Config {
+    /// Whether the keys can be used.
+    ///
+    /// # Errors
+    /// The first one that cannot, without showing it.
+    pub fn check(&self) -> Result<(), String> {
+        self.parse().map(|_| ()).map_err(|e| format!("`platform`: {e}"))
+    }
+
     /// The keys that the configuration itself holds.
     ///
     /// # Errors

@@ -60,13 +60,13 @@ impl Config {
     pub fn read(sources: &Sources) -> Result<Self, Problems> {
         let mut config: Self = load(sources)?;
         let mut problems = Vec::new();
-        let place =
-            sources.files.last().map_or("configuration".into(), |f| f.display().to_string());
-        let mut judge = |verdict: Result<(), String>| {
-            problems.extend(verdict.err().map(|what| Problem { place: place.clone(), what }));
+        let mut judge = |section: &str, verdict: Result<(), String>| {
+            let what = |e| format!("{section}: {e}");
+            problems
+                .extend(verdict.err().map(|e| Problem { place: sources.place(), what: what(e) }));
         };
-        judge(config.log.check().map_err(|e| format!("`log.level`: {e}")));
-        judge(config.secrets.parse().map(|_| ()).map_err(|e| format!("`secrets.platform`: {e}")));
+        judge("log", config.log.check());
+        judge("secrets", config.secrets.check());
         if config.data_dir == Self::default().data_dir
             && let Some(state) = sources.variable("STATE_DIRECTORY")
         {
@@ -88,6 +88,12 @@ impl Config {
 }
 
 impl Sources {
+    /// Where settings stand that only make no sense together.
+    fn place(&self) -> String {
+        let names: Vec<_> = self.files.iter().map(|file| file.display().to_string()).collect();
+        if names.is_empty() { "configuration".to_owned() } else { names.join(", ") }
+    }
+
     fn variable(&self, name: &str) -> Option<&str> {
         self.variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }

@@ -39,7 +39,7 @@ impl Config {
     /// # Errors
     /// The directive that cannot.
     pub fn check(&self) -> Result<(), String> {
-        filter(&self.level).map(|_| ())
+        filter(&self.level).map(|_| ()).map_err(|e| format!("`level`: {e}"))
     }
 }
 
