@@ -1,1 +1,2 @@
 //! relay
+pub mod smtp;

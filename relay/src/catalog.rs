@@ -1,0 +1,143 @@
+//! Campaigns as this relay needs them: definition, compiled template, signing key.
+//! Read once from the store and kept; a definition never changes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mail::{Address, CampaignId, Domain};
+use message::{Content, Mailbox, Signer, Template};
+use store::{CampaignRecord, SealKeys, Store, StoreError};
+use tokio::sync::Mutex;
+
+/// Campaigns kept; the oldest go when there are more.
+const CAMPAIGNS_MAX: usize = 200;
+/// A signing key is read again after this, so that a rotation reaches every relay.
+const FRESH: Duration = Duration::from_secs(300);
+
+/// A campaign ready to be sent.
+#[derive(Debug)]
+pub(crate) struct Sending {
+    pub(crate) id: CampaignId,
+    pub(crate) tenant: String,
+    pub(crate) sender: Domain,
+    pub(crate) pool: String,
+    pub(crate) lifetime: Option<Duration>,
+    pub(crate) template: Template,
+    pub(crate) signer: Signer,
+    pub(crate) feedback_id: String,
+}
+
+/// Why a campaign cannot be sent at all.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unsendable {
+    #[error("campaign {0} is not in the store")]
+    Missing(CampaignId),
+    #[error("campaign {0}: {1}")]
+    Template(CampaignId, message::ContentError),
+    #[error("campaign {0}: the sender domain {1} has no DKIM key here; add one with `malleposte dkim add {1}`")]
+    NoKey(CampaignId, Domain),
+    #[error("campaign {0}: {1}")]
+    Key(CampaignId, message::KeyError),
+    #[error("{0}")]
+    Record(StoreError),
+}
+
+/// What was asked for, or why it is not to be had.
+pub(crate) enum Looked {
+    Ready(Arc<Sending>),
+    /// For ever: what waits for it is set aside.
+    Unsendable(Arc<Unsendable>),
+    /// The store is in trouble; ask again.
+    NotNow(StoreError),
+}
+
+type Entry = (Instant, Result<Arc<Sending>, Arc<Unsendable>>);
+
+pub(crate) struct Catalog {
+    store: Store,
+    seal: SealKeys,
+    known: Mutex<HashMap<CampaignId, Entry>>,
+}
+
+impl Catalog {
+    pub(crate) fn new(store: Store, seal: SealKeys) -> Self {
+        Self { store, seal, known: Mutex::new(HashMap::new()) }
+    }
+
+    pub(crate) async fn look_up(&self, id: CampaignId) -> Looked {
+        let mut known = self.known.lock().await;
+        if let Some((at, entry)) = known.get(&id)
+            && at.elapsed() < FRESH
+        {
+            return match entry {
+                Ok(sending) => Looked::Ready(sending.clone()),
+                Err(why) => Looked::Unsendable(why.clone()),
+            };
+        }
+        let entry = match self.read(id).await {
+            Ok(sending) => Ok(Arc::new(sending)),
+            Err(Unsendable::Record(e)) if e.is_passing() => return Looked::NotNow(e),
+            Err(why) => Err(Arc::new(why)),
+        };
+        if known.len() >= CAMPAIGNS_MAX {
+            let oldest = known.iter().min_by_key(|(_, (at, _))| *at).map(|(id, _)| *id);
+            oldest.map(|id| known.remove(&id));
+        }
+        known.insert(id, (Instant::now(), entry.clone()));
+        match entry {
+            Ok(sending) => Looked::Ready(sending),
+            Err(why) => Looked::Unsendable(why),
+        }
+    }
+
+    async fn read(&self, id: CampaignId) -> Result<Sending, Unsendable> {
+        let campaign = self.store.campaign(id).await.map_err(Unsendable::Record)?;
+        let record = campaign.ok_or(Unsendable::Missing(id))?.record;
+        let sender = record.template.from_address.domain();
+        let template =
+            Template::compile(&content(&record)).map_err(|e| Unsendable::Template(id, e))?;
+        let signer = self.signer(id, &sender).await?;
+        Ok(Sending {
+            id,
+            feedback_id: format!("{id}:{}:bulk:malleposte", feedback_word(&record.tenant)),
+            tenant: record.tenant,
+            sender,
+            pool: record.pool,
+            lifetime: record.lifetime_s.map(Duration::from_secs),
+            template,
+            signer,
+        })
+    }
+
+    async fn signer(&self, id: CampaignId, domain: &Domain) -> Result<Signer, Unsendable> {
+        let none = || Unsendable::NoKey(id, domain.clone());
+        let record = self.store.sender(domain).await.map_err(Unsendable::Record)?.ok_or_else(none)?;
+        let selector = record.selectors.first().ok_or_else(none)?;
+        let key = selector.open(&self.seal, domain).map_err(Unsendable::Record)?;
+        Signer::rsa(&key.pkcs8, domain, &key.selector).map_err(|e| Unsendable::Key(id, e))
+    }
+}
+
+fn content(record: &CampaignRecord) -> Content {
+    let t = &record.template;
+    let mailbox = |name: &str, address: &Address| Mailbox {
+        name: (!name.is_empty()).then(|| name.to_owned()),
+        address: address.clone(),
+    };
+    Content {
+        from: mailbox(&t.from_name, &t.from_address),
+        reply_to: t.reply_to.as_ref().map(|a| mailbox("", a)),
+        subject: t.subject.clone(),
+        text: t.text.clone(),
+        html: t.html.clone(),
+        headers: t.headers.clone(),
+        fields: t.fields.clone(),
+    }
+}
+
+/// A part of a Feedback-ID: its separator and anything unusual become hyphens.
+fn feedback_word(text: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    text.chars().take(40).map(plain).collect()
+}

@@ -1,0 +1,159 @@
+//! The relay's settings.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use mail::{Domain, retry, throttle};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::smtp;
+
+/// How this relay sends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Name of this relay in lists, events and metrics. Empty: the host's name.
+    pub name: String,
+    /// Domain that returned mail comes back to; its MX must be the bounce processor. Empty: a name
+    /// made from the host's, which works for a trial on this host only.
+    pub return_path_domain: String,
+    /// Public address of the API that stands in unsubscribe links. Empty: that of `api.public_url`.
+    pub public_url: String,
+    /// Port of the mail exchangers spoken to: 25, or another for trials.
+    pub port: u16,
+    /// Whether mail exchangers in loopback and private address space may be spoken to. Off, so that
+    /// nobody's DNS can point this relay at its own network.
+    pub allow_private: bool,
+    /// Local addresses to send from. Empty: one source `default` that leaves the choice to the system.
+    pub sources: Vec<Source>,
+    /// Sources by pool; campaigns name a pool. The pool `default` holds all sources unless given here.
+    pub pools: BTreeMap<String, Vec<String>>,
+    /// Messages per connection that may be sent and not yet settled, 1 to 16: what a kill can double.
+    /// 1 is the strict mode: each message is settled before the next final dot.
+    pub unsettled_max: u8,
+    /// Recipients held in memory at one time.
+    pub in_hand_max: usize,
+    /// SMTP connections open at one time, to all sites together.
+    pub connections_max: u32,
+    /// How long an idle connection is kept, in seconds.
+    pub idle_s: u64,
+    /// When to try again, and for how long.
+    pub retry: retry::Config,
+    /// Bounds of the pace at each site.
+    pub pace: throttle::Limits,
+    /// How long each step of a conversation may take.
+    pub timeouts: smtp::Timeouts,
+}
+
+/// A local address to send from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Its name in pools, events and metrics.
+    pub name: String,
+    /// The address to bind; none: the system chooses.
+    #[serde(default)]
+    pub address: Option<IpAddr>,
+    /// The name said in EHLO; it should resolve to the address and back.
+    #[serde(default)]
+    pub ehlo: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            return_path_domain: String::new(),
+            public_url: String::new(),
+            port: 25,
+            allow_private: false,
+            sources: Vec::new(),
+            pools: BTreeMap::new(),
+            unsettled_max: 8,
+            in_hand_max: 20_000,
+            connections_max: 1000,
+            idle_s: 5,
+            retry: retry::Config::default(),
+            pace: throttle::Limits::default(),
+            timeouts: smtp::Timeouts::default(),
+        }
+    }
+}
+
+/// A setting that cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Out of range or contradictory.
+    #[error("{0}")]
+    Setting(String),
+    /// The retry schedule.
+    #[error("relay.retry: {0}")]
+    Retry(#[from] retry::ScheduleError),
+    /// The bounds of the pace.
+    #[error("relay.pace: {0}")]
+    Pace(#[from] throttle::LimitsError),
+}
+
+impl Config {
+    /// Whether the settings make sense together.
+    ///
+    /// # Errors
+    /// The first one that does not.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |what: String| Err(ConfigError::Setting(what));
+        if !(1..=16).contains(&self.unsettled_max) {
+            return refuse(format!("relay.unsettled_max is {}: it must be 1 to 16", self.unsettled_max));
+        }
+        if self.in_hand_max < 10 {
+            return refuse(format!("relay.in_hand_max is {}: at least 10", self.in_hand_max));
+        }
+        if self.connections_max == 0 || self.port == 0 {
+            return refuse("relay.connections_max and relay.port must not be 0".into());
+        }
+        if !self.return_path_domain.is_empty() && self.return_path_domain.parse::<Domain>().is_err() {
+            return refuse(format!(
+                "relay.return_path_domain {:?} is not a domain",
+                self.return_path_domain
+            ));
+        }
+        let mut names: Vec<&str> = self.sources.iter().map(|s| s.name.as_str()).collect();
+        names.sort_unstable();
+        if let Some(pair) = names.windows(2).find(|p| p[0] == p[1]) {
+            return refuse(format!("relay.sources: the name {:?} is given twice", pair[0]));
+        }
+        if names.iter().any(|n| n.is_empty() || n.contains('|')) {
+            return refuse("relay.sources: each needs a name, without |".into());
+        }
+        for (pool, members) in &self.pools {
+            if let Some(stranger) = members.iter().find(|m| !names.contains(&m.as_str())) {
+                return refuse(format!("relay.pools.{pool}: {stranger:?} is not one of relay.sources"));
+            }
+            if members.is_empty() {
+                return refuse(format!("relay.pools.{pool} is empty"));
+            }
+        }
+        retry::Schedule::new(&self.retry)?;
+        self.pace.check()?;
+        Ok(())
+    }
+
+    /// The pools with their sources: those configured, and `default`.
+    #[must_use]
+    pub(crate) fn resolved_pools(&self, host: &str) -> BTreeMap<String, Vec<Source>> {
+        let ehlo = |s: &Source| if s.ehlo.is_empty() { host.to_owned() } else { s.ehlo.clone() };
+        let mut all: Vec<Source> =
+            self.sources.iter().map(|s| Source { ehlo: ehlo(s), ..s.clone() }).collect();
+        if all.is_empty() {
+            all.push(Source { name: "default".into(), address: None, ehlo: host.to_owned() });
+        }
+        let by_name = |name: &String| all.iter().find(|s| s.name == *name).cloned();
+        let mut pools: BTreeMap<String, Vec<Source>> = self
+            .pools
+            .iter()
+            .map(|(pool, members)| (pool.clone(), members.iter().filter_map(by_name).collect()))
+            .collect();
+        pools.entry("default".into()).or_insert(all);
+        pools
+    }
+}

@@ -1,0 +1,102 @@
+//! The heartbeat: once a second the relay renews its standing in every shard, in one
+//! round trip, and knows by its own monotonic clock until when what it holds is its own.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use mail::ShardId;
+use mail::queue::{LEASE_PERIOD, Standing};
+use store::{Store, StoreError};
+
+/// Between two renewals.
+pub(crate) const BEAT: Duration = Duration::from_secs(1);
+/// Left of a lease when the final dot may still be written: the time that a reply and
+/// a settle usually take, several times over.
+const MARGIN: Duration = Duration::from_millis(1500);
+
+/// The relay's standing in each shard.
+pub(crate) struct Heart {
+    relay: String,
+    began: Instant,
+    shards: Vec<Pulse>,
+}
+
+struct Pulse {
+    /// Milliseconds after `began` until which leases are surely ours.
+    valid_until_ms: AtomicU64,
+    /// Counts losses: a lease from before a loss is no longer ours.
+    epoch: AtomicU64,
+    registered: AtomicBool,
+}
+
+impl Heart {
+    pub(crate) fn new(relay: String, shards: u16) -> Self {
+        let pulse = || Pulse {
+            valid_until_ms: AtomicU64::new(0),
+            epoch: AtomicU64::new(1),
+            registered: AtomicBool::new(false),
+        };
+        Self { relay, began: Instant::now(), shards: (0..shards).map(|_| pulse()).collect() }
+    }
+
+    /// The relay's name in the queue.
+    pub(crate) fn relay(&self) -> &str {
+        &self.relay
+    }
+
+    /// Renews everywhere; a shard that says `lost` is registered anew, and what was held
+    /// there is forgotten. Answers the lanes that are ready per shard.
+    pub(crate) async fn beat(&self, store: &Store) -> Result<Vec<u64>, StoreError> {
+        let asked = Instant::now();
+        let fresh = |shard| !self.pulse(shard).registered.load(Ordering::Relaxed);
+        let renewals = store.renew(&self.relay, fresh).await?;
+        let mut any_lost = false;
+        for (pulse, renewal) in self.shards.iter().zip(&renewals) {
+            match renewal.standing {
+                Standing::Known => {
+                    pulse.registered.store(true, Ordering::Relaxed);
+                    let until = asked + LEASE_PERIOD - self.began;
+                    pulse.valid_until_ms.store(until.as_millis() as u64, Ordering::Release);
+                }
+                Standing::Lost => {
+                    any_lost = true;
+                    pulse.lose();
+                }
+            }
+        }
+        if any_lost {
+            tracing::warn!("leases were lost: this relay could not renew in time; starting anew");
+        }
+        Ok(renewals.iter().map(|r| r.ready).collect())
+    }
+
+    /// The number to compare a lease's with.
+    pub(crate) fn epoch(&self, shard: ShardId) -> u64 {
+        self.pulse(shard).epoch.load(Ordering::Acquire)
+    }
+
+    /// The queue said that the relay is unknown in this shard.
+    pub(crate) fn lost(&self, shard: ShardId) {
+        self.pulse(shard).lose();
+    }
+
+    /// Whether a lease of this epoch is ours for long enough to write a final dot.
+    pub(crate) fn is_ours(&self, shard: ShardId, epoch: u64) -> bool {
+        let pulse = self.pulse(shard);
+        let now = (self.began.elapsed() + MARGIN).as_millis() as u64;
+        pulse.epoch.load(Ordering::Acquire) == epoch
+            && now < pulse.valid_until_ms.load(Ordering::Acquire)
+    }
+
+    fn pulse(&self, shard: ShardId) -> &Pulse {
+        &self.shards[usize::from(shard.0)]
+    }
+}
+
+impl Pulse {
+    fn lose(&self) {
+        if self.registered.swap(false, Ordering::Relaxed) {
+            self.epoch.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The relay's metrics. Labels are bounded: outcomes, categories, phases, terms.
+
+use std::time::Duration;
+
+use mail::queue::{End, Judgement, Outcome};
+use mail::{Category, Phase};
+use metrics::{counter, gauge, histogram};
+
+/// An outcome as the queue judged it.
+pub(crate) fn settled(outcome: Outcome, judgement: Judgement) {
+    let word = match outcome {
+        Outcome::End(End::Delivered) => "delivered",
+        Outcome::End(End::Failed) => "failed",
+        Outcome::End(End::Suppressed) => "suppressed",
+        Outcome::End(End::Expired) => "expired",
+        Outcome::End(End::Cancelled) => "cancelled",
+        Outcome::End(End::SetAside) => "set_aside",
+        Outcome::Deferred { .. } => "deferred",
+        Outcome::Waits { .. } => "waits",
+        Outcome::Back => "back",
+    };
+    match judgement {
+        Judgement::Applied => counter!("malleposte_relay_settled_total", "outcome" => word).increment(1),
+        Judgement::Late => counter!("malleposte_relay_late_total").increment(1),
+        Judgement::Twice => counter!("malleposte_relay_duplicates_total").increment(1),
+        Judgement::Refused => counter!("malleposte_relay_refused_settles_total").increment(1),
+    }
+}
+
+/// An attempt that did not deliver.
+pub(crate) fn attempt_failed(category: Category, phase: Phase) {
+    counter!("malleposte_relay_failed_attempts_total",
+        "category" => category.as_str(), "phase" => phase.as_str())
+    .increment(1);
+}
+
+/// How long a whole transaction took, whatever its end.
+pub(crate) fn transaction(took: Duration, bytes: usize) {
+    histogram!("malleposte_relay_transaction_seconds").record(took.as_secs_f64());
+    counter!("malleposte_relay_sent_bytes_total").increment(bytes as u64);
+}
+
+/// A connection ended after the final dot without a reply: a term of the bound on duplicates.
+pub(crate) fn unanswered() {
+    counter!("malleposte_relay_unanswered_total").increment(1);
+}
+
+/// What the relay holds now.
+pub(crate) fn holding(in_hand: usize, connections: usize, sites: usize) {
+    gauge!("malleposte_relay_in_hand").set(in_hand as f64);
+    gauge!("malleposte_relay_connections").set(connections as f64);
+    gauge!("malleposte_relay_sites").set(sites as f64);
+}

@@ -1,0 +1,384 @@
+//! One (egress source, site) in this relay: the recipients that wait for it, its pace,
+//! its open sessions, and the workers that bring the three together.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use deadpool::managed::{self, Metrics, Object, Pool, RecycleError, RecycleResult};
+use dns::{Exchanger, Resolver};
+use mail::queue::Outcome;
+use mail::{Phase, Site, Timestamp};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use crate::config::Source;
+use crate::delivery;
+use crate::job::{Job, Settlement};
+use crate::pace::{PaceMeter, SLICE};
+use crate::relay::Relay;
+use crate::smtp::{Session, SessionError, Target, TlsClient, TlsPolicy, Trouble};
+
+/// A site with nothing to do is forgotten after this.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+/// Recipients that wait for a site in this relay: this many seconds of its pace …
+const ROOM_S: f64 = 2.0;
+/// … but at least and at most so many.
+const ROOM_MIN: usize = 20;
+const ROOM_MAX: usize = 2000;
+/// A site that nobody could connect to rests this long, doubling to the maximum.
+const REST: Duration = Duration::from_secs(2);
+const REST_MAX: Duration = Duration::from_secs(60);
+
+/// Source and site: what limits belong to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct SiteKey {
+    pub(crate) source: String,
+    pub(crate) site: Site,
+}
+
+impl SiteKey {
+    pub(crate) fn write(&self, event: &mut mail::Event) {
+        event.source.clone_from(&self.source);
+        self.site.as_str().clone_into(&mut event.site);
+    }
+}
+
+pub(crate) struct SiteLane {
+    pub(crate) key: SiteKey,
+    pub(crate) pace: PaceMeter,
+    queue: Mutex<VecDeque<Job>>,
+    pub(crate) sessions: Pool<Connector>,
+    workers: AtomicU32,
+    wake: Notify,
+    busy_at: Mutex<Instant>,
+    /// Connections that failed in a row, and until when nobody tries again.
+    failures: AtomicU32,
+    rest_until: AtomicU64,
+}
+
+/// An open session and the places for what it has sent and not settled.
+pub(crate) struct Wire {
+    pub(crate) session: Session,
+    pub(crate) mx: String,
+    unsettled: Arc<Semaphore>,
+    _open: OwnedSemaphorePermit,
+}
+
+impl Wire {
+    /// Waits until another message may be unsettled.
+    pub(crate) async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        self.unsettled.clone().acquire_owned().await.ok()
+    }
+}
+
+/// Opens sessions to a site.
+pub(crate) struct Connector {
+    source: Source,
+    exchangers: Mutex<Vec<Exchanger>>,
+    resolver: Resolver,
+    tls: Arc<TlsClient>,
+    relay: ConnectorConfig,
+    open: Arc<Semaphore>,
+}
+
+#[derive(Clone)]
+struct ConnectorConfig {
+    port: u16,
+    allow_private: bool,
+    unsettled_max: u8,
+    timeouts: crate::smtp::Timeouts,
+}
+
+impl managed::Manager for Connector {
+    type Type = Wire;
+    type Error = SessionError;
+
+    /// The exchangers in their order, each address of each, until one lets us in.
+    async fn create(&self) -> Result<Wire, SessionError> {
+        let open = self.open.clone().acquire_owned().await;
+        let open = open.map_err(|_| no_address("the relay is ending"))?;
+        let mut last = no_address("no mail exchanger has an address");
+        let exchangers = self.exchangers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        for exchanger in exchangers {
+            let addresses = match self.resolver.addresses(exchanger.host.as_str()).await {
+                Ok(addresses) => addresses,
+                Err(why) => {
+                    last = no_address(&format!("{}: {why}", exchanger.host));
+                    continue;
+                }
+            };
+            for ip in addresses {
+                if !self.relay.allow_private && !dns::is_public(ip) {
+                    last = no_address(&format!("{} lies in private address space", exchanger.host));
+                    continue;
+                }
+                let target = Target {
+                    addr: SocketAddr::new(ip, self.relay.port),
+                    host: exchanger.host.as_str(),
+                    local_ip: self.source.address.filter(|a| a.is_ipv4() == ip.is_ipv4()),
+                    ehlo_name: &self.source.ehlo,
+                    tls: TlsPolicy::Opportunistic,
+                    timeouts: &self.relay.timeouts,
+                };
+                match Session::connect(&target, &self.tls).await {
+                    Ok(session) => {
+                        return Ok(Wire {
+                            session,
+                            mx: format!("{} [{ip}]", exchanger.host),
+                            unsettled: Arc::new(Semaphore::new(usize::from(self.relay.unsettled_max))),
+                            _open: open,
+                        });
+                    }
+                    Err(error) => last = error,
+                }
+            }
+        }
+        Err(last)
+    }
+
+    async fn recycle(&self, wire: &mut Wire, _: &Metrics) -> RecycleResult<SessionError> {
+        if wire.session.is_usable() { Ok(()) } else { Err(RecycleError::message("it is closed")) }
+    }
+}
+
+fn no_address(why: &str) -> SessionError {
+    SessionError {
+        phase: Phase::Dns,
+        reply: None,
+        trouble: Some(Trouble::Io(std::io::Error::other(why.to_owned()))),
+    }
+}
+
+impl SiteLane {
+    pub(crate) fn new(relay: &Relay, key: SiteKey, source: Source, exchangers: Vec<Exchanger>) -> Self {
+        let config = &relay.config;
+        let connector = Connector {
+            source,
+            exchangers: Mutex::new(exchangers),
+            resolver: relay.resolver.clone(),
+            tls: relay.tls.clone(),
+            relay: ConnectorConfig {
+                port: config.port,
+                allow_private: config.allow_private,
+                unsettled_max: config.unsettled_max,
+                timeouts: config.timeouts.clone(),
+            },
+            open: relay.connections.clone(),
+        };
+        let sessions = Pool::builder(connector)
+            .max_size(config.connections_max as usize)
+            .build()
+            .expect("a pool without timeouts needs no runtime");
+        Self {
+            pace: PaceMeter::new(&key.source, &key.site, config.pace.clone()),
+            key,
+            queue: Mutex::new(VecDeque::new()),
+            sessions,
+            workers: AtomicU32::new(0),
+            wake: Notify::new(),
+            busy_at: Mutex::new(Instant::now()),
+            failures: AtomicU32::new(0),
+            rest_until: AtomicU64::new(0),
+        }
+    }
+
+    /// More recipients that this relay should hold for the site.
+    pub(crate) fn room(&self, now: Timestamp) -> usize {
+        if self.at_rest(now).is_some() {
+            return 0;
+        }
+        let wanted = (self.pace.rate() * ROOM_S) as usize;
+        wanted.clamp(ROOM_MIN, ROOM_MAX).saturating_sub(self.waiting())
+    }
+
+    /// Until when nothing can go, if so: a block, or nobody answers.
+    pub(crate) fn at_rest(&self, now: Timestamp) -> Option<Timestamp> {
+        let rest = Timestamp(self.rest_until.load(Ordering::Relaxed));
+        self.pace.hold(now).into_iter().chain((rest > now).then_some(rest)).max()
+    }
+
+    /// Recipients waiting here.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Another recipient for this site.
+    pub(crate) fn push(&self, job: Job) {
+        self.lock().push_back(job);
+        self.wake.notify_one();
+    }
+
+    /// A recipient that was to go and goes on another connection instead.
+    pub(crate) fn push_front(&self, job: Job) {
+        self.lock().push_front(job);
+        self.wake.notify_one();
+    }
+
+    fn pop(&self) -> Option<Job> {
+        self.lock().pop_front()
+    }
+
+    /// Takes out the recipients that `is_stopped` names.
+    fn take_stopped(&self, is_stopped: impl Fn(&Job) -> bool) -> Vec<Job> {
+        let mut queue = self.lock();
+        if !queue.iter().any(&is_stopped) {
+            return Vec::new();
+        }
+        let (stopped, rest) = queue.drain(..).partition(|job| is_stopped(job));
+        *queue = rest;
+        stopped.into_iter().collect()
+    }
+
+    /// Nobody could connect: all rest for a while.
+    pub(crate) fn unreachable(&self, now: Timestamp) {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed).min(10);
+        let rest = (REST * 2u32.pow(failures)).min(REST_MAX);
+        self.rest_until.store((now + rest).0, Ordering::Relaxed);
+    }
+
+    /// Somebody could.
+    pub(crate) fn reachable(&self) {
+        self.failures.store(0, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Job>> {
+        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Drives the site until it has had nothing to do for a while, or the relay ends.
+    pub(crate) async fn drive(self: Arc<Self>, relay: Arc<Relay>) {
+        let mut wait = SLICE;
+        loop {
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = self.pace.refused.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+                () = relay.stopping.cancelled() => break,
+            }
+            wait = self.turn(&relay).await;
+            if self.is_forgotten() && relay.forget_site(&self) {
+                break;
+            }
+        }
+        self.close_idle(Duration::ZERO);
+    }
+
+    /// One turn: hand back what cannot go, take a slice, set workers to it, tell what was seen.
+    async fn turn(self: &Arc<Self>, relay: &Arc<Relay>) -> Duration {
+        let now = relay.now();
+        for job in self.take_stopped(|job| relay.stopped(job).is_some()) {
+            relay.settle_stopped(job).await;
+        }
+        if let Some(until) = self.at_rest(now) {
+            self.hand_back(relay, until).await;
+        }
+        let demand = self.waiting() as u32 + self.workers.load(Ordering::Relaxed);
+        let mut wait = Duration::from_millis(500);
+        if demand > 0 {
+            *self.busy_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Instant::now();
+            let in_use = self.sessions.status().size as u32;
+            wait = match self.pace.refill(&relay.store, relay.heart.relay(), demand, in_use, now).await {
+                Ok(wait) => wait.min(Duration::from_secs(1)),
+                Err(error) => {
+                    tracing::debug!(site = %self.key.site, %error, "no slice of the pace");
+                    Duration::from_millis(500)
+                }
+            };
+            self.employ(relay);
+        }
+        if self.pace.has_news() {
+            relay.tell_pace(self).await;
+        }
+        self.close_idle(Duration::from_secs(relay.config.idle_s));
+        wait
+    }
+
+    /// Blocked, or dead: whoever waits is handed back until then. A short rest is waited out here.
+    async fn hand_back(&self, relay: &Relay, until: Timestamp) {
+        let left = until.since(relay.now());
+        if left < Duration::from_secs(3) {
+            return;
+        }
+        let due = Timestamp(until.0.div_ceil(1000) * 1000);
+        // One stays, for the probe.
+        while self.waiting() > 1 {
+            let Some(job) = self.lock().pop_back() else { break };
+            relay.settle(Settlement::silent(job, Outcome::Waits { due })).await;
+        }
+    }
+
+    fn employ(self: &Arc<Self>, relay: &Arc<Relay>) {
+        let allowed = self.pace.connections();
+        while self.waiting() > 0 && self.workers.load(Ordering::Relaxed) < allowed {
+            self.workers.fetch_add(1, Ordering::Relaxed);
+            let (site, relay_too) = (self.clone(), relay.clone());
+            relay.tasks.spawn(async move {
+                site.work(&relay_too).await;
+                site.workers.fetch_sub(1, Ordering::Relaxed);
+            });
+            // As many as there are recipients is enough.
+            if self.workers.load(Ordering::Relaxed) as usize >= self.waiting() {
+                break;
+            }
+        }
+    }
+
+    async fn work(self: &Arc<Self>, relay: &Arc<Relay>) {
+        let mut message = Vec::with_capacity(16 * 1024);
+        while !relay.stopping.is_cancelled() {
+            if self.workers.load(Ordering::Relaxed) > self.pace.connections().max(1) {
+                return;
+            }
+            let Some(job) = self.pop() else { return };
+            tokio::select! {
+                () = self.pace.permit() => {}
+                () = relay.stopping.cancelled() => {
+                    self.push_front(job);
+                    return;
+                }
+            }
+            delivery::attempt(relay, self, job, &mut message).await;
+        }
+    }
+
+    /// Closes sessions that nobody has used for `idle`, politely.
+    fn close_idle(&self, idle: Duration) {
+        let allowed = self.pace.connections() as usize;
+        let mut kept = 0;
+        let removed = self.sessions.retain(|_, metrics| {
+            kept += 1;
+            metrics.last_used() < idle && kept <= allowed.max(1)
+        });
+        for wire in removed.removed {
+            tokio::spawn(wire.session.quit());
+        }
+    }
+
+    /// Ends a session that has carried enough.
+    pub(crate) fn close(wire: Object<Connector>) {
+        tokio::spawn(Object::take(wire).session.quit());
+    }
+
+    /// The exchangers as DNS gives them now.
+    pub(crate) fn refresh(&self, exchangers: &[Exchanger]) {
+        let connector = self.sessions.manager();
+        let mut known =
+            connector.exchangers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if known.as_slice() != exchangers {
+            *known = exchangers.to_vec();
+        }
+    }
+
+    fn is_forgotten(&self) -> bool {
+        let busy_at = *self.busy_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        busy_at.elapsed() > FORGOTTEN_AFTER && self.workers.load(Ordering::Relaxed) == 0
+    }
+
+    /// Everything that waits here, at the end.
+    pub(crate) fn drain(&self) -> Vec<Job> {
+        self.lock().drain(..).collect()
+    }
+}

@@ -1,0 +1,17 @@
+//! One SMTP session with one server: connect, greet, perhaps encrypt, then any number
+//! of transactions. Which server, how fast and what its answers mean is decided elsewhere.
+
+mod config;
+mod reply;
+mod session;
+mod stream;
+mod tls;
+mod transaction;
+mod wire;
+
+pub use config::{Timeouts, TlsPolicy};
+pub use reply::{ReplyReader, Trouble};
+pub use session::{Capabilities, Session, SessionError, Target};
+pub use tls::{TlsClient, TlsFacts};
+pub use transaction::{Envelope, Outcome, Transaction};
+pub use wire::{LineEndError, stuff_dots};

@@ -1,0 +1,354 @@
+//! A session from the connection to the goodbye; what is said about one message in
+//! between is `transaction`.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use mail::{Phase, Reply};
+use mail_send::SmtpClient;
+use smtp_proto::Response;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::config::{Timeouts, TlsPolicy};
+use super::reply::{ReplyReader, Trouble, to_reply};
+use super::stream::Stream;
+use super::tls::{TlsClient, TlsFacts};
+
+/// Whom to speak to, from where, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// Where the server is.
+    pub addr: SocketAddr,
+    /// The name that its certificate should have.
+    pub host: &'a str,
+    /// The egress source's address; any when it is not given.
+    pub local_ip: Option<IpAddr>,
+    /// The egress source's name.
+    pub ehlo_name: &'a str,
+    /// How much encryption is wanted.
+    pub tls: TlsPolicy,
+    /// How long each step may take.
+    pub timeouts: &'a Timeouts,
+}
+
+/// Why a session did not come about, and where.
+#[derive(Debug)]
+pub struct SessionError {
+    /// Where.
+    pub phase: Phase,
+    /// What the server said, if it was the server.
+    pub reply: Option<Reply>,
+    /// What else went wrong.
+    pub trouble: Option<Trouble>,
+}
+
+impl SessionError {
+    fn trouble(phase: Phase, trouble: impl Into<Trouble>) -> Self {
+        Self { phase, reply: None, trouble: Some(trouble.into()) }
+    }
+
+    fn refused(phase: Phase, reply: Reply) -> Self {
+        Self { phase, reply: Some(reply), trouble: None }
+    }
+}
+
+impl fmt::Display for SessionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.reply, &self.trouble) {
+            (Some(reply), _) => write!(f, "{}: {reply}", self.phase),
+            (None, Some(trouble)) => write!(f, "{}: {trouble}", self.phase),
+            (None, None) => write!(f, "{}", self.phase),
+        }
+    }
+}
+
+impl std::error::Error for SessionError {}
+
+/// What the server offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Capabilities {
+    /// RFC 2920.
+    pub pipelining: bool,
+    /// RFC 1870: the most octets it takes, 0 for no fixed limit.
+    pub size: Option<u64>,
+    /// RFC 3207.
+    pub starttls: bool,
+    /// RFC 6152.
+    pub eight_bit_mime: bool,
+    /// RFC 6531.
+    pub smtputf8: bool,
+    /// RFC 3030.
+    pub chunking: bool,
+}
+
+impl Capabilities {
+    fn of(text: &str) -> Self {
+        let mut offered = Self::default();
+        for line in text.lines().skip(1) {
+            let mut words = line.split_ascii_whitespace();
+            match words.next().unwrap_or_default().to_ascii_uppercase().as_str() {
+                "PIPELINING" => offered.pipelining = true,
+                "SIZE" => offered.size = Some(words.next().map_or(0, |n| n.parse().unwrap_or(0))),
+                "STARTTLS" => offered.starttls = true,
+                "8BITMIME" => offered.eight_bit_mime = true,
+                "SMTPUTF8" => offered.smtputf8 = true,
+                "CHUNKING" => offered.chunking = true,
+                _ => {}
+            }
+        }
+        offered
+    }
+}
+
+/// An open session.
+pub struct Session {
+    pub(super) stream: Stream,
+    pub(super) reader: ReplyReader,
+    pub(super) timeouts: Timeouts,
+    /// Commands on their way out, and the message: kept for their capacity.
+    pub(super) commands: Vec<u8>,
+    pub(super) body: Vec<u8>,
+    pub(super) capabilities: Capabilities,
+    pub(super) transactions: u32,
+    /// A transaction was left open: RSET comes first.
+    pub(super) must_reset: bool,
+    pub(super) broken: bool,
+    tls: Option<TlsFacts>,
+    plain_because: Option<String>,
+    banner: Reply,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("capabilities", &self.capabilities)
+            .field("transactions", &self.transactions)
+            .field("broken", &self.broken)
+            .field("tls", &self.tls)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Connects, greets, and encrypts as the policy wants. Where TLS is offered and
+    /// fails, and plain text will do, it connects once more without
+    /// ([`plain_because`](Self::plain_because) tells).
+    pub async fn connect(target: &Target<'_>, tls: &TlsClient) -> Result<Self, SessionError> {
+        match Self::open(target, target.tls, tls).await {
+            Err(SessionError { phase: Phase::Tls, trouble: Some(trouble), .. })
+                if target.tls == TlsPolicy::Opportunistic =>
+            {
+                let mut session = Self::open(target, TlsPolicy::Never, tls).await?;
+                session.plain_because = Some(trouble.to_string());
+                Ok(session)
+            }
+            result => result,
+        }
+    }
+
+    async fn open(
+        target: &Target<'_>,
+        policy: TlsPolicy,
+        tls: &TlsClient,
+    ) -> Result<Self, SessionError> {
+        let stream = connect_tcp(target).await?;
+        let mut session = Self {
+            stream: Stream::Plain(stream),
+            reader: ReplyReader::default(),
+            timeouts: target.timeouts.clone(),
+            commands: Vec::with_capacity(512),
+            body: Vec::new(),
+            capabilities: Capabilities::default(),
+            transactions: 0,
+            must_reset: false,
+            broken: false,
+            tls: None,
+            plain_because: None,
+            banner: Reply::new(220, None, ""),
+        };
+        let banner = session.reply(Phase::Banner).await;
+        let banner = banner.map_err(|t| SessionError::trouble(Phase::Banner, t))?;
+        session.banner = positive(Phase::Banner, &banner)?;
+        session.greet(target.ehlo_name).await?;
+        session.secure(target, policy, tls).await
+    }
+
+    async fn secure(
+        mut self,
+        target: &Target<'_>,
+        policy: TlsPolicy,
+        tls: &TlsClient,
+    ) -> Result<Self, SessionError> {
+        let may_be_plain = matches!(policy, TlsPolicy::Never | TlsPolicy::Opportunistic);
+        if policy == TlsPolicy::Never || (!self.capabilities.starttls && may_be_plain) {
+            return Ok(self);
+        }
+        if !self.capabilities.starttls {
+            return Err(SessionError::trouble(Phase::Tls, Trouble::NotOffered("STARTTLS")));
+        }
+        let answer = self.ask(Phase::Tls, b"STARTTLS\r\n").await;
+        let answer = answer.map_err(|t| SessionError::trouble(Phase::Tls, t))?;
+        match positive(Phase::Tls, &answer) {
+            Ok(_) => self.handshake(target, policy, tls).await,
+            // 421 ends the session; any other answer leaves it as it was.
+            Err(refused) if answer.code != 421 && may_be_plain => {
+                self.plain_because = Some(refused.to_string());
+                Ok(self)
+            }
+            Err(refused) => Err(refused),
+        }
+    }
+
+    async fn handshake(
+        mut self,
+        target: &Target<'_>,
+        policy: TlsPolicy,
+        tls: &TlsClient,
+    ) -> Result<Self, SessionError> {
+        let failed = |why: String| SessionError::trouble(Phase::Tls, Trouble::Tls(why));
+        // Whoever sits between might have put commands' answers before the handshake
+        // (CVE-2011-0411 and its kin): what came in the clear is not answered to.
+        if !self.reader.is_empty() {
+            return Err(failed("octets after the answer to STARTTLS".to_owned()));
+        }
+        let Stream::Plain(stream) = self.stream else {
+            return Err(failed("already encrypted".to_owned()));
+        };
+        let client = SmtpClient { stream, timeout: self.timeouts.of(Phase::Tls) };
+        let encrypted = client
+            .into_tls(&tls.connector, target.host)
+            .await
+            .map_err(|error| failed(error.to_string()))?;
+        let facts = tls.facts(encrypted.tls_connection(), target.host);
+        if policy == TlsPolicy::Verified
+            && let Err(why) = &facts.verified
+        {
+            return Err(failed(why.clone()));
+        }
+        self.stream = Stream::Tls(Box::new(encrypted.stream));
+        self.tls = Some(facts);
+        // What was offered in the clear does not count (RFC 3207, 4.2).
+        self.capabilities = Capabilities::default();
+        self.greet(target.ehlo_name).await?;
+        Ok(self)
+    }
+
+    async fn greet(&mut self, name: &str) -> Result<(), SessionError> {
+        let trouble = |t| SessionError::trouble(Phase::Ehlo, t);
+        debug_assert!(super::wire::is_path(name));
+        let ehlo = format!("EHLO {name}\r\n");
+        let answer = self.ask(Phase::Ehlo, ehlo.as_bytes()).await.map_err(trouble)?;
+        // A server from before 1995 knows no EHLO (RFC 5321, 3.2).
+        if matches!(answer.code, 500 | 502 | 504) {
+            let helo = format!("HELO {name}\r\n");
+            let answer = self.ask(Phase::Ehlo, helo.as_bytes()).await.map_err(trouble)?;
+            return positive(Phase::Ehlo, &answer).map(|_| ());
+        }
+        positive(Phase::Ehlo, &answer)?;
+        self.capabilities = Capabilities::of(&answer.message);
+        Ok(())
+    }
+
+    async fn ask(&mut self, phase: Phase, command: &[u8]) -> Result<Response<String>, Trouble> {
+        timeout(self.timeouts.of(phase), async {
+            self.stream.write_all(command).await?;
+            self.stream.flush().await
+        })
+        .await
+        .map_err(|_| Trouble::Timeout)??;
+        self.reply(phase).await
+    }
+
+    pub(super) async fn reply(&mut self, phase: Phase) -> Result<Response<String>, Trouble> {
+        // Replies of a pipeline mostly came together: no timer for those.
+        if let Some(response) = self.reader.parse()? {
+            return Ok(response);
+        }
+        timeout(self.timeouts.of(phase), self.reader.next(&mut self.stream))
+            .await
+            .map_err(|_| Trouble::Timeout)?
+    }
+
+    /// What the server offers.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    /// The greeting.
+    #[must_use]
+    pub fn banner(&self) -> &Reply {
+        &self.banner
+    }
+
+    /// The encryption, if there is any.
+    #[must_use]
+    pub fn tls(&self) -> Option<&TlsFacts> {
+        self.tls.as_ref()
+    }
+
+    /// Why there is no encryption although the server offers it.
+    #[must_use]
+    pub fn plain_because(&self) -> Option<&str> {
+        self.plain_because.as_deref()
+    }
+
+    /// Transactions so far, whatever came of them.
+    #[must_use]
+    pub fn transactions(&self) -> u32 {
+        self.transactions
+    }
+
+    /// Whether the session can take another transaction, as far as is known.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        !self.broken
+    }
+
+    /// Says goodbye. What the server answers changes nothing.
+    pub async fn quit(mut self) {
+        if self.broken {
+            return;
+        }
+        let wait = std::time::Duration::from_secs(u64::from(self.timeouts.quit_s));
+        let _ = timeout(wait, async {
+            self.stream.write_all(b"QUIT\r\n").await?;
+            self.stream.flush().await?;
+            let _ = self.reader.next(&mut self.stream).await;
+            self.stream.shutdown().await
+        })
+        .await;
+    }
+}
+
+fn positive(phase: Phase, answer: &Response<String>) -> Result<Reply, SessionError> {
+    let reply = to_reply(answer);
+    if reply.is_positive() {
+        Ok(reply)
+    } else if reply.code < 400 {
+        Err(SessionError::trouble(phase, Trouble::OutOfPlace(reply)))
+    } else {
+        Err(SessionError::refused(phase, reply))
+    }
+}
+
+async fn connect_tcp(target: &Target<'_>) -> Result<TcpStream, SessionError> {
+    let wait = target.timeouts.of(Phase::Connect);
+    let connected = match target.local_ip {
+        Some(ip) => SmtpClient::connect_using(ip, target.addr, wait).await,
+        None => SmtpClient::connect(target.addr, wait).await,
+    };
+    let stream = connected
+        .map_err(|error| match error {
+            mail_send::Error::Timeout => Trouble::Timeout,
+            mail_send::Error::Io(error) => Trouble::Io(error),
+            other => Trouble::Garbage(other.to_string()),
+        })
+        .map_err(|t| SessionError::trouble(Phase::Connect, t))?
+        .stream;
+    // Each write is a whole thought; waiting for more to send would only cost time.
+    stream.set_nodelay(true).map_err(|e| SessionError::trouble(Phase::Connect, e))?;
+    Ok(stream)
+}

@@ -1,0 +1,365 @@
+//! One message to one recipient over an open session. With PIPELINING (RFC 2920) MAIL,
+//! RCPT and DATA go out in one write, the message and its final dot in another.
+
+use mail::{Phase, Reply};
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+
+use super::reply::{Trouble, to_reply};
+use super::session::Session;
+use super::wire::{self, LineEndError};
+
+/// A buffer that grew for one large message is let go.
+const BODY_KEPT_OCTETS_MAX: usize = 256 * 1024;
+
+/// From whom, to whom.
+#[derive(Debug, Clone, Copy)]
+pub struct Envelope<'a> {
+    /// The return path, without angle brackets; empty for none.
+    pub mail_from: &'a str,
+    /// The recipient.
+    pub rcpt_to: &'a str,
+    /// Whether the message or an address needs RFC 6531.
+    pub smtputf8: bool,
+}
+
+/// What became of the message.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The server has it.
+    Accepted,
+    /// The server said no: `reply`, in `phase`.
+    Refused,
+    /// `before_dot` said no; the message was not sent, and the session is over.
+    Withheld,
+    /// The session broke before the final dot left: the server does not have it.
+    Failed(Trouble),
+    /// The final dot left and no answer came: the server may have it or not.
+    NoReplyAfterDot(Trouble),
+    /// The server cannot take it and was not asked: SMTPUTF8 is needed and not offered.
+    Utf8NotOffered,
+    /// The server cannot take it and was not asked: larger than its SIZE.
+    TooBig {
+        /// What it takes.
+        octets_max: u64,
+    },
+    /// Not sent because it cannot be written as SMTP.
+    Malformed(LineEndError),
+    /// Not sent because an address cannot stand in a command.
+    BadPath,
+}
+
+/// A transaction from its first command to its end.
+#[derive(Debug)]
+pub struct Transaction {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Where it ended.
+    pub phase: Phase,
+    /// The reply that decided it.
+    pub reply: Option<Reply>,
+    /// All replies in their order.
+    pub replies: Vec<(Phase, Reply)>,
+    /// Whether the whole message with its final dot was handed to the network.
+    pub dot_written: bool,
+    /// Whether any command was handed to the network: when not, a connection that had
+    /// been idle was dead, and another may be tried at once.
+    pub began: bool,
+}
+
+/// A transaction that ends before its message is sent.
+type Ended = (Phase, Option<Reply>, Outcome);
+
+impl Session {
+    /// Sends one message, which ends in CRLF. `before_dot` is asked right before the
+    /// write that holds the final dot. Without a session that
+    /// [`is_usable`](Session::is_usable) nothing is sent.
+    pub async fn transact(
+        &mut self,
+        envelope: &Envelope<'_>,
+        message: &[u8],
+        before_dot: impl FnOnce() -> bool,
+    ) -> Transaction {
+        let mut transaction = Transaction {
+            outcome: Outcome::Accepted,
+            phase: Phase::Local,
+            reply: None,
+            replies: Vec::with_capacity(4),
+            dot_written: false,
+            began: false,
+        };
+        let ended = self.run(envelope, message, before_dot, &mut transaction).await;
+        (transaction.phase, transaction.reply, transaction.outcome) = ended;
+        if let Outcome::Failed(_) | Outcome::NoReplyAfterDot(_) | Outcome::Withheld =
+            transaction.outcome
+        {
+            self.broken = true;
+        }
+        if self.body.capacity() > BODY_KEPT_OCTETS_MAX {
+            self.body = Vec::new();
+        }
+        transaction
+    }
+
+    async fn run(
+        &mut self,
+        envelope: &Envelope<'_>,
+        message: &[u8],
+        before_dot: impl FnOnce() -> bool,
+        done: &mut Transaction,
+    ) -> Ended {
+        if let Err(outcome) = self.prepare(envelope, message) {
+            return (Phase::Local, None, outcome);
+        }
+        if let Err(ended) = self.check_idle(done).await {
+            return ended;
+        }
+        self.transactions += 1;
+        done.began = true;
+        let begun = if self.capabilities.pipelining {
+            self.begin_pipelined(envelope, message.len(), done).await
+        } else {
+            self.begin(envelope, message.len(), done).await
+        };
+        match begun {
+            Err(ended) => ended,
+            Ok(()) if !before_dot() => (Phase::Data, None, Outcome::Withheld),
+            Ok(()) => self.send_body(done).await,
+        }
+    }
+
+    /// Everything that can be told without the server; the message is made ready.
+    fn prepare(&mut self, envelope: &Envelope<'_>, message: &[u8]) -> Result<(), Outcome> {
+        if self.broken {
+            return Err(Outcome::Failed(Trouble::Closed));
+        }
+        if !wire::is_path(envelope.mail_from)
+            || !wire::is_path(envelope.rcpt_to)
+            || envelope.rcpt_to.is_empty()
+        {
+            return Err(Outcome::BadPath);
+        }
+        if envelope.smtputf8 && !self.capabilities.smtputf8 {
+            return Err(Outcome::Utf8NotOffered);
+        }
+        if let Some(octets_max) = self.capabilities.size
+            && octets_max > 0
+            && message.len() as u64 > octets_max
+        {
+            return Err(Outcome::TooBig { octets_max });
+        }
+        self.body.clear();
+        wire::stuff_dots(message, &mut self.body).map_err(Outcome::Malformed)
+    }
+
+    /// A server may have said 421, or left, while the session was idle; then nothing is
+    /// sent, and nothing needs to be doubted.
+    async fn check_idle(&mut self, done: &mut Transaction) -> Result<(), Ended> {
+        let mut octets = [0; 512];
+        let closed = match self.stream.read_now(&mut octets).await {
+            None if self.reader.is_empty() => return Ok(()),
+            None => Trouble::Closed,
+            Some(Ok(n)) => {
+                self.reader.feed(&octets[..n]);
+                Trouble::Closed
+            }
+            Some(Err(error)) => error.into(),
+        };
+        self.broken = true;
+        Err(match self.reader.parse() {
+            Ok(Some(response)) => {
+                let reply = to_reply(&response);
+                done.replies.push((Phase::Mail, reply.clone()));
+                if reply.code >= 400 {
+                    (Phase::Mail, Some(reply), Outcome::Refused)
+                } else {
+                    (Phase::Mail, None, Outcome::Failed(Trouble::OutOfPlace(reply)))
+                }
+            }
+            Ok(None) => (Phase::Mail, None, Outcome::Failed(closed)),
+            Err(trouble) => (Phase::Mail, None, Outcome::Failed(trouble)),
+        })
+    }
+
+    /// MAIL, RCPT and DATA in one write; the first refusal decides.
+    async fn begin_pipelined(
+        &mut self,
+        envelope: &Envelope<'_>,
+        size: usize,
+        done: &mut Transaction,
+    ) -> Result<(), Ended> {
+        self.commands.clear();
+        let reset = std::mem::replace(&mut self.must_reset, true);
+        if reset {
+            self.commands.extend_from_slice(b"RSET\r\n");
+        }
+        self.put_mail(envelope, size);
+        wire::rcpt_to(&mut self.commands, envelope.rcpt_to);
+        self.commands.extend_from_slice(b"DATA\r\n");
+        // A server that has had enough may close while we write: its reason is read all the same.
+        let written = self.write_commands(Phase::Mail).await;
+        if reset && let Err(ended) = self.expect(Phase::Mail, done).await {
+            // The answers to what follows would be taken for others.
+            self.broken = true;
+            return Err(ended);
+        }
+        let mut refused: Option<Ended> = None;
+        for phase in [Phase::Mail, Phase::Rcpt, Phase::Data] {
+            match self.expect(phase, done).await {
+                Ok(()) => {}
+                Err((_, None, _)) if refused.is_some() => {
+                    self.broken = true;
+                    break;
+                }
+                Err(ended) => {
+                    let broke = matches!(ended.2, Outcome::Failed(_));
+                    refused.get_or_insert(ended);
+                    if broke || self.broken {
+                        break;
+                    }
+                }
+            }
+        }
+        let Some(ended) = refused else {
+            return written.map_err(|t| (Phase::Data, None, Outcome::Failed(t)));
+        };
+        let wants_message = matches!(done.replies.last(), Some((Phase::Data, r)) if r.code == 354);
+        if wants_message && !self.broken {
+            self.send_nothing(done).await;
+        }
+        Err(ended)
+    }
+
+    /// One command after the other, for servers without PIPELINING.
+    async fn begin(
+        &mut self,
+        envelope: &Envelope<'_>,
+        size: usize,
+        done: &mut Transaction,
+    ) -> Result<(), Ended> {
+        if std::mem::replace(&mut self.must_reset, true) {
+            self.commands.clear();
+            self.commands.extend_from_slice(b"RSET\r\n");
+            self.command(Phase::Mail, done).await?;
+        }
+        self.commands.clear();
+        self.put_mail(envelope, size);
+        self.command(Phase::Mail, done).await?;
+        self.commands.clear();
+        wire::rcpt_to(&mut self.commands, envelope.rcpt_to);
+        self.command(Phase::Rcpt, done).await?;
+        self.commands.clear();
+        self.commands.extend_from_slice(b"DATA\r\n");
+        self.command(Phase::Data, done).await
+    }
+
+    fn put_mail(&mut self, envelope: &Envelope<'_>, size: usize) {
+        let size = self.capabilities.size.map(|_| size);
+        wire::mail_from(&mut self.commands, envelope.mail_from, size, envelope.smtputf8);
+    }
+
+    async fn command(&mut self, phase: Phase, done: &mut Transaction) -> Result<(), Ended> {
+        let written = self.write_commands(phase).await;
+        let answered = self.expect(phase, done).await;
+        match (written, answered) {
+            (Err(trouble), Err((_, None, _))) => Err((phase, None, Outcome::Failed(trouble))),
+            (_, answered) => answered,
+        }
+    }
+
+    async fn write_commands(&mut self, phase: Phase) -> Result<(), Trouble> {
+        timeout(self.timeouts.of(phase), async {
+            self.stream.write_all(&self.commands).await?;
+            self.stream.flush().await
+        })
+        .await
+        .map_err(|_| Trouble::Timeout)?
+        .map_err(Trouble::from)
+    }
+
+    /// Reads a reply that should agree: 354 to DATA, 2yz to all others.
+    async fn expect(&mut self, phase: Phase, done: &mut Transaction) -> Result<(), Ended> {
+        let reply = match self.reply(phase).await {
+            Ok(response) => to_reply(&response),
+            Err(trouble) => return Err((phase, None, Outcome::Failed(trouble))),
+        };
+        done.replies.push((phase, reply.clone()));
+        let agrees = if phase == Phase::Data { reply.code == 354 } else { reply.is_positive() };
+        if agrees {
+            return Ok(());
+        }
+        // 421 announces the end of the session, whatever was asked (RFC 5321, 3.8).
+        self.broken |= reply.code == 421;
+        if reply.code >= 400 {
+            Err((phase, Some(reply), Outcome::Refused))
+        } else {
+            Err((phase, None, Outcome::Failed(Trouble::OutOfPlace(reply))))
+        }
+    }
+
+    /// A server that wants a message for a refused recipient gets none (RFC 2920, 3.1).
+    async fn send_nothing(&mut self, done: &mut Transaction) {
+        self.commands.clear();
+        self.commands.extend_from_slice(b".\r\n");
+        let written = self.write_commands(Phase::Dot).await;
+        match self.reply(Phase::Dot).await {
+            Ok(response) if written.is_ok() => {
+                self.broken |= response.code == 421;
+                done.replies.push((Phase::Dot, to_reply(&response)));
+            }
+            _ => self.broken = true,
+        }
+    }
+
+    /// The message and its final dot, and the answer.
+    async fn send_body(&mut self, done: &mut Transaction) -> Ended {
+        let written = self.write_body(done).await;
+        let answer = match &written {
+            Ok(()) => self.reply(Phase::Dot).await,
+            // The server may have said why before it closed.
+            Err(_) => {
+                timeout(std::time::Duration::from_secs(2), self.reader.next(&mut self.stream))
+                    .await
+                    .unwrap_or(Err(Trouble::Timeout))
+            }
+        };
+        let reply = match (answer, written) {
+            (Ok(response), _) => to_reply(&response),
+            (Err(trouble), _) if done.dot_written => {
+                return (Phase::Dot, None, Outcome::NoReplyAfterDot(trouble));
+            }
+            (Err(trouble), Ok(())) | (Err(_), Err(trouble)) => {
+                return (Phase::Dot, None, Outcome::Failed(trouble));
+            }
+        };
+        done.replies.push((Phase::Dot, reply.clone()));
+        self.broken |= reply.code == 421 || !done.dot_written;
+        if reply.is_positive() && done.dot_written {
+            self.must_reset = false;
+            (Phase::Dot, Some(reply), Outcome::Accepted)
+        } else if reply.code >= 400 {
+            (Phase::Dot, Some(reply), Outcome::Refused)
+        } else if done.dot_written {
+            (Phase::Dot, None, Outcome::NoReplyAfterDot(Trouble::OutOfPlace(reply)))
+        } else {
+            (Phase::Dot, None, Outcome::Failed(Trouble::OutOfPlace(reply)))
+        }
+    }
+
+    /// Writes block by block, so that a slow server is not a dead one. Once the last
+    /// octet was taken the server may get it, whatever is heard of the connection.
+    async fn write_body(&mut self, done: &mut Transaction) -> Result<(), Trouble> {
+        let wait = std::time::Duration::from_secs(u64::from(self.timeouts.block_s));
+        let mut at = 0;
+        while at < self.body.len() {
+            let write = timeout(wait, self.stream.write(&self.body[at..])).await;
+            match write.map_err(|_| Trouble::Timeout)?? {
+                0 => return Err(Trouble::Closed),
+                n => at += n,
+            }
+        }
+        done.dot_written = true;
+        timeout(wait, self.stream.flush()).await.map_err(|_| Trouble::Timeout)??;
+        Ok(())
+    }
+}

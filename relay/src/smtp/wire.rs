@@ -1,0 +1,164 @@
+//! What is written: commands, and the message with its dots doubled (RFC 5321, 4.5.2).
+
+/// Why a message cannot be written: it would not arrive as what was signed, and bare
+/// line ends are how one message is smuggled inside another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LineEndError {
+    /// CR or LF alone.
+    #[error("a CR or LF alone, the first at or after offset {0}")]
+    Bare(usize),
+    /// No CRLF at the end.
+    #[error("does not end in CRLF")]
+    Open,
+}
+
+/// Puts the message, its leading dots doubled, and the final dot into `out`.
+pub fn stuff_dots(message: &[u8], out: &mut Vec<u8>) -> Result<(), LineEndError> {
+    let start = out.len();
+    let result = stuff(message, out);
+    if result.is_err() {
+        out.truncate(start);
+    }
+    result
+}
+
+fn stuff(message: &[u8], out: &mut Vec<u8>) -> Result<(), LineEndError> {
+    if !message.ends_with(b"\r\n") {
+        return Err(LineEndError::Open);
+    }
+    out.reserve(message.len() + 64);
+    if message[0] == b'.' {
+        out.push(b'.');
+    }
+    let mut copied = 0;
+    let mut lines = 0;
+    for cr in memchr::memchr_iter(b'\r', message) {
+        if message.get(cr + 1) != Some(&b'\n') {
+            return Err(LineEndError::Bare(cr));
+        }
+        lines += 1;
+        if message.get(cr + 2) == Some(&b'.') {
+            out.extend_from_slice(&message[copied..cr + 2]);
+            out.push(b'.');
+            copied = cr + 2;
+        }
+    }
+    // Each CR has its LF; as many LF as CR means that each LF has its CR.
+    if memchr::memchr_iter(b'\n', message).count() != lines {
+        return Err(LineEndError::Bare(first_bare_lf(message)));
+    }
+    out.extend_from_slice(&message[copied..]);
+    out.extend_from_slice(b".\r\n");
+    Ok(())
+}
+
+fn first_bare_lf(message: &[u8]) -> usize {
+    let bare = |at: &usize| *at == 0 || message[at - 1] != b'\r';
+    memchr::memchr_iter(b'\n', message).find(bare).unwrap_or(message.len())
+}
+
+/// Whether a path can stand between angle brackets. `Address` grants it; paths come as text.
+pub(super) fn is_path(text: &str) -> bool {
+    text.len() <= 254
+        && !text.chars().any(|c| c.is_control() || c.is_whitespace() || matches!(c, '<' | '>'))
+}
+
+/// `MAIL FROM:<path> SIZE=n SMTPUTF8`.
+pub(super) fn mail_from(out: &mut Vec<u8>, path: &str, size: Option<usize>, utf8: bool) {
+    out.extend_from_slice(b"MAIL FROM:<");
+    out.extend_from_slice(path.as_bytes());
+    out.push(b'>');
+    if let Some(size) = size {
+        out.extend_from_slice(b" SIZE=");
+        out.extend_from_slice(size.to_string().as_bytes());
+    }
+    if utf8 {
+        out.extend_from_slice(b" SMTPUTF8");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// `RCPT TO:<path>`.
+pub(super) fn rcpt_to(out: &mut Vec<u8>, path: &str) {
+    out.extend_from_slice(b"RCPT TO:<");
+    out.extend_from_slice(path.as_bytes());
+    out.extend_from_slice(b">\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn stuffed(message: &[u8]) -> Result<Vec<u8>, LineEndError> {
+        let mut out = Vec::new();
+        stuff_dots(message, &mut out).map(|()| out)
+    }
+
+    /// As a server reads it, line by line (RFC 5321, 4.5.2).
+    fn unstuffed(wire: &[u8]) -> Vec<u8> {
+        let text = std::str::from_utf8(wire).expect("utf-8");
+        let mut message = String::new();
+        for line in text.split_inclusive("\r\n") {
+            if line == ".\r\n" {
+                return message.into_bytes();
+            }
+            message.push_str(line.strip_prefix('.').unwrap_or(line));
+        }
+        panic!("no final dot: {text:?}");
+    }
+
+    #[test]
+    fn dots_are_doubled_once_and_nothing_else_is_added() {
+        for (message, wire) in [
+            ("a\r\n", "a\r\n.\r\n"),
+            (".\r\n", "..\r\n.\r\n"),
+            ("a\r\n.b\r\n..\r\n\r\n.\r\n", "a\r\n..b\r\n...\r\n\r\n..\r\n.\r\n"),
+            ("a.\r\n\r\n", "a.\r\n\r\n.\r\n"),
+        ] {
+            assert_eq!(stuffed(message.as_bytes()).unwrap(), wire.as_bytes(), "{message:?}");
+        }
+    }
+
+    #[test]
+    fn bare_line_ends_never_leave() {
+        for (message, error) in [
+            ("a", LineEndError::Open),
+            ("", LineEndError::Open),
+            ("a\n", LineEndError::Open),
+            ("a\nb\r\n", LineEndError::Bare(1)),
+            ("a\r\n.\n.\r\n", LineEndError::Bare(4)),
+            ("\n.\r\n", LineEndError::Bare(0)),
+            ("a\rb\r\n", LineEndError::Bare(1)),
+            ("a\r\r\n", LineEndError::Bare(1)),
+        ] {
+            let mut out = b"before".to_vec();
+            assert_eq!(stuff_dots(message.as_bytes(), &mut out), Err(error), "{message:?}");
+            assert_eq!(out, b"before");
+        }
+    }
+
+    #[test]
+    fn paths_cannot_hold_commands() {
+        assert!(is_path("") && is_path("a+b@example.org") && is_path("jürgen@example.org"));
+        for bad in ["a>\r\nRCPT TO:<b", "a b@c", "a@b\n", "<a@b", "a\u{85}@b"] {
+            assert!(!is_path(bad), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_server_reads_what_was_signed(lines in proptest::collection::vec("[.a é]{0,6}", 1..40)) {
+            let message = lines.join("\r\n") + "\r\n";
+            prop_assert_eq!(unstuffed(&stuffed(message.as_bytes()).unwrap()), message.as_bytes());
+        }
+
+        #[test]
+        fn any_octets_are_answered(message in "[.\\r\\na]{0,30}") {
+            if let Ok(wire) = stuffed(message.as_bytes()) {
+                prop_assert_eq!(unstuffed(&wire), message.as_bytes());
+            }
+        }
+    }
+}

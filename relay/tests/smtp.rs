@@ -1,0 +1,622 @@
+//! SMTP sessions against servers that behave, misbehave, hang up and attack.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mail::Phase;
+use relay::smtp::{
+    Envelope, Outcome, Session, SessionError, Target, Timeouts, TlsClient, TlsPolicy, Transaction,
+    Trouble,
+};
+use rustls::RootCertStore;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+const MESSAGE: &[u8] = b"Subject: x\r\n\r\n.dot\r\n..\r\nend\r\n";
+const ENVELOPE: Envelope<'static> =
+    Envelope { mail_from: "b-1@example.org", rcpt_to: "ann@example.com", smtputf8: false };
+
+/// The server's end.
+struct Peer<S>(BufReader<S>);
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
+    async fn say(&mut self, text: &str) {
+        self.0.get_mut().write_all(text.as_bytes()).await.expect("write");
+        self.0.get_mut().flush().await.expect("flush");
+    }
+
+    /// The next line without its end; empty when the client has gone.
+    async fn line(&mut self) -> String {
+        let mut line = String::new();
+        // A client that has left with a reset has gone all the same.
+        if self.0.read_line(&mut line).await.is_err() {
+            return String::new();
+        }
+        assert!(line.is_empty() || line.ends_with("\r\n"), "{line:?}");
+        line.trim_end().to_owned()
+    }
+
+    async fn expect(&mut self, command: &str) {
+        let line = self.line().await;
+        assert!(line.starts_with(command), "{line:?} is not {command:?}");
+    }
+
+    async fn lines(&mut self, n: usize) -> Vec<String> {
+        let mut lines = Vec::new();
+        for _ in 0..n {
+            lines.push(self.line().await);
+        }
+        lines
+    }
+
+    /// Everything up to the final dot, as it was on the wire; `None` when it never comes.
+    async fn body(&mut self) -> Option<String> {
+        let mut body = String::new();
+        loop {
+            let mut line = String::new();
+            if self.0.read_line(&mut line).await.unwrap_or(0) == 0 {
+                return None;
+            }
+            if line == ".\r\n" {
+                return Some(body);
+            }
+            body.push_str(&line);
+        }
+    }
+
+    async fn greet(&mut self, extensions: &str) {
+        self.say("220 mx.example ESMTP\r\n").await;
+        self.expect("EHLO relay.example").await;
+        let lines: Vec<&str> = extensions.split_whitespace().collect();
+        let mut answer = String::from("250-mx.example\r\n");
+        for line in &lines {
+            answer.push_str(&format!("250-{}\r\n", line.replace('_', " ")));
+        }
+        answer.push_str("250 ENHANCEDSTATUSCODES\r\n");
+        self.say(&answer).await;
+    }
+
+    /// Reads MAIL, RCPT and DATA and answers them at once.
+    async fn pipeline(&mut self, answer: &str) {
+        self.expect("MAIL FROM:<b-1@example.org>").await;
+        self.expect("RCPT TO:<ann@example.com>").await;
+        self.expect("DATA").await;
+        self.say(answer).await;
+    }
+}
+
+/// A server for as many connections as there are scripts, one after the other.
+async fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let addr = listener.local_addr().expect("address");
+    (listener, addr)
+}
+
+async fn accept(listener: &TcpListener) -> Peer<TcpStream> {
+    Peer(BufReader::new(listener.accept().await.expect("accept").0))
+}
+
+async fn server<F, R>(script: F) -> (SocketAddr, JoinHandle<R::Output>)
+where
+    F: FnOnce(Peer<TcpStream>) -> R + Send + 'static,
+    R: Future + Send,
+    R::Output: Send + 'static,
+{
+    let (listener, addr) = listen().await;
+    (addr, tokio::spawn(async move { script(accept(&listener).await).await }))
+}
+
+fn timeouts() -> Timeouts {
+    Timeouts {
+        connect_s: 2,
+        banner_s: 2,
+        ehlo_s: 2,
+        tls_s: 2,
+        mail_s: 2,
+        rcpt_s: 2,
+        data_s: 2,
+        block_s: 2,
+        dot_s: 2,
+        quit_s: 1,
+    }
+}
+
+async fn connect_with(addr: SocketAddr, tls: TlsPolicy) -> Result<Session, SessionError> {
+    let client = TlsClient::new(RootCertStore::empty()).expect("tls");
+    connect_as(addr, tls, &client).await
+}
+
+async fn connect_as(
+    addr: SocketAddr,
+    tls: TlsPolicy,
+    client: &TlsClient,
+) -> Result<Session, SessionError> {
+    let target = Target {
+        addr,
+        host: "mx.example",
+        local_ip: Some("127.0.0.2".parse().expect("an address")),
+        ehlo_name: "relay.example",
+        tls,
+        timeouts: &timeouts(),
+    };
+    Session::connect(&target, client).await
+}
+
+async fn connect(addr: SocketAddr) -> Session {
+    connect_with(addr, TlsPolicy::Opportunistic).await.expect("a session")
+}
+
+async fn send(session: &mut Session) -> Transaction {
+    session.transact(&ENVELOPE, MESSAGE, || true).await
+}
+
+fn told(transaction: &Transaction) -> Vec<String> {
+    transaction.replies.iter().map(|(phase, reply)| format!("{phase} {}", reply.code)).collect()
+}
+
+#[tokio::test]
+async fn messages_follow_one_another_over_one_connection() {
+    let (addr, peer) = server(|mut peer| async move {
+        peer.greet("PIPELINING SIZE_1000").await;
+        let mut bodies = Vec::new();
+        for _ in 0..3 {
+            let commands = peer.lines(3).await;
+            assert_eq!(commands[0], "MAIL FROM:<b-1@example.org> SIZE=29");
+            peer.say("250 2.1.0 ok\r\n250 2.1.5 ok\r\n354 go\r\n").await;
+            bodies.push(peer.body().await.expect("a body"));
+            peer.say("250 2.0.0 queued as 7\r\n").await;
+        }
+        peer.expect("QUIT").await;
+        peer.say("221 bye\r\n").await;
+        assert_eq!(peer.line().await, "");
+        bodies
+    })
+    .await;
+    let mut session = connect(addr).await;
+    assert_eq!((session.capabilities().pipelining, session.tls()), (true, None));
+    for _ in 0..3 {
+        let done = send(&mut session).await;
+        assert!(matches!(done.outcome, Outcome::Accepted), "{done:?}");
+        assert_eq!(done.reply.expect("a reply").to_string(), "250 2.0.0 queued as 7");
+        assert!(done.dot_written && session.is_usable());
+    }
+    assert_eq!(session.transactions(), 3);
+    session.quit().await;
+    for body in peer.await.expect("peer") {
+        assert_eq!(body, "Subject: x\r\n\r\n..dot\r\n...\r\nend\r\n");
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_pipelining_is_asked_step_by_step() {
+    let (addr, peer) = server(|mut peer| async move {
+        peer.say("220 old\r\n").await;
+        peer.expect("EHLO").await;
+        peer.say("502 what\r\n").await;
+        peer.expect("HELO relay.example").await;
+        peer.say("250 old\r\n").await;
+        peer.expect("MAIL FROM:<b-1@example.org>").await;
+        peer.say("250 ok\r\n").await;
+        peer.expect("RCPT").await;
+        peer.say("550 5.1.1 no such user\r\n").await;
+        // A refused recipient ends it; RSET comes before the next.
+        peer.expect("RSET").await;
+        peer.say("250 ok\r\n").await;
+        for (command, answer) in
+            [("MAIL", "250 ok\r\n"), ("RCPT", "250 ok\r\n"), ("DATA", "354 go\r\n")]
+        {
+            peer.expect(command).await;
+            peer.say(answer).await;
+        }
+        peer.body().await.expect("a body");
+        peer.say("250 ok\r\n").await;
+    })
+    .await;
+    let mut session = connect(addr).await;
+    let done = send(&mut session).await;
+    assert!(matches!(done.outcome, Outcome::Refused));
+    assert_eq!((done.phase, done.reply.expect("a reply").code), (Phase::Rcpt, 550));
+    assert!(matches!(send(&mut session).await.outcome, Outcome::Accepted));
+    peer.await.expect("peer");
+}
+
+#[tokio::test]
+async fn a_refused_recipient_spoils_nothing_for_the_next() {
+    let (addr, peer) = server(|mut peer| async move {
+        peer.greet("PIPELINING").await;
+        peer.pipeline("250 ok\r\n550 5.1.1 no such user\r\n503 no recipient\r\n").await;
+        peer.expect("RSET").await;
+        // This one wants a message although nobody would get it.
+        peer.pipeline("250 reset\r\n250 ok\r\n450 4.2.1 later\r\n354 go\r\n").await;
+        assert_eq!(peer.body().await.as_deref(), Some(""));
+        peer.say("554 5.5.1 no valid recipients\r\n").await;
+        peer.expect("RSET").await;
+        peer.pipeline("250 reset\r\n250 ok\r\n250 ok\r\n354 go\r\n").await;
+        peer.body().await.expect("a body");
+        peer.say("250 ok\r\n").await;
+    })
+    .await;
+    let mut session = connect(addr).await;
+    let done = send(&mut session).await;
+    assert!(matches!(done.outcome, Outcome::Refused));
+    assert_eq!(told(&done), ["mail 250", "rcpt 550", "data 503"]);
+    let done = send(&mut session).await;
+    assert!(matches!(done.outcome, Outcome::Refused));
+    assert_eq!((done.phase, done.reply.as_ref().expect("a reply").code), (Phase::Rcpt, 450));
+    assert_eq!(told(&done), ["mail 250", "mail 250", "rcpt 450", "data 354", "dot 554"]);
+    assert!(!done.dot_written);
+    assert!(matches!(send(&mut session).await.outcome, Outcome::Accepted));
+    peer.await.expect("peer");
+}
+
+#[tokio::test]
+async fn a_421_in_the_middle_of_a_pipeline_loses_no_reply() {
+    let (addr, _peer) = server(|mut peer| async move {
+        peer.greet("PIPELINING").await;
+        peer.pipeline("250 ok\r\n550-5.1.1 no\r\n550 5.1.1 such user\r\n421 4.7.0 bye\r\n").await;
+    })
+    .await;
+    let mut session = connect(addr).await;
+    let done = send(&mut session).await;
+    assert!(matches!(done.outcome, Outcome::Refused));
+    assert_eq!((done.phase, done.reply.as_ref().map(|r| r.code)), (Phase::Rcpt, Some(550)));
+    assert_eq!(told(&done), ["mail 250", "rcpt 550", "data 421"]);
+    assert_eq!(done.replies[2].1.text, "bye");
+    assert!(!session.is_usable());
+    let done = send(&mut session).await;
+    assert!(matches!(done.outcome, Outcome::Failed(Trouble::Closed)) && !done.began);
+}
+
+#[tokio::test]
+async fn a_421_to_mail_is_the_verdict() {
+    let (addr, _peer) = server(|mut peer| async move {
+        peer.greet("PIPELINING").await;
+        peer.pipeline("421 4.7.28 too fast\r\n").await;
+    })
+    .await;
+    let mut session = connect(addr).await;
+    let done = send(&mut session).await;
+    assert!(matches!(done.outcome, Outcome::Refused), "{done:?}");
+    assert_eq!(done.reply.expect("a reply").to_string(), "421 4.7.28 too fast");
+    assert!(!session.is_usable() && !done.dot_written);
+}
+
+#[tokio::test]
+async fn a_hang_up_is_told_with_its_step() {
+    for (answers, phase) in [
+        ("", Phase::Mail),
+        ("25", Phase::Mail),
+        ("250 ok\r\n", Phase::Rcpt),
+        ("250 ok\r\n250 ok\r\n35", Phase::Data),
+    ] {
+        for extensions in ["PIPELINING", ""] {
+            let (addr, _peer) = server(move |mut peer| async move {
+                peer.greet(extensions).await;
+                // All commands are read, so that no reset overtakes the answers.
+                if extensions.is_empty() {
+                    for part in answers.split_inclusive('\n') {
+                        peer.line().await;
+                        peer.say(part).await;
+                    }
+                    if answers.is_empty() || answers.ends_with('\n') {
+                        peer.line().await;
+                    }
+                } else {
+                    peer.pipeline(answers).await;
+                }
+            })
+            .await;
+            let done = send(&mut connect(addr).await).await;
+            assert!(matches!(done.outcome, Outcome::Failed(Trouble::Closed)), "{done:?}");
+            assert_eq!((done.phase, done.dot_written), (phase, false), "{answers:?} {extensions}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hang_up_before_and_after_the_final_dot_are_two_things() {
+    for with_reply in [false, true] {
+        let (addr, _peer) = server(move |mut peer| async move {
+            peer.greet("PIPELINING").await;
+            peer.pipeline("250 ok\r\n250 ok\r\n354 go\r\n").await;
+            peer.body().await.expect("a body");
+            if with_reply {
+                peer.say("451 4.3.0 try again\r\n").await;
+            }
+        })
+        .await;
+        let mut session = connect(addr).await;
+        let done = send(&mut session).await;
+        assert!(done.dot_written);
+        match done.outcome {
+            Outcome::NoReplyAfterDot(Trouble::Closed) => {
+                assert!(!with_reply && !session.is_usable());
+            }
+            Outcome::Refused => assert!(with_reply && done.phase == Phase::Dot),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_leaves_within_a_large_message_does_not_have_it() {
+    let (addr, _peer) = server(|mut peer| async move {
+        peer.greet("PIPELINING").await;
+        peer.pipeline("250 ok\r\n250 ok\r\n354 go\r\n").await;
+        peer.lines(10).await;
+    })
+    .await;
+    let mut session = connect(addr).await;
+    let large = b"0123456789 0123456789 0123456789 0123456789\r\n".repeat(400_000);
+    let done = session.transact(&ENVELOPE, &large, || true).await;
+    assert!(matches!(done.outcome, Outcome::Failed(_)), "{:?}", done.outcome);
+    assert!(!done.dot_written);
+}
+
+#[tokio::test]
+async fn the_dot_is_not_written_when_the_lease_is_gone() {
+    let (addr, peer) = server(|mut peer| async move {
+        peer.greet("PIPELINING").await;
+        peer.pipeline("250 ok\r\n250 ok\r\n354 go\r\n").await;
+        peer.body().await
+    })
+    .await;
+    let mut session = connect(addr).await;
+    let done = session.transact(&ENVELOPE, MESSAGE, || false).await;
+    assert!(matches!(done.outcome, Outcome::Withheld));
+    assert!(!done.dot_written && !session.is_usable());
+    session.quit().await;
+    assert_eq!(peer.await.expect("peer"), None);
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_is_not_begun() {
+    let (addr, peer) = server(|mut peer| async move {
+        peer.greet("PIPELINING SIZE_100").await;
+        peer.line().await
+    })
+    .await;
+    let mut session = connect(addr).await;
+    let mut of = async |rcpt_to: &str, smtputf8, message: &[u8]| {
+        let envelope = Envelope { rcpt_to, smtputf8, ..ENVELOPE };
+        let done = session.transact(&envelope, message, || panic!("asked")).await;
+        assert_eq!((done.phase, done.began), (Phase::Local, false));
+        done.outcome
+    };
+    assert!(matches!(of("a>\r\nDATA", false, MESSAGE).await, Outcome::BadPath));
+    assert!(matches!(of("", false, MESSAGE).await, Outcome::BadPath));
+    assert!(matches!(of("a@b.example", true, MESSAGE).await, Outcome::Utf8NotOffered));
+    assert!(matches!(of("a@b.example", false, b"a\n.\r\n").await, Outcome::Malformed(_)));
+    let large = b"12345678\r\n".repeat(11);
+    assert!(matches!(of("a@b.example", false, &large).await, Outcome::TooBig { octets_max: 100 }));
+    assert!(session.is_usable());
+    session.quit().await;
+    assert_eq!(peer.await.expect("peer"), "QUIT");
+}
+
+#[tokio::test]
+async fn what_was_said_while_idle_is_heard_before_anything_is_sent() {
+    for (said, code) in [("421 4.4.2 idle too long\r\n", Some(421)), ("", None)] {
+        let (addr, peer) = server(move |mut peer| async move {
+            peer.greet("PIPELINING").await;
+            peer.pipeline("250 ok\r\n250 ok\r\n354 go\r\n").await;
+            peer.body().await.expect("a body");
+            peer.say(&format!("250 ok\r\n{said}")).await;
+        })
+        .await;
+        let mut session = connect(addr).await;
+        assert!(matches!(send(&mut session).await.outcome, Outcome::Accepted));
+        peer.await.expect("peer");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        let done = send(&mut session).await;
+        assert!(!done.began && !session.is_usable());
+        assert_eq!(done.reply.map(|r| r.code), code);
+        match done.outcome {
+            Outcome::Refused => assert!(code.is_some()),
+            Outcome::Failed(Trouble::Closed) => assert!(code.is_none()),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn greetings_are_heard_out_or_given_up() {
+    let cases: &[(&str, Phase, &str)] = &[
+        ("554 5.7.1 blocked\r\n", Phase::Banner, "banner: 554 5.7.1 blocked"),
+        ("421-busy\r\n421 later\r\n", Phase::Banner, "banner: 421 busy later"),
+        ("", Phase::Banner, "banner: the connection was closed"),
+        ("SSH-2.0-x\r\n", Phase::Banner, "banner: not a reply: \"SSH-2.0-x\""),
+        ("220 hi\r\n421 4.3.2 closing\r\n", Phase::Ehlo, "ehlo: 421 4.3.2 closing"),
+        ("220 hi\r\n550 go away\r\n", Phase::Ehlo, "ehlo: 550 go away"),
+        ("220 hi\r\n354 go\r\n", Phase::Ehlo, "ehlo: a reply out of place: 354 go"),
+    ];
+    for (said, phase, expected) in cases {
+        let said = (*said).to_owned();
+        let (addr, _peer) = server(move |mut peer| async move {
+            peer.say(&said).await;
+            if said.starts_with("220") {
+                peer.line().await;
+            }
+        })
+        .await;
+        let error = connect_with(addr, TlsPolicy::Never).await.expect_err(expected);
+        assert_eq!((error.phase, error.to_string().as_str()), (*phase, *expected));
+    }
+}
+
+#[tokio::test]
+async fn endless_lines_and_silence_end() {
+    let (addr, _peer) = server(|mut peer| async move {
+        let line = "x".repeat(4096);
+        peer.say("220 ").await;
+        while peer.0.get_mut().write_all(line.as_bytes()).await.is_ok() {}
+    })
+    .await;
+    let error = connect_with(addr, TlsPolicy::Never).await.expect_err("an endless banner");
+    assert!(matches!(error.trouble, Some(Trouble::TooLong)), "{error}");
+
+    let (addr, _peer) = server(|mut peer| async move {
+        peer.say("220 hi\r\n").await;
+        peer.line().await;
+        peer.line().await
+    })
+    .await;
+    let error = connect_with(addr, TlsPolicy::Never).await.expect_err("silence");
+    assert_eq!(error.to_string(), "ehlo: no answer in time");
+
+    let (listener, addr) = listen().await;
+    drop(listener);
+    let error = connect_with(addr, TlsPolicy::Never).await.expect_err("nobody");
+    assert_eq!(error.phase, Phase::Connect);
+}
+
+/// A certificate for `name` by an authority of its own, and that authority.
+fn certificate(name: &str) -> (Arc<rustls::ServerConfig>, RootCertStore) {
+    let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).expect("a root");
+    let key = made.signing_key.serialize_der().try_into().expect("a key");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .expect("a server");
+    (Arc::new(config), roots)
+}
+
+type TlsPeer = Peer<tokio_rustls::server::TlsStream<TcpStream>>;
+
+async fn starttls(mut peer: Peer<TcpStream>, config: Arc<rustls::ServerConfig>) -> TlsPeer {
+    peer.greet("STARTTLS PIPELINING").await;
+    peer.expect("STARTTLS").await;
+    peer.say("220 go\r\n").await;
+    let acceptor = tokio_rustls::TlsAcceptor::from(config);
+    Peer(BufReader::new(acceptor.accept(peer.0.into_inner()).await.expect("a handshake")))
+}
+
+async fn tls_conversation(listener: &TcpListener, config: Arc<rustls::ServerConfig>) {
+    let mut peer = starttls(accept(listener).await, config).await;
+    peer.expect("EHLO").await;
+    peer.say("250-mx.example\r\n250 PIPELINING\r\n").await;
+    peer.pipeline("250 ok\r\n250 ok\r\n354 go\r\n").await;
+    peer.body().await.expect("a body");
+    peer.say("250 ok\r\n").await;
+    peer.expect("QUIT").await;
+}
+
+#[tokio::test]
+async fn certificates_are_judged_and_sessions_resumed() {
+    let (config, roots) = certificate("mx.example");
+    let (listener, addr) = listen().await;
+    let peer = tokio::spawn(async move {
+        for _ in 0..3 {
+            tls_conversation(&listener, config.clone()).await;
+        }
+    });
+    let knowing = TlsClient::new(roots).expect("tls");
+    for resumed in [false, true] {
+        let mut session = connect_as(addr, TlsPolicy::Verified, &knowing).await.expect("a session");
+        assert!(matches!(send(&mut session).await.outcome, Outcome::Accepted));
+        let facts = session.tls().expect("tls").clone();
+        assert_eq!((facts.verified, facts.resumed), (Ok(()), resumed));
+        assert_eq!(facts.version, "TLSv1.3");
+        session.quit().await;
+    }
+    // A stranger to the authority encrypts all the same, and says so.
+    let mut session = connect(addr).await;
+    assert!(matches!(send(&mut session).await.outcome, Outcome::Accepted));
+    assert!(session.tls().expect("tls").verified.is_err());
+    session.quit().await;
+    peer.await.expect("peer");
+}
+
+#[tokio::test]
+async fn a_policy_that_wants_tls_gets_it_or_nothing() {
+    let (addr, _peer) = server(|mut peer| async move {
+        peer.greet("PIPELINING").await;
+        peer.line().await
+    })
+    .await;
+    let error = connect_with(addr, TlsPolicy::Required).await.expect_err("no tls");
+    assert_eq!(error.to_string(), "tls: STARTTLS is not offered");
+
+    let (config, roots) = certificate("other.example");
+    let (listener, addr) = listen().await;
+    let peer = tokio::spawn(async move {
+        starttls(accept(&listener).await, config).await;
+    });
+    let client = TlsClient::new(roots).expect("tls");
+    let error = connect_as(addr, TlsPolicy::Verified, &client).await.expect_err("another's name");
+    assert_eq!(error.phase, Phase::Tls);
+    peer.await.expect("peer");
+}
+
+#[tokio::test]
+async fn a_failed_handshake_is_followed_by_plain_text_once() {
+    let (listener, addr) = listen().await;
+    let peer = tokio::spawn(async move {
+        let mut peer = accept(&listener).await;
+        peer.greet("STARTTLS").await;
+        peer.expect("STARTTLS").await;
+        peer.say("220 go\r\nthis is no handshake\r\n").await;
+        drop(peer);
+        let mut peer = accept(&listener).await;
+        peer.greet("STARTTLS PIPELINING").await;
+        peer.pipeline("250 ok\r\n250 ok\r\n354 go\r\n").await;
+        peer.body().await.expect("a body");
+        peer.say("250 ok\r\n").await;
+    });
+    let mut session = connect(addr).await;
+    assert!(session.tls().is_none());
+    assert!(session.plain_because().expect("a reason").starts_with("handshake failed: "));
+    assert!(matches!(send(&mut session).await.outcome, Outcome::Accepted));
+    peer.await.expect("peer");
+}
+
+#[tokio::test]
+async fn a_handshake_that_breaks_is_followed_by_plain_text_too() {
+    let (listener, addr) = listen().await;
+    let peer = tokio::spawn(async move {
+        let mut peer = accept(&listener).await;
+        peer.greet("STARTTLS").await;
+        peer.expect("STARTTLS").await;
+        peer.say("220 go\r\n").await;
+        drop(peer);
+        accept(&listener).await.greet("STARTTLS").await;
+    });
+    assert!(connect(addr).await.plain_because().is_some());
+    peer.await.expect("peer");
+}
+
+#[tokio::test]
+async fn a_refused_starttls_leaves_the_session_as_it_was() {
+    let (addr, peer) = server(|mut peer| async move {
+        peer.greet("STARTTLS PIPELINING").await;
+        peer.expect("STARTTLS").await;
+        peer.say("454 4.7.0 not now\r\n").await;
+        peer.pipeline("250 ok\r\n250 ok\r\n354 go\r\n").await;
+        peer.body().await.expect("a body");
+        peer.say("250 ok\r\n").await;
+    })
+    .await;
+    let mut session = connect(addr).await;
+    assert_eq!(session.plain_because(), Some("tls: 454 4.7.0 not now"));
+    assert!(matches!(send(&mut session).await.outcome, Outcome::Accepted));
+    peer.await.expect("peer");
+}
+
+#[tokio::test]
+async fn what_was_said_before_the_handshake_is_never_taken_for_encrypted() {
+    let (addr, _peer) = server(|mut peer| async move {
+        peer.greet("STARTTLS").await;
+        peer.expect("STARTTLS").await;
+        peer.say("220 go\r\n250-injected\r\n250 PIPELINING\r\n").await;
+        peer.line().await
+    })
+    .await;
+    let error = connect_with(addr, TlsPolicy::Required).await.expect_err("injected");
+    assert_eq!(error.to_string(), "tls: handshake failed: octets after the answer to STARTTLS");
+}
