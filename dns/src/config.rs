@@ -1,0 +1,107 @@
+//! What the resolver may be told, each setting with its reason.
+
+use std::net::SocketAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which addresses of a host are wanted, and in what order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// IPv4, then IPv6: providers demand more of IPv6 senders (reverse names, SPF, DKIM).
+    #[default]
+    Ipv4First,
+    /// IPv6, then IPv4.
+    Ipv6First,
+    /// IPv4 alone, for hosts without IPv6.
+    Ipv4Only,
+    /// IPv6 alone.
+    Ipv6Only,
+}
+
+/// The resolver's settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Name servers as `address:port`; none means those of this machine. A resolver of
+    /// one's own next door is best: block lists and providers limit the public ones.
+    pub servers: Vec<SocketAddr>,
+    /// Milliseconds to wait for one answer. Less loses answers of slow domains, which
+    /// are then tried again much later.
+    pub timeout_ms: u64,
+    /// Times a server is asked before it counts as silent.
+    pub attempts: usize,
+    /// Questions under way at one time. Protects the name server from a campaign that
+    /// begins with 50,000 domains.
+    pub concurrent: usize,
+    /// Answers remembered: domains and hosts each. A domain takes a few hundred octets.
+    pub cache_entries: usize,
+    /// Seconds an answer is remembered at most, whatever its time to live.
+    pub ttl_max_s: u64,
+    /// Seconds that "no such domain" and "no such record" are remembered at most. Domains
+    /// that were mistyped stay so; a new one should not wait long.
+    pub negative_ttl_max_s: u64,
+    /// Seconds that a failure (no answer, or an error) is remembered: without it each
+    /// recipient of a broken domain would wait for the timeout again.
+    pub failure_ttl_s: u64,
+    /// Which addresses are wanted, and in what order.
+    pub family: Family,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            timeout_ms: 5000,
+            attempts: 2,
+            concurrent: 256,
+            cache_entries: 50_000,
+            ttl_max_s: 3600,
+            negative_ttl_max_s: 300,
+            failure_ttl_s: 30,
+            family: Family::default(),
+        }
+    }
+}
+
+/// Why there is no resolver.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A number that cannot be worked with.
+    #[error("{name} {value} must lie between {min} and {max}")]
+    Range {
+        /// Which setting.
+        name: &'static str,
+        /// What it is.
+        value: u64,
+        /// The least.
+        min: u64,
+        /// The most.
+        max: u64,
+    },
+    /// No `servers`, and this machine names none.
+    #[error("no name servers: give dns.servers, or put some in /etc/resolv.conf ({0})")]
+    System(String),
+}
+
+impl Config {
+    /// Whether a resolver can work with these settings.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let day = 86_400;
+        for (name, value, min, max) in [
+            ("timeout_ms", self.timeout_ms, 10, 60_000),
+            ("attempts", self.attempts as u64, 1, 10),
+            ("concurrent", self.concurrent as u64, 1, 10_000),
+            ("cache_entries", self.cache_entries as u64, 100, 10_000_000),
+            ("ttl_max_s", self.ttl_max_s, 0, 7 * day),
+            ("negative_ttl_max_s", self.negative_ttl_max_s, 0, day),
+            ("failure_ttl_s", self.failure_ttl_s, 0, 3600),
+        ] {
+            if !(min..=max).contains(&value) {
+                return Err(ConfigError::Range { name, value, min, max });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,272 @@
+//! The resolver against a tiny name server of our own, with all its ways to say no.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use dns::{Config, ConfigError, Exchanger, Family, NoAddresses, Resolver, Route, Txt};
+use hickory_proto::op::{Message, MessageType, ResponseCode};
+use hickory_proto::rr::rdata::{A, AAAA, MX, SOA, TXT};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use mail::Domain;
+use tokio::net::UdpSocket;
+use tokio::task::JoinHandle;
+
+#[derive(Clone)]
+enum Say {
+    Records(Vec<RData>),
+    Nothing,
+    NoSuchName,
+    Failure,
+    Refused,
+    Silence,
+}
+
+struct NameServer {
+    addr: SocketAddr,
+    asked: Arc<AtomicU32>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for NameServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+type Zone = HashMap<(&'static str, RecordType), Say>;
+
+fn name(text: &str) -> Name {
+    Name::from_ascii(format!("{text}.")).expect("a name")
+}
+
+fn answer(zone: &Zone, question: &[u8]) -> Option<Vec<u8>> {
+    let question = Message::from_vec(question).ok()?;
+    let query = question.queries.first()?.clone();
+    let asked = query.name().to_ascii().trim_end_matches('.').to_ascii_lowercase();
+    let key = zone.keys().find(|(name, kind)| *name == asked && *kind == query.query_type());
+    let said = key.and_then(|key| zone.get(key)).cloned();
+    // What is not said about a known name is "no such record".
+    let known = zone.keys().any(|(name, _)| *name == asked);
+    let said = said.unwrap_or(if known { Say::Nothing } else { Say::NoSuchName });
+    let mut message =
+        Message::new(question.metadata.id, MessageType::Response, question.metadata.op_code);
+    message.add_query(query.clone());
+    let soa = SOA::new(name("ns.example"), name("admin.example"), 1, 60, 60, 60, 60);
+    let soa = Record::from_rdata(name("example"), 60, RData::SOA(soa));
+    match said {
+        Say::Records(records) => {
+            for data in records {
+                message.add_answer(Record::from_rdata(query.name().clone(), 60, data));
+            }
+        }
+        Say::Nothing => {
+            message.add_authority(soa);
+        }
+        Say::NoSuchName => {
+            message.metadata.response_code = ResponseCode::NXDomain;
+            message.add_authority(soa);
+        }
+        Say::Failure => message.metadata.response_code = ResponseCode::ServFail,
+        Say::Refused => message.metadata.response_code = ResponseCode::Refused,
+        Say::Silence => return None,
+    }
+    message.to_vec().ok()
+}
+
+async fn name_server(zone: Zone) -> NameServer {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("bind");
+    let addr = socket.local_addr().expect("address");
+    let asked = Arc::new(AtomicU32::new(0));
+    let counter = asked.clone();
+    let task = tokio::spawn(async move {
+        let mut buffer = [0; 1500];
+        while let Ok((n, from)) = socket.recv_from(&mut buffer).await {
+            counter.fetch_add(1, Ordering::Relaxed);
+            if let Some(answer) = answer(&zone, &buffer[..n]) {
+                let _ = socket.send_to(&answer, from).await;
+            }
+        }
+    });
+    NameServer { addr, asked, task }
+}
+
+fn mx(preference: u16, host: &str) -> RData {
+    let host = if host == "." { Name::root() } else { name(host) };
+    RData::MX(MX::new(preference, host))
+}
+
+fn ip(text: &str) -> RData {
+    match text.parse().expect("an address") {
+        IpAddr::V4(ip) => RData::A(A(ip)),
+        IpAddr::V6(ip) => RData::AAAA(AAAA(ip)),
+    }
+}
+
+fn zone() -> Zone {
+    let records = |list: &[RData]| Say::Records(list.to_vec());
+    HashMap::from([
+        (
+            ("many.example", RecordType::MX),
+            records(&[
+                mx(20, "c.example"),
+                mx(10, "B.example"),
+                mx(10, "a.example"),
+                mx(30, "a.example"),
+            ]),
+        ),
+        (("null.example", RecordType::MX), records(&[mx(0, ".")])),
+        (("implicit.example", RecordType::A), records(&[ip("192.0.2.7")])),
+        (("six.example", RecordType::AAAA), records(&[ip("2001:db8::7")])),
+        (("nothing.example", RecordType::TXT), records(&[RData::TXT(TXT::new(vec!["x".into()]))])),
+        (("failing.example", RecordType::MX), Say::Failure),
+        (("refusing.example", RecordType::MX), Say::Refused),
+        (("silent.example", RecordType::MX), Say::Silence),
+        (("half.example", RecordType::MX), Say::Nothing),
+        (("half.example", RecordType::A), Say::Failure),
+        (("half.example", RecordType::AAAA), Say::Nothing),
+        (("a.example", RecordType::A), records(&[ip("192.0.2.1"), ip("192.0.2.2")])),
+        (("a.example", RecordType::AAAA), records(&[ip("2001:db8::1")])),
+        (
+            ("key.example", RecordType::TXT),
+            records(&[RData::TXT(TXT::new(vec!["v=DKIM1; ".into(), "p=abc".into()]))]),
+        ),
+        (("keyless.example", RecordType::TXT), Say::Failure),
+    ])
+}
+
+fn config(server: &NameServer) -> Config {
+    Config { servers: vec![server.addr], timeout_ms: 200, attempts: 1, ..Config::default() }
+}
+
+async fn start() -> (NameServer, Resolver) {
+    let server = name_server(zone()).await;
+    let resolver = Resolver::new(&config(&server)).expect("a resolver");
+    (server, resolver)
+}
+
+fn domain(text: &str) -> Domain {
+    text.parse().expect("a domain")
+}
+
+fn hosts(route: &Route) -> Vec<Vec<String>> {
+    route.groups().map(|g| g.iter().map(|e| e.host.to_string()).collect()).collect()
+}
+
+#[tokio::test]
+async fn exchangers_come_in_groups_of_equal_preference() {
+    let (_server, resolver) = start().await;
+    let route = resolver.route(&domain("many.example")).await;
+    assert_eq!(hosts(&route), [vec!["a.example", "b.example"], vec!["c.example"]]);
+}
+
+#[tokio::test]
+async fn each_way_to_have_no_mail_is_told_apart() {
+    let (_server, resolver) = start().await;
+    let of = async |name: &str| (*resolver.route(&domain(name)).await).clone();
+    assert_eq!(of("null.example").await, Route::NullMx);
+    assert_eq!(of("missing.example").await, Route::NoSuchDomain);
+    assert_eq!(of("nothing.example").await, Route::NoMail);
+    for name in ["implicit.example", "six.example"] {
+        let own = Exchanger { preference: 0, host: name.into() };
+        assert_eq!(of(name).await, Route::Hosts(vec![own]));
+    }
+    for name in ["failing.example", "refusing.example", "silent.example", "half.example"] {
+        let Route::Temporary { why } = of(name).await else { panic!("{name}") };
+        assert!(why.contains(name), "{why}");
+        assert_eq!(hosts(&of(name).await), [[""; 0]; 0]);
+    }
+}
+
+#[tokio::test]
+async fn answers_and_failures_are_remembered() {
+    let (server, resolver) = start().await;
+    for name in ["many.example", "missing.example", "failing.example", "silent.example"] {
+        let first = resolver.route(&domain(name)).await;
+        let asked = server.asked.load(Ordering::Relaxed);
+        let began = Instant::now();
+        for _ in 0..100 {
+            assert_eq!(resolver.route(&domain(name)).await, first);
+        }
+        assert_eq!(server.asked.load(Ordering::Relaxed), asked, "{name}");
+        assert!(began.elapsed() < Duration::from_millis(150), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_failure_is_forgotten_after_its_time() {
+    let server = name_server(zone()).await;
+    let config = Config { failure_ttl_s: 0, ..config(&server) };
+    let resolver = Resolver::new(&config).expect("a resolver");
+    resolver.route(&domain("failing.example")).await;
+    let asked = server.asked.load(Ordering::Relaxed);
+    resolver.route(&domain("failing.example")).await;
+    assert!(server.asked.load(Ordering::Relaxed) > asked);
+}
+
+#[tokio::test]
+async fn addresses_come_in_the_order_that_is_wanted() {
+    let server = name_server(zone()).await;
+    let (one, two, six) = ("192.0.2.1", "192.0.2.2", "2001:db8::1");
+    for (family, expected) in [
+        (Family::Ipv4First, vec![one, two, six]),
+        (Family::Ipv6First, vec![six, one, two]),
+        (Family::Ipv4Only, vec![one, two]),
+        (Family::Ipv6Only, vec![six]),
+    ] {
+        let resolver = Resolver::new(&Config { family, ..config(&server) }).expect("a resolver");
+        let found = resolver.addresses("a.example").await.expect("addresses");
+        let mut found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        // Within a family the order is the name server's: any. Between them it is ours.
+        let is_first = |ip: &String| ip.contains(':') == expected[0].contains(':');
+        assert!(found.is_sorted_by_key(|ip| !is_first(ip)), "{found:?}");
+        found.sort_by_key(|ip| (!is_first(ip), ip.clone()));
+        assert_eq!(found, expected, "{family:?}");
+    }
+}
+
+#[tokio::test]
+async fn hosts_without_addresses_say_why() {
+    let (_server, resolver) = start().await;
+    assert_eq!(resolver.addresses("missing.example").await, Err(NoAddresses::NoSuchHost));
+    assert_eq!(resolver.addresses("null.example").await, Err(NoAddresses::NoAddress));
+    let half = resolver.addresses("half.example").await;
+    assert!(matches!(half, Err(NoAddresses::Temporary { .. })), "{half:?}");
+    let nonsense = resolver.addresses(&"x".repeat(300)).await;
+    assert!(matches!(nonsense, Err(NoAddresses::Temporary { .. })), "{nonsense:?}");
+}
+
+#[tokio::test]
+async fn texts_are_joined_and_their_absence_is_told_from_failure() {
+    let (_server, resolver) = start().await;
+    let found = Txt::Found(vec!["v=DKIM1; p=abc".to_owned()]);
+    assert_eq!(resolver.txt("key.example").await, found);
+    assert_eq!(resolver.txt("missing.example").await, Txt::NotFound);
+    assert_eq!(resolver.txt("a.example").await, Txt::NotFound);
+    assert!(matches!(resolver.txt("keyless.example").await, Txt::Temporary { .. }));
+}
+
+#[tokio::test]
+async fn many_questions_at_once_are_all_answered() {
+    let server = name_server(zone()).await;
+    let config = Config { concurrent: 4, timeout_ms: 2000, ..config(&server) };
+    let resolver = Arc::new(Resolver::new(&config).expect("a resolver"));
+    let tasks: Vec<_> = (0..200)
+        .map(|i| {
+            let resolver = resolver.clone();
+            tokio::spawn(async move { resolver.route(&domain(&format!("d{i}.example"))).await })
+        })
+        .collect();
+    for task in tasks {
+        assert_eq!(*task.await.expect("a task"), Route::NoSuchDomain);
+    }
+}
+
+#[tokio::test]
+async fn settings_out_of_range_are_refused() {
+    let error = Resolver::new(&Config { attempts: 0, ..Config::default() }).expect_err("refused");
+    assert!(matches!(error, ConfigError::Range { name: "attempts", .. }));
+    assert_eq!(error.to_string(), "attempts 0 must lie between 1 and 10");
+}
