@@ -52,6 +52,18 @@ impl Client {
         Self::connect_from(internet, Ipv4Addr::LOCALHOST).await
     }
 
+    /// Connects to any mail exchanger; `None` when nobody listens.
+    pub(crate) async fn connect_to(to: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect(to).await.ok()?;
+        Some(Self { stream: Box::new(stream), input: Vec::new() })
+    }
+
+    /// A command and its reply, or `None` when the connection ends first.
+    pub(crate) async fn ask(&mut self, octets: &[u8]) -> Option<u16> {
+        self.stream.write_all(octets).await.ok()?;
+        self.reply_or_end().await.map(|(code, _)| code)
+    }
+
     pub(crate) async fn connect_from(internet: &Internet, from: Ipv4Addr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind(SocketAddr::from((from, 0))).expect("a loopback address");

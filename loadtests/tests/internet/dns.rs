@@ -14,7 +14,7 @@ use mail::Category;
 
 use crate::client::{HOST, one};
 
-fn resolver(internet: &Internet) -> TokioResolver {
+pub(crate) fn resolver(internet: &Internet) -> TokioResolver {
     let mut server = NameServerConfig::udp_and_tcp(internet.dns_address().ip());
     for connection in &mut server.connections {
         connection.port = internet.dns_address().port();
@@ -29,7 +29,10 @@ fn resolver(internet: &Internet) -> TokioResolver {
         .expect("a resolver")
 }
 
-async fn mx(resolver: &TokioResolver, domain: &str) -> Result<Vec<(u16, String)>, NetError> {
+pub(crate) async fn mx(
+    resolver: &TokioResolver,
+    domain: &str,
+) -> Result<Vec<(u16, String)>, NetError> {
     let lookup = resolver.mx_lookup(format!("{domain}.")).await?;
     let hosts = lookup.answers().iter().filter_map(|record| match &record.data {
         RData::MX(mx) => Some((mx.preference, mx.exchange.to_ascii())),
@@ -38,7 +41,7 @@ async fn mx(resolver: &TokioResolver, domain: &str) -> Result<Vec<(u16, String)>
     Ok(hosts.collect())
 }
 
-async fn a(resolver: &TokioResolver, host: &str) -> Result<Vec<IpAddr>, NetError> {
+pub(crate) async fn a(resolver: &TokioResolver, host: &str) -> Result<Vec<IpAddr>, NetError> {
     Ok(resolver.lookup_ip(format!("{host}.")).await?.iter().collect())
 }
 

@@ -8,6 +8,7 @@ mod dns;
 mod hangups;
 mod hold;
 mod limits;
+mod patience;
 mod peers;
 mod returns;
 mod scenarios;

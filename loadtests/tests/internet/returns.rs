@@ -14,13 +14,13 @@ use tokio::net::TcpListener;
 use crate::client::{Client, one};
 
 /// A bounce processor that keeps what it takes, after refusing `refusals` times with 451.
-struct Keeper {
-    at: SocketAddr,
+pub(crate) struct Keeper {
+    pub(crate) at: SocketAddr,
     kept: Arc<Mutex<Vec<(String, String)>>>,
 }
 
 impl Keeper {
-    async fn start(mut refusals: u32) -> Self {
+    pub(crate) async fn start(mut refusals: u32) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let at = listener.local_addr().expect("an address");
         let kept = Arc::new(Mutex::new(Vec::new()));
