@@ -35,7 +35,9 @@ pub(crate) enum Unsendable {
     Missing(CampaignId),
     #[error("campaign {0}: {1}")]
     Template(CampaignId, message::ContentError),
-    #[error("campaign {0}: the sender domain {1} has no DKIM key here; add one with `malleposte dkim add {1}`")]
+    #[error(
+        "campaign {0}: the sender domain {1} has no DKIM key here; add one with `malleposte dkim add {1}`"
+    )]
     NoKey(CampaignId, Domain),
     #[error("campaign {0}: {1}")]
     Key(CampaignId, message::KeyError),
@@ -112,7 +114,8 @@ impl Catalog {
 
     async fn signer(&self, id: CampaignId, domain: &Domain) -> Result<Signer, Unsendable> {
         let none = || Unsendable::NoKey(id, domain.clone());
-        let record = self.store.sender(domain).await.map_err(Unsendable::Record)?.ok_or_else(none)?;
+        let record =
+            self.store.sender(domain).await.map_err(Unsendable::Record)?.ok_or_else(none)?;
         let selector = record.selectors.first().ok_or_else(none)?;
         let key = selector.open(&self.seal, domain).map_err(Unsendable::Record)?;
         Signer::rsa(&key.pkcs8, domain, &key.selector).map_err(|e| Unsendable::Key(id, e))

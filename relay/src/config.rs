@@ -103,7 +103,10 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         let refuse = |what: String| Err(ConfigError::Setting(what));
         if !(1..=16).contains(&self.unsettled_max) {
-            return refuse(format!("relay.unsettled_max is {}: it must be 1 to 16", self.unsettled_max));
+            return refuse(format!(
+                "relay.unsettled_max is {}: it must be 1 to 16",
+                self.unsettled_max
+            ));
         }
         if self.in_hand_max < 10 {
             return refuse(format!("relay.in_hand_max is {}: at least 10", self.in_hand_max));
@@ -111,7 +114,8 @@ impl Config {
         if self.connections_max == 0 || self.port == 0 {
             return refuse("relay.connections_max and relay.port must not be 0".into());
         }
-        if !self.return_path_domain.is_empty() && self.return_path_domain.parse::<Domain>().is_err() {
+        if !self.return_path_domain.is_empty() && self.return_path_domain.parse::<Domain>().is_err()
+        {
             return refuse(format!(
                 "relay.return_path_domain {:?} is not a domain",
                 self.return_path_domain
@@ -127,7 +131,9 @@ impl Config {
         }
         for (pool, members) in &self.pools {
             if let Some(stranger) = members.iter().find(|m| !names.contains(&m.as_str())) {
-                return refuse(format!("relay.pools.{pool}: {stranger:?} is not one of relay.sources"));
+                return refuse(format!(
+                    "relay.pools.{pool}: {stranger:?} is not one of relay.sources"
+                ));
             }
             if members.is_empty() {
                 return refuse(format!("relay.pools.{pool} is empty"));

@@ -27,6 +27,8 @@ use crate::smtp::{self, SessionError, Transaction};
 
 /// "Too many connections" before any mail: this long until the recipient tries another.
 const CONNECTIONS_PAUSE: Duration = Duration::from_millis(300);
+/// Between two looks at whether a lease was renewed.
+const RENEWAL_PAUSE: Duration = Duration::from_millis(200);
 /// A mailbox that receives too quickly is left alone this long.
 const BUSY_MAILBOX: Duration = Duration::from_secs(900);
 
@@ -47,9 +49,23 @@ pub(crate) async fn begin(relay: &Arc<Relay>, shard: ShardId, leased: LeasedBatc
 }
 
 /// One recipient's attempt, from the permit to the settlement.
-pub(crate) async fn attempt(relay: &Arc<Relay>, site: &Arc<SiteLane>, job: Job, message: &mut Vec<u8>) {
+pub(crate) async fn attempt(
+    relay: &Arc<Relay>,
+    site: &Arc<SiteLane>,
+    job: Job,
+    message: &mut Vec<u8>,
+) {
     if relay.stopped(&job).is_some() {
         return relay.settle_stopped(job).await;
+    }
+    let (shard, epoch) = (job.lease.shard, job.lease.epoch);
+    if relay.heart.is_gone(shard, epoch) {
+        return;
+    }
+    if !relay.heart.is_ours(shard, epoch) {
+        // Redis is away: nothing new is begun until it is known whose this is.
+        site.push_front(job);
+        return tokio::time::sleep(RENEWAL_PAUSE).await;
     }
     let started = Instant::now();
     let mut wire = match site.sessions.get().await {
@@ -58,17 +74,20 @@ pub(crate) async fn attempt(relay: &Arc<Relay>, site: &Arc<SiteLane>, job: Job, 
         Err(_) => return relay.settle(Settlement::silent(job, Outcome::Back)).await,
     };
     site.reachable();
-    if let Err(why) = compose(relay, &job, message) {
+    let address: Address = match job.address().parse() {
+        Ok(address) => address,
+        Err(error) => return set_aside(relay, job, &format!("its address {error}")).await,
+    };
+    if let Err(why) = compose(relay, &job, &address, message) {
         return set_aside(relay, job, &why).await;
     }
     let Some(place) = wire.place().await else { return };
-    let mail_from = relay.return_path(&job);
+    let mail_from = relay.return_path(&job, &address);
     let envelope = smtp::Envelope {
         mail_from: &mail_from,
         rcpt_to: job.address(),
-        smtputf8: !job.address().is_ascii(),
+        smtputf8: address.needs_smtputf8(),
     };
-    let (shard, epoch) = (job.lease.shard, job.lease.epoch);
     let is_ours = || relay.heart.is_ours(shard, epoch);
     let transaction = wire.session.transact(&envelope, message, is_ours).await;
     meters::transaction(started.elapsed(), message.len());
@@ -157,7 +176,8 @@ async fn open(relay: &Arc<Relay>, shard: ShardId, leased: LeasedBatch) -> Option
         }
     };
     let content = Arc::new(Content { batch, sending });
-    let jobs = l.items.iter().map(|item| Job::new(lease.clone(), *item, content.clone(), &relay.in_hand));
+    let jobs =
+        l.items.iter().map(|item| Job::new(lease.clone(), *item, content.clone(), &relay.in_hand));
     let jobs: Vec<Job> = jobs.collect();
     if !l.cancelling {
         return Some(jobs);
@@ -181,7 +201,9 @@ async fn not_read(
     if error.is_passing() || matches!(error, StoreError::Newer { .. }) {
         tracing::warn!(shard = lease.shard.0, batch, %error, "handed back");
         for (index, _) in items {
-            relay.settle(Settlement::unread(lease.clone(), *index, Outcome::Waits { due }, None)).await;
+            relay
+                .settle(Settlement::unread(lease.clone(), *index, Outcome::Waits { due }, None))
+                .await;
         }
         return None;
     }
@@ -252,10 +274,14 @@ fn by_domain(jobs: Vec<Job>) -> BTreeMap<Domain, Vec<Job>> {
 }
 
 /// Render and sign into `message`.
-fn compose(relay: &Relay, job: &Job, message: &mut Vec<u8>) -> Result<(), String> {
+fn compose(
+    relay: &Relay,
+    job: &Job,
+    address: &Address,
+    message: &mut Vec<u8>,
+) -> Result<(), String> {
     let sending = &job.content.sending;
     let batch = &job.content.batch;
-    let address: Address = job.address().parse().map_err(|e| format!("{:?} {e}", job.address()))?;
     let values: Vec<&str> = (0..batch.fields()).map(|f| batch.value(job.index, f)).collect();
     let name = Some(batch.name(job.index)).filter(|n| !n.is_empty());
     let delivery = job.delivery();
@@ -270,7 +296,7 @@ fn compose(relay: &Relay, job: &Job, message: &mut Vec<u8>) -> Result<(), String
         unsubscribe_mailto: None,
         feedback_id: Some(&sending.feedback_id),
     };
-    let recipient = Recipient { address: &address, name, values: &values };
+    let recipient = Recipient { address, name, values: &values };
     sending.template.render(&recipient, &envelope, message).map_err(|e| e.to_string())?;
     sending.signer.sign(batch.accepted_at(), message).map_err(|e| e.to_string())
 }
@@ -314,12 +340,13 @@ async fn not_connected(relay: &Arc<Relay>, site: &Arc<SiteLane>, job: Job, error
 }
 
 fn network(phase: Phase, text: &str) -> Finding {
-    let finding = classify(&Said { phase, code: Some(451), status: Some(EnhancedStatus(4, 4, 1)), text });
+    let finding =
+        classify(&Said { phase, code: Some(451), status: Some(EnhancedStatus(4, 4, 1)), text });
     Finding { category: Category::Network, hygiene: Hygiene::None, ..finding }
 }
 
 /// What a transaction's end means for the recipient; `None` when it goes again at once,
-/// or is another relay's by now.
+/// or is settled already.
 async fn judge(
     relay: &Arc<Relay>,
     site: &Arc<SiteLane>,
@@ -335,7 +362,8 @@ async fn judge(
             site.pace.saw(Signal::None, true, carried);
             return Some(delivered(relay, site, job, transaction.reply, told));
         }
-        smtp::Outcome::Withheld => return None,
+        // Not sent. If it is still ours it goes again, else the queue refuses it.
+        smtp::Outcome::Withheld => return Some(Settlement::silent(job, Outcome::Back)),
         smtp::Outcome::Refused => (transaction.reply, String::new()),
         // The connection had died while nobody used it: that is no attempt.
         smtp::Outcome::Failed(_) if !transaction.began => {
@@ -347,11 +375,13 @@ async fn judge(
             meters::unanswered();
             (None, format!("no answer to the final dot ({trouble}): the recipient may have it"))
         }
-        smtp::Outcome::Utf8NotOffered => {
-            (Some(local(EnhancedStatus(5, 6, 7), "the server takes no UTF-8 addresses".into())), String::new())
-        }
+        smtp::Outcome::Utf8NotOffered => (
+            Some(local(EnhancedStatus(5, 6, 7), "the server takes no UTF-8 addresses".into())),
+            String::new(),
+        ),
         smtp::Outcome::TooBig { octets_max } => {
-            let text = format!("the message has {} octets, the server takes {octets_max}", told.bytes);
+            let text =
+                format!("the message has {} octets, the server takes {octets_max}", told.bytes);
             (Some(local(EnhancedStatus(5, 3, 4), text)), String::new())
         }
         smtp::Outcome::Malformed(why) => {
@@ -380,7 +410,13 @@ async fn judge(
     Some(settlement)
 }
 
-fn delivered(relay: &Relay, site: &SiteLane, job: Job, reply: Option<Reply>, told: &Told) -> Settlement {
+fn delivered(
+    relay: &Relay,
+    site: &SiteLane,
+    job: Job,
+    reply: Option<Reply>,
+    told: &Told,
+) -> Settlement {
     let mut event = relay.event(EventKind::Delivered, &job);
     site.key.write(&mut event);
     event.attempt = job.attempt();

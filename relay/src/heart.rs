@@ -45,13 +45,14 @@ impl Heart {
     }
 
     /// Renews everywhere; a shard that says `lost` is registered anew, and what was held
-    /// there is forgotten. Answers the lanes that are ready per shard.
-    pub(crate) async fn beat(&self, store: &Store) -> Result<Vec<u64>, StoreError> {
+    /// there is forgotten. Answers the shards where that happened.
+    pub(crate) async fn beat(&self, store: &Store) -> Result<Vec<ShardId>, StoreError> {
         let asked = Instant::now();
         let fresh = |shard| !self.pulse(shard).registered.load(Ordering::Relaxed);
         let renewals = store.renew(&self.relay, fresh).await?;
-        let mut any_lost = false;
-        for (pulse, renewal) in self.shards.iter().zip(&renewals) {
+        let mut lost = Vec::new();
+        for (shard, renewal) in store.all_shards().zip(&renewals) {
+            let pulse = self.pulse(shard);
             match renewal.standing {
                 Standing::Known => {
                     pulse.registered.store(true, Ordering::Relaxed);
@@ -59,15 +60,15 @@ impl Heart {
                     pulse.valid_until_ms.store(until.as_millis() as u64, Ordering::Release);
                 }
                 Standing::Lost => {
-                    any_lost = true;
+                    lost.push(shard);
                     pulse.lose();
                 }
             }
         }
-        if any_lost {
+        if !lost.is_empty() {
             tracing::warn!("leases were lost: this relay could not renew in time; starting anew");
         }
-        Ok(renewals.iter().map(|r| r.ready).collect())
+        Ok(lost)
     }
 
     /// The number to compare a lease's with.
@@ -78,6 +79,11 @@ impl Heart {
     /// The queue said that the relay is unknown in this shard.
     pub(crate) fn lost(&self, shard: ShardId) {
         self.pulse(shard).lose();
+    }
+
+    /// Whether a lease of this epoch was taken back by the queue.
+    pub(crate) fn is_gone(&self, shard: ShardId, epoch: u64) -> bool {
+        self.epoch(shard) != epoch
     }
 
     /// Whether a lease of this epoch is ours for long enough to write a final dot.

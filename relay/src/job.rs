@@ -111,7 +111,12 @@ impl Settlement {
     }
 
     /// For a recipient that never became a job, because its batch does not read.
-    pub(crate) fn unread(lease: Arc<Lease>, index: u16, outcome: Outcome, event: Option<Event>) -> Self {
+    pub(crate) fn unread(
+        lease: Arc<Lease>,
+        index: u16,
+        outcome: Outcome,
+        event: Option<Event>,
+    ) -> Self {
         Self { lease, index, outcome, event: event.map(Box::new), unsettled: None, _job: None }
     }
 

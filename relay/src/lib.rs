@@ -1,2 +1,22 @@
-//! relay
+//! The relay worker. `delivery` tells its trip: lease → resolve → site → permit →
+//! render → sign → SMTP → reply → outcome → settle. Nothing here knows how a campaign
+//! was submitted, and nothing waits on this host's disk.
+
+mod batches;
+mod catalog;
+mod config;
+mod delivery;
+mod heart;
+mod job;
+mod leaser;
+mod meters;
+mod pace;
+mod register;
+mod relay;
+mod settler;
+mod site;
 pub mod smtp;
+
+pub use config::{Config, ConfigError, Source};
+pub use pace::decode as decode_pace;
+pub use relay::{Parts, run};

@@ -20,7 +20,9 @@ pub(crate) fn settled(outcome: Outcome, judgement: Judgement) {
         Outcome::Back => "back",
     };
     match judgement {
-        Judgement::Applied => counter!("malleposte_relay_settled_total", "outcome" => word).increment(1),
+        Judgement::Applied => {
+            counter!("malleposte_relay_settled_total", "outcome" => word).increment(1)
+        }
         Judgement::Late => counter!("malleposte_relay_late_total").increment(1),
         Judgement::Twice => counter!("malleposte_relay_duplicates_total").increment(1),
         Judgement::Refused => counter!("malleposte_relay_refused_settles_total").increment(1),

@@ -149,7 +149,8 @@ impl PaceMeter {
     fn take(&self, slice: PaceSlice) {
         self.rate_milli.store((slice.rate * 1000.0) as u64, Ordering::Relaxed);
         self.connections.store(slice.connections, Ordering::Relaxed);
-        let mut granted_at = self.granted_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut granted_at =
+            self.granted_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // What a slice left over is gone: time not used is not saved up for a burst.
         if granted_at.elapsed() > SLICE * 3 {
             self.tokens.forget_permits(self.tokens.available_permits());
@@ -165,7 +166,13 @@ impl PaceMeter {
         self.put(store, 0, &pace, now).await.map(|_| ())
     }
 
-    async fn put(&self, store: &Store, version: u64, pace: &Pace, now: Timestamp) -> Result<bool, StoreError> {
+    async fn put(
+        &self,
+        store: &Store,
+        version: u64,
+        pace: &Pace,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let (rate, connections) = (pace.rate(&self.limits, now), pace.connections(now));
         let state = encode(pace);
         let put =

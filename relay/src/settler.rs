@@ -12,8 +12,8 @@ use store::{Frame, Store};
 use tokio::sync::mpsc;
 
 use crate::job::{Lease, Settlement};
-use crate::register::Register;
 use crate::meters;
+use crate::register::Register;
 
 /// Outcomes that may wait for the store. Connections stop when there is no more room.
 pub(crate) const WAITING_MAX: usize = 4096;
@@ -116,7 +116,7 @@ async fn settle(store: &Store, relay: &str, register: &Register, pending: Pendin
         match answer.await {
             Ok(judgements) => break judgements,
             Err(error) => {
-                if tries % 25 == 0 {
+                if tries.is_multiple_of(25) {
                     tracing::warn!(shard = pending.shard.0, waiting = pending.members.len(), %error,
                         "cannot settle; keeping the outcomes and trying again");
                 }
@@ -128,7 +128,11 @@ async fn settle(store: &Store, relay: &str, register: &Register, pending: Pendin
     for (member, judgement) in pending.members.iter().zip(&judgements) {
         meters::settled(member.outcome, *judgement);
         if *judgement == Judgement::Late || *judgement == Judgement::Twice {
-            tracing::warn!(shard = pending.shard.0, ?judgement, "a delivery was settled after its lease was lost");
+            tracing::warn!(
+                shard = pending.shard.0,
+                ?judgement,
+                "a delivery was settled after its lease was lost"
+            );
         }
     }
     let tokens: Vec<(Token, usize)> =

@@ -78,7 +78,7 @@ impl Wire {
 pub(crate) struct Connector {
     source: Source,
     exchangers: Mutex<Vec<Exchanger>>,
-    resolver: Resolver,
+    resolver: Arc<Resolver>,
     tls: Arc<TlsClient>,
     relay: ConnectorConfig,
     open: Arc<Semaphore>,
@@ -101,23 +101,24 @@ impl managed::Manager for Connector {
         let open = self.open.clone().acquire_owned().await;
         let open = open.map_err(|_| no_address("the relay is ending"))?;
         let mut last = no_address("no mail exchanger has an address");
-        let exchangers = self.exchangers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let exchangers =
+            self.exchangers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         for exchanger in exchangers {
-            let addresses = match self.resolver.addresses(exchanger.host.as_str()).await {
+            let addresses = match self.resolver.addresses(&exchanger.host).await {
                 Ok(addresses) => addresses,
                 Err(why) => {
                     last = no_address(&format!("{}: {why}", exchanger.host));
                     continue;
                 }
             };
-            for ip in addresses {
+            for ip in addresses.iter().copied() {
                 if !self.relay.allow_private && !dns::is_public(ip) {
                     last = no_address(&format!("{} lies in private address space", exchanger.host));
                     continue;
                 }
                 let target = Target {
                     addr: SocketAddr::new(ip, self.relay.port),
-                    host: exchanger.host.as_str(),
+                    host: &exchanger.host,
                     local_ip: self.source.address.filter(|a| a.is_ipv4() == ip.is_ipv4()),
                     ehlo_name: &self.source.ehlo,
                     tls: TlsPolicy::Opportunistic,
@@ -128,7 +129,9 @@ impl managed::Manager for Connector {
                         return Ok(Wire {
                             session,
                             mx: format!("{} [{ip}]", exchanger.host),
-                            unsettled: Arc::new(Semaphore::new(usize::from(self.relay.unsettled_max))),
+                            unsettled: Arc::new(Semaphore::new(usize::from(
+                                self.relay.unsettled_max,
+                            ))),
                             _open: open,
                         });
                     }
@@ -153,7 +156,12 @@ fn no_address(why: &str) -> SessionError {
 }
 
 impl SiteLane {
-    pub(crate) fn new(relay: &Relay, key: SiteKey, source: Source, exchangers: Vec<Exchanger>) -> Self {
+    pub(crate) fn new(
+        relay: &Relay,
+        key: SiteKey,
+        source: Source,
+        exchangers: Vec<Exchanger>,
+    ) -> Self {
         let config = &relay.config;
         let connector = Connector {
             source,
@@ -278,9 +286,14 @@ impl SiteLane {
         let demand = self.waiting() as u32 + self.workers.load(Ordering::Relaxed);
         let mut wait = Duration::from_millis(500);
         if demand > 0 {
-            *self.busy_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Instant::now();
+            *self.busy_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+                Instant::now();
             let in_use = self.sessions.status().size as u32;
-            wait = match self.pace.refill(&relay.store, relay.heart.relay(), demand, in_use, now).await {
+            wait = match self
+                .pace
+                .refill(&relay.store, relay.heart.relay(), demand, in_use, now)
+                .await
+            {
                 Ok(wait) => wait.min(Duration::from_secs(1)),
                 Err(error) => {
                     tracing::debug!(site = %self.key.site, %error, "no slice of the pace");

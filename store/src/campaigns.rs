@@ -257,6 +257,28 @@ impl Store {
         Ok(Some(Campaign { id, record, status, changed_at: Timestamp(changed), notes }))
     }
 
+    /// A campaign's status alone; `None` when there is none of that number.
+    ///
+    /// # Errors
+    /// When Redis does not answer or the status is unknown.
+    pub async fn campaign_status(
+        &self,
+        id: CampaignId,
+    ) -> Result<Option<CampaignStatus>, StoreError> {
+        let mut conn = self.conn().await?;
+        let word: Option<String> = redis::cmd("HGET")
+            .arg(self.campaign_key(id))
+            .arg("status")
+            .query_async(&mut *conn)
+            .await?;
+        word.map(|word| {
+            CampaignStatus::from_word(&word).ok_or_else(|| {
+                StoreError::corrupt(format!("campaign {id}"), format!("its status is {word:?}"))
+            })
+        })
+        .transpose()
+    }
+
     /// Campaigns by number, newest first, below `before`.
     ///
     /// # Errors

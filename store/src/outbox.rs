@@ -169,7 +169,8 @@ impl Store {
         let mut conn = self.conn().await?;
         let key = self.shard_key(shard, "meta");
         let value = scripts::COUNTERS.call(&mut *conn, &key, &Args { now: 1 }, &[]).await?;
-        let (position, rows): (String, Vec<(String, HashMap<String, String>)>) = parse(value)?;
+        type Rows = Vec<(String, HashMap<String, String>)>;
+        let (position, rows): (String, Rows) = parse(value)?;
         let campaigns = rows
             .into_iter()
             .map(|(id, fields)| {

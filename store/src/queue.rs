@@ -281,16 +281,24 @@ impl Store {
         Ok(())
     }
 
-    /// Says in every shard that the relay lives; `fresh` registers it. One round trip.
-    /// Takes back what the dead held and makes ready what is due.
+    /// Says in every shard that the relay lives, and registers it in those that are
+    /// `fresh`. One round trip. Takes back what the dead held and makes ready what is due.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn renew(&self, relay: &str, fresh: bool) -> Result<Vec<Renewal>, StoreError> {
+    pub async fn renew(
+        &self,
+        relay: &str,
+        fresh: impl Fn(ShardId) -> bool,
+    ) -> Result<Vec<Renewal>, StoreError> {
         let mut pipe = redis::pipe();
         for shard in self.all_shards() {
             let key = self.shard_key(shard, "meta");
-            pipe.add_command(scripts::RENEW.command(&key, &self.renewal(None, relay, fresh), &[]));
+            pipe.add_command(scripts::RENEW.command(
+                &key,
+                &self.renewal(None, relay, fresh(shard)),
+                &[],
+            ));
         }
         let mut conn = self.conn().await?;
         let rows: Vec<(String, u64, u64)> = pipe.query_async(&mut *conn).await?;
@@ -328,6 +336,40 @@ impl Store {
                 promote_max: PROMOTE_GROUPS_MAX,
             },
         )
+    }
+
+    /// Lanes with something to lease in each shard, in one round trip.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn ready_counts(&self) -> Result<Vec<u64>, StoreError> {
+        let mut pipe = redis::pipe();
+        for shard in self.all_shards() {
+            pipe.cmd("ZCARD").arg(self.shard_key(shard, "ready"));
+        }
+        let mut conn = self.conn().await?;
+        Ok(pipe.query_async(&mut *conn).await?)
+    }
+
+    /// What the shards know of campaigns: asked of one of them, for they are told together.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn campaign_states(
+        &self,
+        ids: &[CampaignId],
+    ) -> Result<Vec<Option<CampaignState>>, StoreError> {
+        let last = ShardId(self.shards - 1);
+        let mut pipe = redis::pipe();
+        for id in ids {
+            pipe.cmd("HGET").arg(self.shard_key(last, &format!("camp:{id}"))).arg("state");
+        }
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut conn = self.conn().await?;
+        let words: Vec<Option<String>> = pipe.query_async(&mut *conn).await?;
+        Ok(words.iter().map(|w| CampaignState::from_word(w.as_deref()?)).collect())
     }
 
     /// A page of the lanes that may be leased from, those of low priority numbers first.

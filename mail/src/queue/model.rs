@@ -334,10 +334,10 @@ impl Model {
                 }
                 open.cursor += 1;
             }
-            if open.cursor == open.state.len() {
-                if let Some(list) = self.fresh.get_mut(lane) {
-                    list.pop_front();
-                }
+            if open.cursor == open.state.len()
+                && let Some(list) = self.fresh.get_mut(lane)
+            {
+                list.pop_front();
             }
             *want -= taken.len();
             if !taken.is_empty() {

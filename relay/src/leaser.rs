@@ -1,0 +1,173 @@
+//! What to lease next: as much from each lane as its site can take within seconds, so
+//! that a slow site blocks nobody and a dead relay leaves little behind.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use mail::ShardId;
+use mail::queue::Lane;
+use store::{LeaseAnswer, ReadyLane, StoreError};
+use tokio::sync::Semaphore;
+
+use crate::delivery::{self, Whereto};
+use crate::relay::Relay;
+
+/// Recipients of one lease.
+const LEASE_MAX: usize = 250;
+/// Lanes looked at in one shard at a time.
+const LANES_MAX: usize = 64;
+/// Leases whose recipients are being resolved.
+const RESOLVING_MAX: usize = 32;
+/// Between two looks while there is work, while there is none, and while the store is away.
+const BUSY: Duration = Duration::from_millis(20);
+const IDLE: Duration = Duration::from_millis(100);
+const AWAY: Duration = Duration::from_millis(500);
+
+/// What a round of leasing came to.
+#[derive(Default)]
+struct Round {
+    leased: usize,
+    full: bool,
+}
+
+/// Leases until the relay is stopping.
+pub(crate) async fn run(relay: &Arc<Relay>) {
+    let resolving = Arc::new(Semaphore::new(RESOLVING_MAX));
+    let mut uncertain = vec![false; usize::from(relay.store.shards())];
+    let mut told_full = false;
+    while !relay.stopping.is_cancelled() {
+        let wait = match round(relay, &resolving, &mut uncertain).await {
+            Ok(round) => {
+                if round.full && !told_full {
+                    tracing::error!(
+                        "the ledger is far behind: nothing is leased until it has caught up"
+                    );
+                }
+                told_full = round.full;
+                if round.leased > 0 { BUSY } else { IDLE }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "cannot lease");
+                AWAY
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = relay.stopping.cancelled() => {}
+        }
+    }
+    // Whoever is still resolving pushes to sites that are handed back afterwards.
+    let _ = resolving.acquire_many(RESOLVING_MAX as u32).await;
+}
+
+async fn round(
+    relay: &Arc<Relay>,
+    resolving: &Arc<Semaphore>,
+    uncertain: &mut [bool],
+) -> Result<Round, StoreError> {
+    let mut sum = Round::default();
+    for (shard, ready) in relay.store.ready_counts().await?.into_iter().enumerate() {
+        if ready == 0 || relay.stopping.is_cancelled() {
+            continue;
+        }
+        let id = ShardId(shard as u16);
+        if uncertain[shard] {
+            relay.store.reconcile(id, relay.heart.relay(), &relay.register.held(id)).await?;
+            uncertain[shard] = false;
+        }
+        let answer = shard_round(relay, resolving, id).await;
+        uncertain[shard] = answer.is_err();
+        let part = answer?;
+        sum.leased += part.leased;
+        sum.full |= part.full;
+    }
+    Ok(sum)
+}
+
+async fn shard_round(
+    relay: &Arc<Relay>,
+    resolving: &Arc<Semaphore>,
+    shard: ShardId,
+) -> Result<Round, StoreError> {
+    let mut from = 0;
+    let mut sum = Round::default();
+    loop {
+        let lanes = relay.store.ready(shard, from, LANES_MAX).await?;
+        let seen = lanes.len();
+        let wants = wants(relay, lanes).await;
+        if !wants.is_empty() {
+            let part = lease(relay, resolving, shard, &wants).await?;
+            sum.leased += part.leased;
+            sum.full |= part.full;
+        }
+        from += seen;
+        if seen < LANES_MAX || free_hands(relay) == 0 || sum.full {
+            return Ok(sum);
+        }
+    }
+}
+
+fn free_hands(relay: &Relay) -> usize {
+    relay.config.in_hand_max.saturating_sub(relay.in_hand.load(Ordering::Relaxed))
+}
+
+/// How many of each lane, by the room that its site has here.
+async fn wants(relay: &Arc<Relay>, lanes: Vec<ReadyLane>) -> Vec<(Lane, u16)> {
+    let mut free = free_hands(relay);
+    let mut wants = Vec::new();
+    for ready in lanes {
+        let want = room(relay, &ready.lane).await.min(LEASE_MAX).min(free);
+        if want > 0 {
+            free -= want;
+            wants.push((ready.lane, want as u16));
+        }
+    }
+    wants
+}
+
+async fn room(relay: &Arc<Relay>, lane: &Lane) -> usize {
+    let Some(domain) = &lane.domain else { return LEASE_MAX };
+    let destination = match relay.known_destination(domain) {
+        Some(destination) => destination,
+        None => match relay.destination(domain).await {
+            Whereto::Site(destination) => destination,
+            // Leased in order to be refused.
+            Whereto::Nowhere(_) => return LEASE_MAX,
+        },
+    };
+    // Which source it will be depends on the recipient; any one of the pool tells the pace.
+    let source = relay.source_for("default", domain.as_str());
+    relay.site(&destination, source).room(relay.now())
+}
+
+async fn lease(
+    relay: &Arc<Relay>,
+    resolving: &Arc<Semaphore>,
+    shard: ShardId,
+    wants: &[(Lane, u16)],
+) -> Result<Round, StoreError> {
+    let leases = match relay.store.lease(shard, relay.heart.relay(), wants).await? {
+        LeaseAnswer::Leases(leases) => leases,
+        LeaseAnswer::Lost => {
+            relay.heart.lost(shard);
+            relay.register.forget(shard);
+            return Ok(Round::default());
+        }
+        LeaseAnswer::OutboxFull => return Ok(Round { leased: 0, full: true }),
+    };
+    let mut leased = 0;
+    for batch in leases {
+        leased += batch.lease.items.len();
+        relay.register.leased(shard, batch.lease.token, batch.lease.items.len());
+        relay.saw_campaign(batch.lease.lane.campaign);
+        // The semaphore is never closed.
+        let Ok(permit) = resolving.clone().acquire_owned().await else { break };
+        let relay = relay.clone();
+        relay.clone().tasks.spawn(async move {
+            delivery::begin(&relay, shard, batch).await;
+            drop(permit);
+        });
+    }
+    Ok(Round { leased, full: false })
+}

@@ -1,0 +1,497 @@
+//! The relay: what all its parts share, and the order in which they start and end.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::{Duration, SystemTime};
+
+use dns::{Resolver, Route};
+use mail::classify::Finding;
+use mail::event::EventKind;
+use mail::hygiene::{News, Policy, What};
+use mail::queue::{CampaignState, End, Outcome};
+use mail::retry::{Hint, Next, Schedule};
+use mail::unsubscribe::unsubscribe_path;
+use mail::verp::ReturnPathKeys;
+use mail::{
+    Address, CampaignId, Domain, EnhancedStatus, Event, Hygiene, Phase, ShardId, Site, Timestamp,
+    id::domain_hash,
+};
+use store::{AddressNews, RelayRecord, SealKeys, Store};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::batches::Batches;
+use crate::catalog::Catalog;
+use crate::config::{Config, ConfigError, Source};
+use crate::delivery::{Destination, Refusal, Whereto};
+use crate::heart::{BEAT, Heart};
+use crate::job::{Job, Settlement};
+use crate::leaser;
+use crate::meters;
+use crate::register::Register;
+use crate::settler::{self, Settler};
+use crate::site::{SiteKey, SiteLane};
+use crate::smtp::TlsClient;
+
+/// Sites known by domain for this long without asking the resolver's cache again.
+const DESTINATIONS_MAX: usize = 50_000;
+
+/// What a relay needs besides its settings.
+pub struct Parts {
+    /// The queue.
+    pub store: Store,
+    /// The resolver.
+    pub resolver: Arc<Resolver>,
+    /// Opens the signing keys.
+    pub seal: SealKeys,
+    /// Makes return paths.
+    pub return_path_keys: ReturnPathKeys,
+    /// Makes unsubscribe links.
+    pub unsubscribe_keys: ReturnPathKeys,
+    /// The host's name.
+    pub host: String,
+}
+
+/// A relay that runs.
+pub(crate) struct Relay {
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) resolver: Arc<Resolver>,
+    pub(crate) tls: Arc<TlsClient>,
+    pub(crate) catalog: Catalog,
+    pub(crate) batches: Batches,
+    pub(crate) heart: Heart,
+    pub(crate) register: Arc<Register>,
+    pub(crate) in_hand: Arc<AtomicUsize>,
+    pub(crate) connections: Arc<Semaphore>,
+    pub(crate) tasks: TaskTracker,
+    /// No more leases; what is past DATA is finished.
+    pub(crate) stopping: CancellationToken,
+    schedule: Schedule,
+    policy: Policy,
+    pools: BTreeMap<String, Vec<Source>>,
+    return_path_keys: ReturnPathKeys,
+    unsubscribe_keys: ReturnPathKeys,
+    return_path_domain: String,
+    public_url: String,
+    sites: Mutex<HashMap<SiteKey, Arc<SiteLane>>>,
+    destinations: Mutex<HashMap<Domain, Arc<Destination>>>,
+    /// Campaigns in hand that do not run.
+    stopped: RwLock<HashMap<CampaignId, CampaignState>>,
+    seen_campaigns: Mutex<HashMap<CampaignId, ()>>,
+    settlements: mpsc::Sender<Settlement>,
+    host: String,
+    started_at: Timestamp,
+}
+
+/// Runs a relay until `stopping`: then nothing more is leased, what is past DATA is
+/// finished, the rest is handed back, and everything is settled.
+///
+/// # Errors
+/// When the settings cannot be. Trouble of the store is waited out.
+pub async fn run(
+    config: Config,
+    parts: Parts,
+    stopping: CancellationToken,
+) -> Result<(), ConfigError> {
+    config.check()?;
+    let (settlements, inbox) = mpsc::channel(settler::WAITING_MAX);
+    let relay = Arc::new(Relay::new(config, parts, stopping, settlements)?);
+    let name = relay.heart.relay().to_owned();
+    tracing::info!(relay = name, "relay starts");
+    let settler = Settler::new(relay.store.clone(), name.clone(), relay.register.clone());
+    let settler = tokio::spawn(settler.run(inbox));
+    let beating = CancellationToken::new();
+    let heart = tokio::spawn(relay.clone().beat(beating.clone()));
+
+    leaser::run(&relay).await;
+
+    relay.tasks.close();
+    relay.tasks.wait().await;
+    relay.hand_back_all().await;
+    let store = relay.store.clone();
+    drop_senders(relay, heart, beating).await;
+    let _ = settler.await;
+    if let Err(error) = store.remove_relay(&name).await {
+        tracing::warn!(%error, "cannot leave the register of relays");
+    }
+    tracing::info!(relay = name, "relay ended; everything is settled");
+    Ok(())
+}
+
+/// The settler ends when nobody can send to it any more.
+async fn drop_senders(
+    relay: Arc<Relay>,
+    heart: tokio::task::JoinHandle<()>,
+    beating: CancellationToken,
+) {
+    beating.cancel();
+    let _ = heart.await;
+    drop(relay);
+}
+
+impl Relay {
+    fn new(
+        config: Config,
+        parts: Parts,
+        stopping: CancellationToken,
+        settlements: mpsc::Sender<Settlement>,
+    ) -> Result<Self, ConfigError> {
+        let name = if config.name.is_empty() { parts.host.clone() } else { config.name.clone() };
+        let started_at = clock();
+        let unique = format!("{name}-{}-{:x}", std::process::id(), started_at.0);
+        let tls = TlsClient::with_system_roots()
+            .map_err(|e| ConfigError::Setting(format!("TLS: {e}")))?;
+        let return_path_domain = match config.return_path_domain.as_str() {
+            "" => {
+                let made = format!("returns.{}", parts.host);
+                tracing::warn!(
+                    domain = made,
+                    "relay.return_path_domain is not set: returned mail will not find its way back"
+                );
+                made
+            }
+            given => given.to_owned(),
+        };
+        Ok(Self {
+            schedule: Schedule::new(&config.retry)?,
+            policy: Policy::default(),
+            pools: config.resolved_pools(&parts.host),
+            catalog: Catalog::new(parts.store.clone(), parts.seal),
+            batches: Batches::default(),
+            heart: Heart::new(unique, parts.store.shards()),
+            register: Arc::new(Register::default()),
+            in_hand: Arc::new(AtomicUsize::new(0)),
+            connections: Arc::new(Semaphore::new(config.connections_max as usize)),
+            tasks: TaskTracker::new(),
+            stopping,
+            tls: Arc::new(tls),
+            store: parts.store,
+            resolver: parts.resolver,
+            return_path_keys: parts.return_path_keys,
+            unsubscribe_keys: parts.unsubscribe_keys,
+            return_path_domain,
+            public_url: config.public_url.trim_end_matches('/').to_owned(),
+            sites: Mutex::default(),
+            destinations: Mutex::default(),
+            stopped: RwLock::default(),
+            seen_campaigns: Mutex::default(),
+            settlements,
+            host: parts.host,
+            started_at,
+            config,
+        })
+    }
+
+    /// The clock for events and schedules; leases go by Redis's and the monotonic one.
+    pub(crate) fn now(&self) -> Timestamp {
+        clock()
+    }
+
+    /// Renews each second, says what the relay is doing, and learns which campaigns stopped.
+    async fn beat(self: Arc<Self>, until: CancellationToken) {
+        let mut ticks = tokio::time::interval(BEAT);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut silent = false;
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = until.cancelled() => return,
+            }
+            match self.beat_once().await {
+                Ok(()) if silent => {
+                    silent = false;
+                    tracing::info!("redis is back");
+                }
+                Ok(()) => {}
+                Err(error) => {
+                    if !silent {
+                        tracing::error!(%error, "cannot renew; sending stops until redis is back");
+                    }
+                    silent = true;
+                }
+            }
+        }
+    }
+
+    async fn beat_once(&self) -> Result<(), store::StoreError> {
+        for shard in self.heart.beat(&self.store).await? {
+            self.register.forget(shard);
+        }
+        self.learn_stops().await?;
+        let connections =
+            self.config.connections_max as usize - self.connections.available_permits();
+        let in_hand = self.in_hand.load(Ordering::Relaxed);
+        meters::holding(in_hand, connections, self.lock_sites().len());
+        let record = RelayRecord {
+            host: self.host.clone(),
+            pid: std::process::id(),
+            started_at: self.started_at,
+            seen_at: self.now(),
+            connections: connections as u32,
+            unsettled_max: u32::from(self.config.unsettled_max),
+            leased: in_hand as u32,
+            draining: self.stopping.is_cancelled(),
+        };
+        self.store.put_relay(self.heart.relay(), &record).await
+    }
+
+    async fn learn_stops(&self) -> Result<(), store::StoreError> {
+        let ids: Vec<CampaignId> = lock(&self.seen_campaigns).keys().copied().collect();
+        let states = self.store.campaign_states(&ids).await?;
+        let stopped = ids
+            .into_iter()
+            .zip(states)
+            .filter_map(|(id, state)| Some((id, state?)))
+            .filter(|(_, state)| *state != CampaignState::Running)
+            .collect();
+        *self.stopped.write().unwrap_or_else(std::sync::PoisonError::into_inner) = stopped;
+        if self.in_hand.load(Ordering::Relaxed) == 0 {
+            lock(&self.seen_campaigns).clear();
+        }
+        Ok(())
+    }
+
+    /// A campaign came into the relay's hands.
+    pub(crate) fn saw_campaign(&self, id: CampaignId) {
+        lock(&self.seen_campaigns).insert(id, ());
+    }
+
+    /// Whether the job's campaign does not run any more, and how.
+    pub(crate) fn stopped(&self, job: &Job) -> Option<CampaignState> {
+        let stopped = self.stopped.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        stopped.get(&job.lease.lane.campaign).copied()
+    }
+
+    /// A job of a stopped campaign: cancelled, or back to wait for the resumption.
+    pub(crate) async fn settle_stopped(&self, job: Job) {
+        let settlement = match self.stopped(&job) {
+            Some(CampaignState::Cancelling) => {
+                let event = self.event(EventKind::Cancelled, &job);
+                Settlement::told(job, Outcome::End(End::Cancelled), event)
+            }
+            _ => Settlement::silent(job, Outcome::Back),
+        };
+        self.settle(settlement).await;
+    }
+
+    /// Sends an outcome on its way; waits when the store is behind. A recipient whose lease was
+    /// lost and that was not sent to is none of ours any more.
+    pub(crate) async fn settle(&self, settlement: Settlement) {
+        // The settler outlives every sender.
+        let _ = self.settlements.send(settlement).await;
+    }
+
+    /// Where a domain's recipients go.
+    pub(crate) async fn destination(&self, domain: &Domain) -> Whereto {
+        let refusal = |code, status, text: &str| {
+            Whereto::Nowhere(Refusal { phase: Phase::Dns, code, status, text: text.to_owned() })
+        };
+        let route = self.resolver.route(domain).await;
+        match route.as_ref() {
+            Route::Hosts(exchangers) => {
+                let hosts: Vec<&str> = exchangers.iter().map(|e| e.host.as_ref()).collect();
+                let site = Site::of_hosts(&hosts);
+                let destination = Arc::new(Destination { site, exchangers: exchangers.clone() });
+                let mut known = lock(&self.destinations);
+                if known.len() >= DESTINATIONS_MAX {
+                    known.clear();
+                }
+                known.insert(domain.clone(), destination.clone());
+                Whereto::Site(destination)
+            }
+            Route::NullMx => {
+                refusal(556, EnhancedStatus(5, 1, 10), "the domain takes no mail: null MX")
+            }
+            Route::NoSuchDomain => refusal(550, EnhancedStatus(5, 1, 2), "no such domain"),
+            Route::NoMail => refusal(
+                550,
+                EnhancedStatus(5, 1, 2),
+                "the domain has no mail exchanger and no address",
+            ),
+            Route::Temporary { why } => {
+                let text = format!("the domain cannot be resolved now: {why}");
+                refusal(451, EnhancedStatus(4, 4, 3), &text)
+            }
+        }
+    }
+
+    /// The site of a domain, if it was asked for before.
+    pub(crate) fn known_destination(&self, domain: &Domain) -> Option<Arc<Destination>> {
+        lock(&self.destinations).get(domain).cloned()
+    }
+
+    /// The lane of a recipient's source and site; made when it is the first.
+    pub(crate) fn site_for(
+        self: &Arc<Self>,
+        destination: &Destination,
+        job: &Job,
+    ) -> Arc<SiteLane> {
+        let source = self.source_for(&job.content.sending.pool, job.address());
+        self.site(destination, source)
+    }
+
+    /// See [`site_for`](Self::site_for).
+    pub(crate) fn site(
+        self: &Arc<Self>,
+        destination: &Destination,
+        source: &Source,
+    ) -> Arc<SiteLane> {
+        let key = SiteKey { source: source.name.clone(), site: destination.site.clone() };
+        let mut sites = self.lock_sites();
+        if let Some(site) = sites.get(&key) {
+            site.refresh(&destination.exchangers);
+            return site.clone();
+        }
+        let site = Arc::new(SiteLane::new(
+            self,
+            key.clone(),
+            source.clone(),
+            destination.exchangers.clone(),
+        ));
+        sites.insert(key, site.clone());
+        self.tasks.spawn(site.clone().drive(self.clone()));
+        site
+    }
+
+    /// A recipient keeps its source over all attempts: greylists know senders by their address.
+    pub(crate) fn source_for(&self, pool: &str, address: &str) -> &Source {
+        let sources = self.pools.get(pool).or_else(|| self.pools.get("default"));
+        let sources = sources.map(Vec::as_slice).unwrap_or_default();
+        &sources[(domain_hash(address) % sources.len().max(1) as u64) as usize]
+    }
+
+    /// Drops a site that has nothing to do; `false` if something came meanwhile.
+    pub(crate) fn forget_site(&self, site: &Arc<SiteLane>) -> bool {
+        let mut sites = self.lock_sites();
+        if site.waiting() > 0 {
+            return false;
+        }
+        sites.remove(&site.key);
+        true
+    }
+
+    /// Tells the common controller what a site answered, and the ledger what that changed.
+    pub(crate) async fn tell_pace(&self, site: &SiteLane) {
+        let in_use = site.sessions.status().size as u32;
+        let changes = match site.pace.tell(&self.store, in_use, self.now()).await {
+            Ok(changes) => changes,
+            Err(error) => {
+                tracing::debug!(site = %site.key.site, %error, "the pace was not told");
+                return;
+            }
+        };
+        let events: Vec<Event> = changes
+            .iter()
+            .map(|change| {
+                let mut event = Event::new(EventKind::PaceChanged, self.now());
+                site.key.write(&mut event);
+                self.heart.relay().clone_into(&mut event.service);
+                event.note = change.to_string();
+                event
+            })
+            .collect();
+        let shard = ShardId::of_domain(site.key.site.as_str(), self.store.shards());
+        if let Err(error) = self.store.emit(shard, &events).await {
+            tracing::debug!(%error, "a change of pace was not told");
+        }
+    }
+
+    /// An event about a recipient, as far as the relay knows it.
+    pub(crate) fn event(&self, kind: EventKind, job: &Job) -> Event {
+        let now = self.now();
+        let mut event = Event::new(kind, now);
+        event.campaign = Some(job.content.sending.id);
+        event.delivery = Some(job.delivery());
+        job.address().clone_into(&mut event.recipient);
+        event.attempt = u16::from(job.attempts);
+        self.heart.relay().clone_into(&mut event.service);
+        event.age_ms = now.since(job.content.batch.accepted_at()).as_millis() as u64;
+        event
+    }
+
+    /// The envelope sender that brings returned mail home.
+    pub(crate) fn return_path(&self, job: &Job, address: &Address) -> String {
+        let local = self.return_path_keys.encode(job.delivery(), job.content.sending.id, address);
+        format!("{local}@{}", self.return_path_domain)
+    }
+
+    /// The one-click link.
+    pub(crate) fn unsubscribe_link(&self, job: &Job) -> String {
+        let path = unsubscribe_path(
+            &self.unsubscribe_keys,
+            job.delivery(),
+            job.content.sending.id,
+            job.address(),
+        );
+        format!("{}{path}", self.public_url)
+    }
+
+    /// When a deferred recipient goes again.
+    pub(crate) fn next_attempt(&self, job: &Job, hint: Hint) -> Next {
+        if self.is_expired(job) {
+            return Next::GiveUp;
+        }
+        let seed = job.delivery().to_u64();
+        self.schedule.next(job.attempt(), job.content.batch.accepted_at(), self.now(), seed, hint)
+    }
+
+    /// Whether the recipient's lifetime is over.
+    pub(crate) fn is_expired(&self, job: &Job) -> bool {
+        let accepted_at = job.content.batch.accepted_at();
+        match job.content.sending.lifetime {
+            Some(lifetime) => self.now().since(accepted_at) >= lifetime,
+            None => self.schedule.is_expired(accepted_at, self.now()),
+        }
+    }
+
+    /// A final failure is noted with the address before it is settled: whoever comes
+    /// after a crash finds both or neither.
+    pub(crate) async fn weigh_address(&self, job: &Job, finding: &Finding, event: &Event) {
+        if finding.hygiene == Hygiene::None {
+            return;
+        }
+        let now = self.now();
+        let evidence = event.reply.as_ref().map(ToString::to_string).unwrap_or_default();
+        let about = AddressNews {
+            tenant: &job.content.sending.tenant,
+            address: job.address(),
+            news: News { delivery: job.delivery(), at: now, what: What::failed(finding) },
+            campaign: job.content.sending.id,
+            evidence: &evidence,
+            service: self.heart.relay(),
+        };
+        let mut tries = 0;
+        while let Err(error) = self.store.weigh_address(&about, now, &self.policy).await {
+            if !error.is_passing() || tries == 50 {
+                tracing::error!(%error, "the failure was not noted with its address");
+                return;
+            }
+            tries += 1;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    async fn hand_back_all(&self) {
+        let sites: Vec<Arc<SiteLane>> = self.lock_sites().values().cloned().collect();
+        for job in sites.iter().flat_map(|site| site.drain()) {
+            self.settle(Settlement::silent(job, Outcome::Back)).await;
+        }
+        self.lock_sites().clear();
+    }
+
+    fn lock_sites(&self) -> std::sync::MutexGuard<'_, HashMap<SiteKey, Arc<SiteLane>>> {
+        lock(&self.sites)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn clock() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(since.as_millis() as u64)
+}

@@ -1,0 +1,112 @@
+//! What happened to an address, brought together with what is known of it: read,
+//! decide (`mail::hygiene`), put back if nobody was faster.
+
+use mail::event::EventKind;
+use mail::hygiene::{AddressRecord, Decision, News, Policy, Reason, What, decide};
+use mail::{CampaignId, Category, Event, Timestamp};
+
+use crate::campaigns::{pack, unpack};
+use crate::error::StoreError;
+use crate::{AddressChange, Store, SuppressionRecord};
+
+const VERSION: u8 = 1;
+/// Rounds against others who write about the same address at the same time.
+const ROUNDS_MAX: u32 = 16;
+
+/// News about an address, and what to keep as evidence.
+#[derive(Debug, Clone)]
+pub struct AddressNews<'a> {
+    /// Whose list.
+    pub tenant: &'a str,
+    /// The address, in any case.
+    pub address: &'a str,
+    /// What happened.
+    pub news: News,
+    /// The campaign that it happened to.
+    pub campaign: CampaignId,
+    /// What was said.
+    pub evidence: &'a str,
+    /// Which service says it.
+    pub service: &'a str,
+}
+
+impl Store {
+    /// Notes news about an address, suppresses it when that is enough, and tells of a new
+    /// suppression. Saying the same again changes nothing.
+    ///
+    /// # Errors
+    /// When Redis does not answer, or the address's history does not read.
+    pub async fn weigh_address(
+        &self,
+        about: &AddressNews<'_>,
+        now: Timestamp,
+        policy: &Policy,
+    ) -> Result<Decision, StoreError> {
+        let address = about.address.to_lowercase();
+        for _ in 0..ROUNDS_MAX {
+            let before = self.address_history(Some(about.tenant), &address).await?;
+            let mut record = match before.as_slice() {
+                [] => AddressRecord::default(),
+                packed => unpack(VERSION, "an address's history", packed)?,
+            };
+            if record.is_newer_than_this_program() {
+                return Ok(record.verdict(now, policy));
+            }
+            let decided_before = record.verdict(now, policy);
+            let decision = decide(&mut record, &about.news, now, policy);
+            let after = pack(VERSION, &record);
+            if after == before {
+                return Ok(decision);
+            }
+            let listed = match decision {
+                Decision::Suppress { reason } if decided_before != decision => {
+                    Some(listing(about, reason, now))
+                }
+                Decision::Suppress { .. } | Decision::Count { .. } | Decision::Keep => None,
+            };
+            let events: Vec<Event> =
+                listed.iter().map(|record| told(about, &address, record, now)).collect();
+            let change = AddressChange {
+                tenant: Some(about.tenant),
+                address: &address,
+                history_before: &before,
+                history_after: &after,
+                suppression: listed.as_ref().map(Some),
+                events: &events,
+            };
+            if self.change_address(&change).await? {
+                return Ok(decision);
+            }
+        }
+        Err(StoreError::Busy)
+    }
+}
+
+fn listing(about: &AddressNews<'_>, reason: Reason, now: Timestamp) -> SuppressionRecord {
+    let category: Option<Category> = match about.news.what {
+        What::Failed { category, .. } => Some(category),
+        What::Delivered | What::Complained | What::Unsubscribed => None,
+    };
+    SuppressionRecord {
+        reason: reason.as_str().to_owned(),
+        category,
+        at: now,
+        evidence: about.evidence.to_owned(),
+    }
+}
+
+fn told(
+    about: &AddressNews<'_>,
+    address: &str,
+    record: &SuppressionRecord,
+    now: Timestamp,
+) -> Event {
+    let mut event = Event::new(EventKind::SuppressionAdded, now);
+    event.campaign = Some(about.campaign);
+    event.delivery = Some(about.news.delivery);
+    address.clone_into(&mut event.recipient);
+    about.service.clone_into(&mut event.service);
+    event.category = record.category;
+    event.note.clone_from(&record.reason);
+    event
+}
