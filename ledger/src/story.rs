@@ -1,7 +1,7 @@
 //! The story of one recipient: everything that happened to the address, in order, with
 //! what the other side said and what it means in plain words.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use mail::event::EventKind;
@@ -59,7 +59,7 @@ impl Ledger {
         }
         let is_cut = entries.len() > ENTRIES_MAX;
         entries.truncate(ENTRIES_MAX);
-        let deliveries: HashSet<DeliveryId> =
+        let deliveries: BTreeSet<DeliveryId> =
             entries.iter().filter_map(|e| e.event.delivery).collect();
         for month in &months {
             let found = self.ask(*month, |conn| unnamed(conn, *month, &deliveries))?;
@@ -99,7 +99,7 @@ fn named(
 fn unnamed(
     conn: &Connection,
     month: Month,
-    deliveries: &HashSet<DeliveryId>,
+    deliveries: &BTreeSet<DeliveryId>,
 ) -> rusqlite::Result<Vec<Entry>> {
     let mut statement = conn.prepare(&format!(
         "SELECT {COLUMNS} FROM history WHERE recipient_id IS NULL AND shard = ?1
@@ -241,7 +241,11 @@ fn circumstances(entry: &Entry, lang: Lang) -> String {
         .map(|part| clean_text(part))
         .collect::<Vec<_>>()
         .join(" > ");
-    parts.extend((!way.is_empty()).then_some(way));
+    match (way.is_empty(), event.attempt) {
+        (true, _) => {}
+        (false, 0) => parts.push(format!("{} {way}", say("by", "par"))),
+        (false, _) => parts.push(way),
+    }
     parts.extend((!event.tls.is_empty()).then(|| clean_text(&event.tls)));
     if event.bytes > 0 {
         parts.push(format!("{} {}", event.bytes, say("octets", "octets")));

@@ -1,0 +1,197 @@
+//! Writing history: frames of events into their months' files, each frame in one
+//! transaction with the position that it leaves its shard at.
+
+mod books;
+mod page;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use mail::{ShardId, Timestamp};
+use rusqlite::Connection;
+use store::{OutboxFrame, Position};
+
+pub(crate) use books::{Book, read_books};
+
+use crate::config::Config;
+use crate::dictionary::Dictionary;
+use crate::error::LedgerError;
+use crate::month::Month;
+use crate::{Ledger, schema};
+use page::Page;
+
+/// Files held open: this month's, and last month's while a shard is still behind.
+const OPEN_MAX: usize = 2;
+
+/// Frames of one shard, in order.
+pub(crate) struct ShardFrames {
+    pub(crate) shard: ShardId,
+    pub(crate) frames: Vec<OutboxFrame>,
+}
+
+struct MonthFile {
+    path: PathBuf,
+    conn: Connection,
+    dictionary: Dictionary,
+}
+
+/// What was stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) events: u64,
+    pub(crate) set_aside: u64,
+}
+
+/// The one who may write. Holds the folder's lock for as long as it lives.
+pub(crate) struct Writer {
+    config: Config,
+    files: HashMap<Month, MonthFile>,
+    books: HashMap<ShardId, Book>,
+    _lock: File,
+}
+
+impl Writer {
+    /// Takes the folder, sets damaged files aside, and reads how far every shard had come.
+    pub(crate) fn open(config: &Config) -> Result<Self, LedgerError> {
+        let lock = lock(&config.folder)?;
+        let mut writer = Self {
+            config: config.clone(),
+            files: HashMap::new(),
+            books: HashMap::new(),
+            _lock: lock,
+        };
+        for month in Month::list(&config.folder)? {
+            let path = writer.path(month);
+            match read_books(&path, month, &mut writer.books) {
+                Err(e) if e.is_damage() => set_file_aside(&path, &e)?,
+                other => other?,
+            }
+        }
+        Ok(writer)
+    }
+
+    fn path(&self, month: Month) -> PathBuf {
+        Ledger { config: self.config.clone() }.path(month)
+    }
+
+    pub(crate) fn position(&self, shard: ShardId) -> Position {
+        self.books.get(&shard).map_or_else(Position::default, |b| b.position)
+    }
+
+    pub(crate) fn books(&self) -> &HashMap<ShardId, Book> {
+        &self.books
+    }
+
+    /// Stores frames; all of a month's or none of them. What a failure leaves undone is
+    /// done by the same call again.
+    pub(crate) fn write(&mut self, parts: &[ShardFrames]) -> Result<Stored, LedgerError> {
+        let mut months: BTreeMap<Month, Vec<(ShardId, &OutboxFrame)>> = BTreeMap::new();
+        for part in parts {
+            let known = self.position(part.shard);
+            for frame in part.frames.iter().filter(|f| f.position > known) {
+                let month = Month::of(Timestamp(frame.position.millis()));
+                months.entry(month).or_default().push((part.shard, frame));
+            }
+        }
+        let mut stored = Stored::default();
+        for (month, frames) in months {
+            let part = self.write_month(month, &frames)?;
+            stored.events += part.events;
+            stored.set_aside += part.set_aside;
+        }
+        Ok(stored)
+    }
+
+    fn write_month(
+        &mut self,
+        month: Month,
+        frames: &[(ShardId, &OutboxFrame)],
+    ) -> Result<Stored, LedgerError> {
+        self.open_month(month)?;
+        let Some(file) = self.files.get_mut(&month) else { return Ok(Stored::default()) };
+        let wrong = LedgerError::file(&file.path);
+        let tx = file.conn.transaction().map_err(&wrong)?;
+        let result = Page::draft(&tx, &mut file.dictionary, &self.books, month, frames)
+            .and_then(|page| tx.commit().map(|()| page));
+        match result {
+            Ok(page) => {
+                page.turn(&mut self.books, month);
+                Ok(page.stored)
+            }
+            Err(e) => {
+                file.dictionary.clear();
+                Err(wrong(e))
+            }
+        }
+    }
+
+    fn open_month(&mut self, month: Month) -> Result<(), LedgerError> {
+        if self.files.contains_key(&month) {
+            return Ok(());
+        }
+        let path = self.path(month);
+        let is_new = !path.exists();
+        let conn = schema::writable(&path)?;
+        while self.files.len() >= OPEN_MAX {
+            let oldest = self.files.keys().min().copied();
+            oldest.and_then(|m| self.files.remove(&m));
+        }
+        let dictionary = Dictionary::default();
+        self.files.insert(month, MonthFile { path, conn, dictionary });
+        if is_new {
+            self.retire(month);
+        }
+        Ok(())
+    }
+
+    /// Deletes the months that are too old, and no longer the home of a shard's books.
+    fn retire(&self, newest: Month) {
+        if self.config.keep_months == 0 {
+            return;
+        }
+        let oldest_kept = newest.before(self.config.keep_months - 1);
+        let is_home = |month: &Month| self.books.values().any(|b| b.home == Some(*month));
+        let listed = Month::list(&self.config.folder).unwrap_or_default();
+        for month in listed.into_iter().filter(|m| *m < oldest_kept && !is_home(m)) {
+            let path = self.path(month);
+            for suffix in ["-wal", "-shm", ""] {
+                let mut name = path.clone().into_os_string();
+                name.push(suffix);
+                match std::fs::remove_file(&name) {
+                    Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                        tracing::error!(file = ?name, "an old month cannot be deleted: {e}");
+                    }
+                    Ok(()) | Err(_) => {}
+                }
+            }
+            tracing::info!(%month, "a month of history is past its keeping and was deleted");
+        }
+    }
+}
+
+fn lock(folder: &Path) -> Result<File, LedgerError> {
+    let open = File::create(folder.join("ledger.lock"));
+    let file = open.map_err(|e| LedgerError::folder(folder, e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(LedgerError::Busy(folder.to_owned())),
+        Err(std::fs::TryLockError::Error(e)) => Err(LedgerError::folder(folder, e)),
+    }
+}
+
+/// A damaged file is kept beside the others under another name, and a new one begun.
+fn set_file_aside(path: &Path, why: &LedgerError) -> Result<(), LedgerError> {
+    let mut aside = path.to_owned();
+    let mut n = 1;
+    while aside.exists() {
+        aside = path.with_extension(format!("damaged-{n}"));
+        n += 1;
+    }
+    std::fs::rename(path, &aside).map_err(|e| LedgerError::folder(path, e))?;
+    metrics::counter!("malleposte_ledger_files_set_aside_total").increment(1);
+    tracing::error!(kept = ?aside, "a month of history does not read and was set aside: {why}");
+    Ok(())
+}
