@@ -52,6 +52,7 @@ pub(crate) struct World {
     pub(crate) counters: Vec<String>,
     domains: HashMap<String, HostId>,
     exchangers: HashMap<String, Ipv4Addr>,
+    /// Where the long tail lives.
     hosters: std::ops::Range<HostId>,
 }
 
@@ -73,6 +74,9 @@ impl World {
             world.domains.extend(domains);
             let manner = scenario.manner_named(&provider.manner)?.clone();
             world.settle(counter, provider.mx.clone(), manner);
+            if provider.tail {
+                world.hosters = id..id + 1;
+            }
         }
         let first = world.hosts.len();
         for group in &scenario.hosting {
@@ -89,7 +93,9 @@ impl World {
                 world.settle(counter, vec![mx], manner);
             }
         }
-        world.hosters = first..world.hosts.len();
+        if world.hosters.is_empty() {
+            world.hosters = first..world.hosts.len();
+        }
         Ok(world)
     }
 

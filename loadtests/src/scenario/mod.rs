@@ -153,6 +153,9 @@ pub struct Provider {
     pub mx: Vec<Exchanger>,
     /// The way it behaves.
     pub manner: String,
+    /// The whole long tail lives here too. Then there can be no hosters.
+    #[serde(default)]
+    pub tail: bool,
 }
 
 /// A mail exchanger.
@@ -240,6 +243,8 @@ impl Scenario {
         for hosting in &self.hosting {
             self.manner_named(&hosting.manner)?;
         }
+        let tails = self.provider.iter().filter(|p| p.tail).count();
+        ensure!(tails + self.hosting.len().min(1) <= 1, "the long tail can live in one place only");
         let hosters: u32 = self.hosting.iter().map(|h| u32::from(h.count)).sum();
         ensure!(hosters <= 2_000, "{hosters} hosters are too many: 2000 at most");
         for (name, manner) in &self.manner {

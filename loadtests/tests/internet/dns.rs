@@ -15,12 +15,16 @@ use mail::Category;
 use crate::client::{HOST, one};
 
 pub(crate) fn resolver(internet: &Internet) -> TokioResolver {
+    patient(internet, Duration::from_millis(500))
+}
+
+fn patient(internet: &Internet, timeout: Duration) -> TokioResolver {
     let mut server = NameServerConfig::udp_and_tcp(internet.dns_address().ip());
     for connection in &mut server.connections {
         connection.port = internet.dns_address().port();
     }
     let mut options = ResolverOpts::default();
-    options.timeout = Duration::from_millis(500);
+    options.timeout = timeout;
     options.attempts = 1;
     let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
     TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
@@ -81,6 +85,36 @@ async fn every_kind_of_trouble_has_a_name() {
     assert_eq!(private, vec![IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1))]);
     let error = a(&dns, "nowhere.fault.test").await.expect_err("none");
     assert!(error.is_nx_domain(), "{error}");
+}
+
+#[tokio::test]
+async fn a_slow_answer_is_an_answer() {
+    let internet = one("").await;
+    assert!(mx(&resolver(&internet), "slow.fault.test").await.is_err());
+    let dns = patient(&internet, Duration::from_secs(8));
+    assert_eq!(mx(&dns, "slow.fault.test").await.expect("an answer").len(), 1);
+}
+
+#[tokio::test]
+async fn an_address_has_the_name_that_it_was_given() {
+    let internet = one("").await;
+    // Not a loopback address: resolvers answer for those without asking anybody.
+    let relay = Ipv4Addr::new(192, 0, 2, 1);
+    internet.zone().add_ptr(relay, "relay-1.news.example");
+    let lookup = resolver(&internet).reverse_lookup(IpAddr::V4(relay)).await.expect("an answer");
+    let names: Vec<String> = lookup.answers().iter().map(|r| r.data.to_string()).collect();
+    assert_eq!(names, ["relay-1.news.example."]);
+}
+
+#[tokio::test]
+async fn the_whole_tail_can_live_with_one_provider() {
+    let scenario = Scenario::named("throughput").expect("a scenario");
+    let internet = Internet::start(scenario, Listen::default()).await.expect("it starts");
+    let dns = resolver(&internet);
+    for domain in [generator::LARGE_DOMAINS[2].to_owned(), generator::tail_domain(49_999)] {
+        let hosts = mx(&dns, &domain).await.expect("an answer");
+        assert_eq!(hosts, vec![(10, "mx.sink.pretend.test.".to_owned())]);
+    }
 }
 
 #[tokio::test]
