@@ -6,12 +6,14 @@
 mod compile;
 pub mod content;
 mod encode;
+mod envelope;
 mod header;
 mod render;
 pub mod sign;
 
 pub use content::{Content, ContentError, Mailbox};
-pub use render::{Envelope, Recipient, RenderError, Template};
+pub use envelope::{Envelope, Recipient, RenderError};
+pub use render::Template;
 pub use sign::{KeyError, Signer, generate_rsa_2048};
 
 /// No message is larger than this, in octets: destinations take 10 to 50 MB, and a

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use mail::{Address, DeliveryId, Timestamp};
+use mail::DeliveryId;
 use minijinja::Environment;
 use minijinja::value::Value;
 
@@ -12,62 +12,8 @@ use crate::MESSAGE_OCTETS_MAX;
 use crate::compile::{Compiler, Piece, Source};
 use crate::content::{Content, ContentError};
 use crate::encode::{Literal, Plain, QuotedPrintable, clean_body, escape_html};
+use crate::envelope::{Envelope, Recipient, RenderError};
 use crate::header;
-
-/// To whom, with the values of the merge fields in the order of the declaration.
-#[derive(Debug, Clone, Copy)]
-pub struct Recipient<'a> {
-    /// The address for `To`.
-    pub address: &'a Address,
-    /// The display name for `To`.
-    pub name: Option<&'a str>,
-    /// A value for each field; missing ones are empty.
-    pub values: &'a [&'a str],
-}
-
-/// What the relay adds. All of it follows from the delivery and its acceptance, so
-/// that every attempt sends the same octets.
-#[derive(Debug, Clone, Copy)]
-pub struct Envelope<'a> {
-    /// The delivery; the MIME boundary is made from it.
-    pub delivery: DeliveryId,
-    /// `left@right`, without angle brackets.
-    pub message_id: &'a str,
-    /// When the recipient was accepted.
-    pub date: Timestamp,
-    /// The one-click URL (RFC 8058); with it `List-Unsubscribe-Post` is written.
-    pub unsubscribe_url: Option<&'a str>,
-    /// An address that takes unsubscriptions by mail (RFC 2369), without `mailto:`.
-    pub unsubscribe_mailto: Option<&'a str>,
-    /// `campaign:customer:type:sender`.
-    pub feedback_id: Option<&'a str>,
-}
-
-/// Why a message could not be made; trying again changes nothing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RenderError {
-    /// A value of ours that would break its header.
-    #[error("{what} {text:?} cannot stand in a header")]
-    Envelope {
-        /// Which one.
-        what: &'static str,
-        /// It, cut short.
-        text: String,
-    },
-    /// The template failed on these values.
-    #[error("{part}: line {line}: {detail}")]
-    Template {
-        /// Which part.
-        part: String,
-        /// Counted from 1.
-        line: usize,
-        /// What the template language says.
-        detail: String,
-    },
-    /// Over [`MESSAGE_OCTETS_MAX`].
-    #[error("the message is larger than {MESSAGE_OCTETS_MAX} octets")]
-    TooLarge,
-}
 
 /// Content ready to be rendered.
 pub struct Template {
@@ -131,6 +77,13 @@ impl Template {
         &self.fields
     }
 
+    /// Whether `From` or `Reply-To` needs SMTPUTF8 (RFC 6531); the recipient's address is
+    /// another question.
+    #[must_use]
+    pub fn needs_smtputf8(&self) -> bool {
+        !self.head.is_ascii()
+    }
+
     /// Appends the message for one recipient to `out`. After an error `out` is as before.
     pub fn render(
         &self,
@@ -181,7 +134,7 @@ struct Rendering<'a> {
 
 impl Rendering<'_> {
     fn message(&mut self, to: &Recipient<'_>, envelope: &Envelope<'_>) -> Result<(), RenderError> {
-        check_envelope(envelope)?;
+        envelope.check()?;
         self.out.extend_from_slice(&self.template.head);
         header::mailbox(self.out, "To", to.name, to.address.as_str());
         self.lines()?;
@@ -317,10 +270,8 @@ impl Rendering<'_> {
         rendered: Option<&str>,
     ) -> Result<Option<()>, RenderError> {
         let mut plain = Plain::new(self.out);
-        if let Some(text) = rendered {
-            if plain.text(text.as_bytes()).is_none() {
-                return Ok(None);
-            }
+        if rendered.is_some_and(|text| plain.text(text.as_bytes()).is_none()) {
+            return Ok(None);
         }
         if let Source::Merge(pieces) = source {
             for piece in pieces {
@@ -413,23 +364,4 @@ impl Kind {
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     memchr::memmem::find(haystack, needle).is_some()
-}
-
-/// Ours, so a fault here is a fault in the configuration; yet it must not become a header.
-fn check_envelope(envelope: &Envelope<'_>) -> Result<(), RenderError> {
-    let token = |b: u8| b.is_ascii_graphic() && b != b'<' && b != b'>';
-    for (what, text, blank) in [
-        ("message id", Some(envelope.message_id), false),
-        ("unsubscribe url", envelope.unsubscribe_url, false),
-        ("unsubscribe address", envelope.unsubscribe_mailto, false),
-        ("feedback id", envelope.feedback_id, true),
-    ] {
-        let Some(text) = text else { continue };
-        let fits = text.bytes().all(|b| token(b) || (blank && b == b' '));
-        if !fits || text.is_empty() || text.len() > 900 {
-            let text = text.chars().take(80).collect();
-            return Err(RenderError::Envelope { what, text });
-        }
-    }
-    Ok(())
 }

@@ -119,7 +119,7 @@ impl Signer {
         Ok(())
     }
 
-    fn unsigned(&self, at: Timestamp, signed: &[(&[u8], &[u8])], hash: &[u8]) -> String {
+    fn unsigned(&self, at: Timestamp, signed: &[Field<'_>], hash: &[u8]) -> String {
         let mut text = String::with_capacity(1024);
         text.push(' ');
         text.push_str(&self.tags);
@@ -145,8 +145,11 @@ impl Signer {
     }
 }
 
+/// A header field: name, and value with its line end.
+type Field<'a> = (&'a [u8], &'a [u8]);
+
 /// The header fields that are signed, name and value, and the body.
-fn signed_fields(message: &[u8]) -> (Vec<(&[u8], &[u8])>, &[u8]) {
+fn signed_fields(message: &[u8]) -> (Vec<Field<'_>>, &[u8]) {
     let mut signed = Vec::with_capacity(SIGNED.len());
     let mut rest = message;
     loop {

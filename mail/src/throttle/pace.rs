@@ -28,6 +28,8 @@ const TROUBLE_SHARE_MIN: f64 = 0.2;
 /// Blocks that make a hold: one alone may be about one message.
 const BLOCKS_MIN: u32 = 3;
 const BLOCKED_SHARE_MIN: f64 = 0.5;
+/// Probes at this many times their rate when a hold is over.
+const PROBES_AFTER_HOLD: f64 = 10.0;
 /// The site is asked again for one more connection after this, below what it refused and at it.
 const CONNECTION_STEP: Duration = Duration::from_secs(20);
 const CONNECTION_RETEST: Duration = Duration::from_secs(900);
@@ -88,16 +90,27 @@ impl Pace {
         self.version > VERSION
     }
 
-    /// Messages a second that may go: the probes alone while the source is blocked.
+    /// Messages a second that may go: the probes alone while the source is blocked, more
+    /// of them when the hold is over and none has passed yet.
     #[must_use]
     pub fn rate(&self, limits: &Limits, now: Timestamp) -> f64 {
-        if self.held(now) { self.rate.min(limits.probes_per_minute / 60.0) } else { self.rate }
+        let probes = limits.probes_per_minute / 60.0;
+        match self.hold_until {
+            None => self.rate,
+            Some(until) if now < until => self.rate.min(probes),
+            Some(_) => self.rate.min(probes * PROBES_AFTER_HOLD),
+        }
     }
 
-    /// Connections that may be open at one time: one while the source is blocked.
+    /// Connections that may be open at one time: one while the source is blocked, two when
+    /// the hold is over and a slow probe must not keep the next one waiting.
     #[must_use]
     pub fn connections(&self, now: Timestamp) -> u32 {
-        if self.held(now) { 1 } else { self.connections }
+        match self.hold_until {
+            None => self.connections,
+            Some(until) if now < until => 1,
+            Some(_) => self.connections.min(2),
+        }
     }
 
     /// Messages that one connection may carry.
@@ -106,14 +119,11 @@ impl Pace {
         self.per_connection
     }
 
-    /// Until when the source is blocked at the site, as far as is known.
+    /// Until when the source is taken to be blocked at the site. The moment may have
+    /// passed: only a probe that passes ends a hold.
     #[must_use]
     pub fn hold_until(&self) -> Option<Timestamp> {
         self.hold_until
-    }
-
-    fn held(&self, now: Timestamp) -> bool {
-        self.hold_until.is_some_and(|until| now < until)
     }
 
     /// Takes in what was seen up to `now`; tells what it changed.
@@ -191,28 +201,38 @@ impl Pace {
         let seen = changes.seen;
         let share = f64::from(seen.blocks) / f64::from(seen.attempts().max(1));
         let blocked = if self.hold_until.is_some() {
-            // Held, or just released by time: one more block says that it goes on.
+            // One more block says that it goes on.
             seen.blocks > 0 && seen.passed == 0
         } else {
             seen.blocks >= BLOCKS_MIN && share >= BLOCKED_SHARE_MIN
         };
         if blocked {
-            // What was on its way when the hold began is no second block.
-            if self.held(now) && now.since(self.rate_cut_at) < Duration::from_secs(60) {
-                return true;
-            }
-            let doubled = limits.hold_s.saturating_mul(1 << self.holds.min(20));
-            let hold_s = doubled.min(limits.hold_max_s);
-            self.holds += 1;
-            self.hold_until = Some(now + Duration::from_secs(hold_s));
-            self.rate_cut_at = now;
-            changes.add(Dimension::Hold, 0.0, hold_s as f64, Why::Blocked, seen.blocks);
-            return true;
-        }
-        if self.hold_until.is_some() && seen.passed > 0 {
+            self.hold(limits, now, changes);
+        } else if self.hold_until.is_some() && seen.passed > 0 {
             self.end_hold(limits, now, changes);
         }
-        self.held(now)
+        self.hold_until.is_some()
+    }
+
+    /// A new hold, or a longer one; a probe that is blocked within one begins it anew.
+    fn hold(&mut self, limits: &Limits, now: Timestamp, changes: &mut Changes) {
+        let hold_s = |holds: u32| {
+            let doubled = limits.hold_s.saturating_mul(1 << holds.min(20));
+            doubled.min(limits.hold_max_s)
+        };
+        match self.hold_until {
+            Some(until) if now < until => {
+                let again = Duration::from_secs(hold_s(self.holds.saturating_sub(1)));
+                self.hold_until = Some(now + again);
+            }
+            _ => {
+                let hold_s = hold_s(self.holds);
+                self.holds = self.holds.saturating_add(1);
+                self.hold_until = Some(now + Duration::from_secs(hold_s));
+                let blocks = changes.seen.blocks;
+                changes.add(Dimension::Hold, 0.0, hold_s as f64, Why::Blocked, blocks);
+            }
+        }
     }
 
     /// Begins again low: a block that follows a block is the worst.

@@ -188,15 +188,19 @@ fn a_block_leaves_probes_and_a_probe_that_passes_ends_it() {
     assert_eq!((changes[0].what, changes[0].to), (Dimension::Hold, 900.0));
     let later = T0 + Duration::from_secs(300);
     assert_eq!((pace.rate(&limits, later), pace.connections(later)), (2.0 / 60.0, 1));
-    // Blocks of what was on its way change nothing, a probe's block does.
-    assert_eq!(pace.observe(&limits, T0 + SECOND, &block(5)), []);
-    let changes = pace.observe(&limits, later, &block(1));
+    // A probe that is blocked within the hold makes no news, and begins it anew.
+    assert_eq!(pace.observe(&limits, later, &block(1)), []);
+    let over = later + Duration::from_secs(900);
+    assert_eq!(pace.hold_until(), Some(over));
+    // The hold is over: more probes, and a longer one if they are blocked.
+    assert_eq!((pace.rate(&limits, over), pace.connections(over)), (20.0 / 60.0, 2));
+    let changes = pace.observe(&limits, over, &block(1));
     assert_eq!((changes[0].what, changes[0].to), (Dimension::Hold, 1800.0));
     let passed = Observation { window: SECOND, passed: 1, demand: true, ..Default::default() };
-    let changes = pace.observe(&limits, later + Duration::from_secs(60), &passed);
+    let changes = pace.observe(&limits, over + Duration::from_secs(60), &passed);
     assert!(changes.iter().all(|c| c.why == Why::ProbePassed), "{changes:?}");
     assert_eq!(pace.hold_until(), None);
-    assert_eq!(pace.rate(&limits, later), 2.5);
+    assert_eq!(pace.rate(&limits, over), 2.5);
 }
 
 #[test]
