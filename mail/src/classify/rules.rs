@@ -162,7 +162,10 @@ pub(super) fn find(said: &Said<'_>, folded: &str) -> Option<&'static Rule> {
         for &p in &all.on_word[hit.pattern().as_usize()] {
             let (rule, pattern) = &all.patterns[p];
             let better = best.is_none_or(|b| *rule < b);
-            if better && pattern.occurs(folded) && all.rules[*rule].applies(said, folded) {
+            if better
+                && (pattern.is_one_word() || pattern.occurs(folded))
+                && all.rules[*rule].applies(said, folded)
+            {
                 best = Some(*rule);
             }
         }
@@ -173,6 +176,11 @@ pub(super) fn find(said: &Said<'_>, folded: &str) -> Option<&'static Rule> {
 impl Pattern {
     fn new(text: &str) -> Self {
         Self(text.split(" .. ").map(str::to_owned).collect())
+    }
+
+    /// Then the automaton has found all of it already.
+    fn is_one_word(&self) -> bool {
+        self.0.len() == 1
     }
 
     fn longest(&self) -> &str {

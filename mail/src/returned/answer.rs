@@ -30,7 +30,7 @@ pub(super) fn find(text: &str) -> Answer<'_> {
         if answer.code.is_none()
             && let Some(code) = reply_code(head)
         {
-            if tail.is_empty() && !word.starts_with('[') {
+            if tail.is_empty() && !(word.starts_with('[') && word.ends_with(']')) {
                 // A number alone may count anything; before a status it is a code.
                 weak.get_or_insert((code, at));
                 previous = Some((code, at));

@@ -55,9 +55,7 @@ impl Parts {
 /// Takes a mail apart.
 pub(super) fn take_apart(raw: &[u8]) -> Parts {
     let raw = after_mbox_line(&raw[..raw.len().min(EXAMINED_OCTETS_MAX)]);
-    let hostile = occurrences(raw, b"message/") > NESTED_MAX
-        || occurrences(raw, b"multipart/") > MULTIPARTS_MAX;
-    let message = if hostile { None } else { PARSER.parse(raw) };
+    let message = if is_hostile(raw) { None } else { PARSER.parse(raw) };
     match message.filter(|m| !m.parts.is_empty()) {
         Some(message) => sort(&message, raw),
         None => as_plain_text(raw),
@@ -77,10 +75,18 @@ fn after_mbox_line(mut raw: &[u8]) -> &[u8] {
     raw
 }
 
-fn occurrences(raw: &[u8], word: &[u8]) -> usize {
-    let first = word[0].to_ascii_lowercase();
-    let at = |w: &&[u8]| w[0].to_ascii_lowercase() == first && w.eq_ignore_ascii_case(word);
-    raw.windows(word.len()).filter(at).count()
+/// Whether it declares more nesting than any honest mail has.
+fn is_hostile(raw: &[u8]) -> bool {
+    let (mut nested, mut multiparts) = (0, 0);
+    for before_slash in raw.split(|b| *b == b'/') {
+        nested += usize::from(ends_with(before_slash, b"message"));
+        multiparts += usize::from(ends_with(before_slash, b"multipart"));
+    }
+    nested > NESTED_MAX || multiparts > MULTIPARTS_MAX
+}
+
+fn ends_with(text: &[u8], word: &[u8]) -> bool {
+    text.len() >= word.len() && text[text.len() - word.len()..].eq_ignore_ascii_case(word)
 }
 
 fn as_plain_text(raw: &[u8]) -> Parts {

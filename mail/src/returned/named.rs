@@ -4,7 +4,8 @@ use super::fields::{self, find_address};
 use super::mime::Parts;
 use super::original::{OriginalRefs, all_addresses};
 use super::section::SECTION_OCTETS_MAX;
-use crate::classify::{cut, fold};
+use crate::category::Phase;
+use crate::classify::{self, Said, cut, fold};
 
 /// Lines that belong to one recipient at most.
 const LINES_OF_ONE_MAX: usize = 40;
@@ -138,9 +139,17 @@ pub(super) fn head_address(line: &str) -> Option<(&str, &str)> {
         || tail.starts_with(", ")
         || (tail.starts_with("on ") && tail.len() < 60)
         || tail == "."
+        || tail.strip_prefix('<').is_some_and(|t| t.starts_with(address))
+        || (!tail.is_empty() && tail.len() < 300 && explains(tail))
         || tail.starts_with("failed")
         || tail.starts_with("[");
     told.then_some((address, tail.trim_start_matches([':', ';', ' ', '.'])))
+}
+
+/// Whether what follows an address is a reason that a rule knows.
+fn explains(tail: &str) -> bool {
+    let said = Said { phase: Phase::Returned, code: None, status: None, text: tail };
+    classify::classify(&said).confidence > 60
 }
 
 /// A sentence that names a recipient: what stands before the address decides.

@@ -21,6 +21,15 @@ const ORIGINAL_BEGINS: &[&str] = &[
     "original message is",
     "original message below",
     "message header follows",
+    "original mail headers",
+    "original mail info",
+    "original headers",
+    "headers of your message",
+    "headers of the original",
+    "message headers:",
+    "original email follows",
+    "beginning of original message",
+    "content of the original message",
     "message headers follow",
     "message text follows",
     "message body follows",
@@ -142,6 +151,11 @@ fn original_begins(text: &str) -> Option<usize> {
 }
 
 fn names_original(bare: &str) -> bool {
+    // Folding each line of a long text would cost more than all the rest.
+    let head = bare.as_bytes().get(..3).unwrap_or_default();
+    if !ORIGINAL_BEGINS.iter().any(|o| o.as_bytes()[..3].eq_ignore_ascii_case(head)) {
+        return false;
+    }
     let folded = fold(bare);
     let folded = folded.trim();
     folded == "original message" || ORIGINAL_BEGINS.iter().any(|o| folded.starts_with(o))

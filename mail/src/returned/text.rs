@@ -16,6 +16,21 @@ use crate::reply::clean_text;
 /// What reports of failure say, folded. A mail system that says one of these has given up.
 const FAILURE: &[&str] = &[
     "could not be delivered",
+    "could not be sent",
+    "couldn't be sent",
+    "trouble delivering your message",
+    "problem with the e-mail address",
+    "failed mail delivery",
+    "had delivery problems",
+    "delivery problems",
+    "non-delivered information",
+    "recipients were affected",
+    "further delivery attempts will",
+    "undelivered message",
+    "was rejected by the server",
+    "rejected recipient",
+    "has been rejected by",
+    "could not send",
     "couldn't be delivered",
     "cannot be delivered",
     "can't be delivered",
@@ -158,35 +173,58 @@ pub(super) fn read(
     original: &OriginalRefs,
 ) -> Option<(Report, Vec<FailedRecipient>)> {
     let section = report_section(parts);
-    let said = fold(&section);
-    let subject = fold(&parts.subject);
-    let in_text = FAILURE.iter().any(|f| said.contains(f));
-    let in_subject = FAILURE.iter().any(|f| subject.contains(f));
     let late = says_delayed(parts, &section);
-    let null_path = parts.field("return-path").is_some_and(|v| v.trim() == "<>");
-    let answered = subject.starts_with(" re: ")
-        || parts.field("in-reply-to").is_some() && !from_mail_system(parts);
-    let system = from_mail_system(parts);
-    let convinced = (system && (in_text || in_subject || late))
-        || (in_text && in_subject && !answered)
-        || (null_path && in_text && !answered)
-        || (parts.field("auto-submitted").is_some_and(|v| v != "no") && in_text)
-        || subject.contains(" are not member")
-        || subject.contains("loop alert");
-    if !convinced {
+    let belief = belief(parts, &section, late);
+    if belief == Belief::None {
         return None;
     }
-    let found = recipients(parts, original, &section);
-    let system_surely = system && (in_text || in_subject);
-    if found.is_empty() && !system_surely {
-        return None;
+    let mut found = recipients(parts, original, &section);
+    if found.is_empty() {
+        if belief == Belief::Some {
+            return None;
+        }
+        found.push(Named { address: None, lines: section.clone() });
     }
-    let kind = if late { Report::Delayed } else { Report::Failure };
-    let action = if late { Action::Delayed } else { Action::Failed };
-    let none = Named { address: None, lines: section.clone() };
-    let found = if found.is_empty() { vec![none] } else { found };
+    let (kind, action) = match late {
+        true => (Report::Delayed, Action::Delayed),
+        false => (Report::Failure, Action::Failed),
+    };
     let many = found.len() > 1;
     Some((kind, found.iter().map(|named| failure(named, &section, action, many)).collect()))
+}
+
+/// How sure it is that a text reports a failure or a delay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Belief {
+    None,
+    /// If it names a recipient.
+    Some,
+    /// Even if it names nobody.
+    Sure,
+}
+
+fn belief(parts: &Parts, section: &str, late: bool) -> Belief {
+    let (said, subject) = (fold(section), fold(&parts.subject));
+    let in_text = FAILURE.iter().any(|f| said.contains(f));
+    let in_subject = FAILURE.iter().any(|f| subject.contains(f));
+    if from_mail_system(parts) {
+        return match (in_text || in_subject, late) {
+            (true, _) => Belief::Sure,
+            (false, true) => Belief::Some,
+            (false, false) => Belief::None,
+        };
+    }
+    // A newsletter may speak about bounces, and a person may answer to one.
+    let listed = parts.field("list-id").or(parts.field("list-unsubscribe")).is_some();
+    let answered = subject.starts_with(" re: ") || parts.field("in-reply-to").is_some();
+    if listed || answered {
+        return Belief::None;
+    }
+    let null_path = parts.field("return-path").is_some_and(|v| v.trim() == "<>");
+    let automatic = parts.field("auto-submitted").is_some_and(|v| v.trim() != "no");
+    let refused_by_list = ["are not member", "loop alert"].iter().any(|w| subject.contains(w));
+    let told = (in_text && (in_subject || null_path || automatic)) || refused_by_list;
+    if told { Belief::Some } else { Belief::None }
 }
 
 /// The recipient that the prose names, if it is one.
@@ -232,6 +270,6 @@ fn failure(named: &Named, section: &str, action: Action, many: bool) -> FailedRe
 
 /// The address that we wrote to, when it stood for another: sendmail's words.
 fn expanded_from(lines: &str) -> Option<String> {
-    let (_, rest) = lines.split_once("(expanded from:")?;
+    let (_, rest) = lines.split_once("(expanded from")?;
     fields::address(rest.lines().next()?)
 }
