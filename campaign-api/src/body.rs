@@ -1,0 +1,88 @@
+//! Bodies and paths of requests, read within bounds and refused in one form. What the
+//! JSON means is for the routes.
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use futures_util::StreamExt;
+use mail::CampaignId;
+use serde::de::DeserializeOwned;
+
+use crate::problem::{Answer, Problem};
+
+/// The whole body, if it is no longer than `max`.
+pub(crate) async fn read(headers: &HeaderMap, body: Body, max: usize) -> Answer<Bytes> {
+    let refuse =
+        || Problem::too_large(format!("the body is longer than {max} octets")).with("max", max);
+    if declared_length(headers).is_some_and(|n| n > max as u64) {
+        return Err(refuse());
+    }
+    let mut stream = body.into_data_stream();
+    let mut whole = Vec::new();
+    while let Some(piece) = stream.next().await {
+        let piece = piece.map_err(|_| broken_off())?;
+        if whole.len() + piece.len() > max {
+            return Err(refuse());
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole.into())
+}
+
+/// What a body must be before it is read.
+pub(crate) fn expect_media(headers: &HeaderMap, wanted: &[&str]) -> Answer<()> {
+    let refuse = |detail: String| {
+        Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail)
+    };
+    if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
+        && encoding != "identity"
+    {
+        return Err(refuse(format!("content-encoding {encoding:?} is not taken: send it plain")));
+    }
+    let given = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim();
+    if wanted.iter().any(|w| w.eq_ignore_ascii_case(essence)) {
+        return Ok(());
+    }
+    Err(refuse(format!("content-type {given:?} is not taken: send {:?}", wanted[0])))
+}
+
+pub(crate) fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// JSON of a known form; what is wrong is named with its place.
+pub(crate) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        use serde_json::error::Category;
+        let (status, code) = match error.classify() {
+            Category::Syntax | Category::Eof | Category::Io => {
+                (StatusCode::BAD_REQUEST, "malformed-json")
+            }
+            Category::Data => (StatusCode::UNPROCESSABLE_ENTITY, "bad-definition"),
+        };
+        let (line, column) = (error.line(), error.column());
+        Problem::new(status, code, error.to_string()).with("line", line).with("column", column)
+    })
+}
+
+pub(crate) fn broken_off() -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "broken-off", "the body ended before its time")
+}
+
+/// The campaign that a path names.
+pub(crate) struct CampaignPath(pub(crate) CampaignId);
+
+impl<S: Send + Sync> FromRequestParts<S> for CampaignPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(text) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Problem::not_found("such campaign"))?;
+        text.parse().map(Self).map_err(|_| {
+            Problem::not_found(format!("campaign {:?}", text.chars().take(40).collect::<String>()))
+        })
+    }
+}

@@ -1,0 +1,211 @@
+//! `/v1/suppressions` and `/v1/senders`: who gets no mail, and who may send. What leads
+//! to a suppression by itself is decided elsewhere.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use mail::event::EventKind;
+use mail::{Address, Event, ShardId};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use store::{AddressChange, Suppression, SuppressionRecord};
+
+use super::campaigns::{bad_query, with_next};
+use super::{bad_cursor, cursor, page_size, place};
+use crate::auth::Caller;
+use crate::problem::{Answer, Problem};
+use crate::{App, body, clock};
+
+/// Somebody else may change the same address at the same time; not for ever.
+const TRIES: usize = 5;
+const NOTE_BYTES_MAX: usize = 4096;
+
+#[derive(Deserialize)]
+pub(crate) struct Which {
+    tenant: Option<String>,
+    cursor: Option<String>,
+    limit: Option<usize>,
+}
+
+type Asked = Result<Query<Which>, QueryRejection>;
+
+/// An address in a path.
+pub(crate) struct AddressPath(Address);
+
+impl<S: Send + Sync> FromRequestParts<S> for AddressPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(text) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Problem::unprocessable("bad-address", "the path holds no address"))?;
+        let quoted: String = text.chars().take(100).collect();
+        let refuse = |why| Problem::unprocessable("bad-address", format!("{quoted:?} {why}"));
+        text.parse().map(Self).map_err(refuse)
+    }
+}
+
+/// `GET /v1/suppressions`: shard after shard, in no order that means anything.
+pub(crate) async fn suppressions(State(app): State<App>, caller: Caller, asked: Asked) -> Answer {
+    let Query(asked) = asked.map_err(|e| bad_query(&e))?;
+    let tenant = caller.tenant(asked.tenant.as_deref())?;
+    let limit = page_size(asked.limit);
+    let (mut shard, mut at) = match &asked.cursor {
+        None => (0, 0),
+        Some(text) => read_place(&place(text)?, app.store.shards())?,
+    };
+    let mut rows = Vec::new();
+    // Redis hands out whole slices: a page may be longer than asked, never cut.
+    while rows.len() < limit && shard < app.store.shards() {
+        let (next, page) = app.store.suppressions(ShardId(shard), Some(&tenant), at).await?;
+        rows.extend(page.iter().map(view));
+        at = next;
+        shard += u16::from(next == 0);
+    }
+    let more = shard < app.store.shards();
+    let next = more.then(|| cursor(&format!("{shard}:{at}")));
+    Ok(with_next("/v1/suppressions", json!({ "suppressions": rows }), next))
+}
+
+fn read_place(text: &str, shards: u16) -> Answer<(u16, u64)> {
+    let parts = text.split_once(':').and_then(|(s, at)| Some((s.parse().ok()?, at.parse().ok()?)));
+    parts.filter(|(shard, _)| *shard < shards).ok_or_else(bad_cursor)
+}
+
+fn view(suppression: &Suppression) -> Value {
+    let Suppression { address, record } = suppression;
+    json!({
+        "address": address,
+        "reason": record.reason,
+        "category": record.category.map(|c| c.as_str()),
+        "at": record.at.to_string(),
+        "evidence": record.evidence,
+    })
+}
+
+/// `GET /v1/suppressions/{address}`: why this one gets no mail.
+pub(crate) async fn suppression(
+    State(app): State<App>,
+    caller: Caller,
+    AddressPath(address): AddressPath,
+    asked: Asked,
+) -> Answer<Json<Value>> {
+    let Query(asked) = asked.map_err(|e| bad_query(&e))?;
+    let tenant = caller.tenant(asked.tenant.as_deref())?;
+    let folded = address.folded();
+    let found = app.store.suppression(&tenant, &folded).await?;
+    let record = found.ok_or_else(|| Problem::not_found(format!("suppression of {folded}")))?;
+    Ok(Json(view(&Suppression { address: folded, record })))
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Note {
+    #[serde(default)]
+    note: String,
+}
+
+/// `PUT /v1/suppressions/{address}`: no mail for this one any more.
+pub(crate) async fn suppress(
+    State(app): State<App>,
+    caller: Caller,
+    AddressPath(address): AddressPath,
+    asked: Asked,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    caller.may_change()?;
+    let Query(asked) = asked.map_err(|e| bad_query(&e))?;
+    let tenant = caller.tenant(asked.tenant.as_deref())?;
+    let bytes = body::read(&headers, body, NOTE_BYTES_MAX).await?;
+    let note: Note = if bytes.is_empty() { Note::default() } else { body::json(&bytes)? };
+    let record = SuppressionRecord {
+        reason: "operator".into(),
+        category: None,
+        at: clock::now(),
+        evidence: format!("by {}: {}", caller.0.name, note.note).trim_end_matches(": ").to_owned(),
+    };
+    change(&app, &tenant, &address, Some(&record), &caller.0.name).await?;
+    Ok(Json(view(&Suppression { address: address.folded(), record })).into_response())
+}
+
+/// `DELETE /v1/suppressions/{address}`: mail again, and what was held against the address
+/// is forgotten. What the whole platform suppresses stays.
+pub(crate) async fn lift(
+    State(app): State<App>,
+    caller: Caller,
+    AddressPath(address): AddressPath,
+    asked: Asked,
+) -> Answer<Response> {
+    caller.may_change()?;
+    let Query(asked) = asked.map_err(|e| bad_query(&e))?;
+    let tenant = caller.tenant(asked.tenant.as_deref())?;
+    if app.store.suppression(&tenant, &address.folded()).await?.is_some() {
+        change(&app, &tenant, &address, None, &caller.0.name).await?;
+    }
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn change(
+    app: &App,
+    tenant: &str,
+    address: &Address,
+    record: Option<&SuppressionRecord>,
+    who: &str,
+) -> Answer<()> {
+    let folded = address.folded();
+    let kind = match record {
+        Some(_) => EventKind::SuppressionAdded,
+        None => EventKind::SuppressionRemoved,
+    };
+    let event = Event {
+        recipient: folded.clone(),
+        service: "api".into(),
+        note: format!("for {tenant} by {who}"),
+        ..Event::new(kind, clock::now())
+    };
+    for _ in 0..TRIES {
+        let history = app.store.address_history(Some(tenant), &folded).await?;
+        let change = AddressChange {
+            tenant: Some(tenant),
+            address: &folded,
+            history_before: &history,
+            history_after: if record.is_some() { &history } else { &[] },
+            suppression: Some(record),
+            events: std::slice::from_ref(&event),
+        };
+        if app.store.change_address(&change).await? {
+            return Ok(());
+        }
+    }
+    Err(Problem::later("busy", "this address keeps changing; try again"))
+}
+
+/// `GET /v1/senders`: the caller's sender domains.
+pub(crate) async fn senders(State(app): State<App>, caller: Caller) -> Answer<Json<Value>> {
+    let senders = app.store.senders().await?;
+    let mine = senders.iter().filter(|(_, sender)| caller.sees(&sender.tenant));
+    let views: Vec<Value> = mine
+        .map(|(domain, sender)| {
+            let records = sender.selectors.iter().map(|key| {
+                json!({
+                    "name": format!("{}._domainkey.{domain}", key.name),
+                    "type": "TXT",
+                    "value": key.record,
+                    "algorithm": key.algorithm,
+                })
+            });
+            json!({
+                "domain": domain.as_str(),
+                "tenant": sender.tenant,
+                "proved_at": sender.proved_at.map(|at| at.to_string()),
+                "records": records.collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    Ok(Json(json!({ "senders": views })))
+}
