@@ -1,6 +1,9 @@
 //! Content in, message out: what is refused, what is written, and that the two ways
 //! of rendering cannot be told apart.
 
+// In tests an unwrap is an assertion, in their helper functions too.
+#![allow(clippy::unwrap_used)]
+
 use mail::{DeliveryId, ShardId, Timestamp};
 use mail_parser::{MessageParser, MimeHeaders};
 use message::{Content, ContentError, Envelope, Mailbox, Recipient, RenderError, Template};
