@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::pki_types::CertificateDer;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -96,6 +97,7 @@ impl Internet {
     /// # Errors
     /// When an address cannot be bound or the scenario contradicts itself.
     pub async fn start(scenario: Scenario, listen: Listen) -> Result<Self> {
+        raise_descriptor_limit();
         let world = Arc::new(World::new(scenario)?);
         let zone = Arc::new(Zone::default());
         if let Some(first) = world.hosts.first().and_then(|h| h.mx.first()) {
@@ -247,6 +249,16 @@ impl Internet {
         self.tasks.close();
         self.tasks.wait().await;
         self.dns.stop().await;
+    }
+}
+
+/// Two hundred hosters and a few connections to each are more descriptors than the
+/// usual soft limit of 1024; up to the hard one a process may help itself.
+fn raise_descriptor_limit() {
+    let now = getrlimit(Resource::Nofile);
+    let most = Rlimit { current: now.maximum, maximum: now.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, most) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
     }
 }
 

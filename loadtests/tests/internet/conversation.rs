@@ -1,5 +1,6 @@
 //! Plain conversations: what is taken, what is refused, what the book says of it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use loadtests::internet::{End, Fate};
@@ -48,17 +49,21 @@ async fn pipelined_envelopes_and_bodies_are_answered_in_order() {
 async fn a_body_in_small_pieces_ends_where_it_ends() {
     let internet = one("").await;
     let mut client = Client::hello(&internet).await;
-    assert_eq!(client.envelope("ann@one.example").await.0, 250);
-    assert_eq!(client.command("DATA").await.0, 354);
-    for piece in MESSAGE.chunks(3) {
-        client.write(piece).await;
-        tokio::time::sleep(Duration::from_millis(1)).await;
+    for size in 1..=7 {
+        assert_eq!(client.envelope("ann@one.example").await.0, 250);
+        assert_eq!(client.command("DATA").await.0, 354);
+        let (start, end) = MESSAGE.split_at(MESSAGE.len() - 12);
+        client.write(start).await;
+        for piece in end.chunks(size) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            client.write(piece).await;
+        }
+        assert_eq!(client.reply().await.0, 250);
     }
-    assert_eq!(client.reply().await.0, 250);
     // An empty body is a body.
     assert_eq!(client.envelope("bob@one.example").await.0, 250);
     assert_eq!(client.body(b".\r\n").await.0, 250);
-    assert_eq!(internet.book().live()["one"].octets, MESSAGE.len() as u64 - 3);
+    assert_eq!(internet.book().live()["one"].octets, 7 * (MESSAGE.len() as u64 - 3));
 }
 
 #[tokio::test]
@@ -90,6 +95,46 @@ async fn nonsense_is_answered_and_bounded() {
     client.write(&[b'x'; 10_000]).await;
     assert_eq!(client.reply().await.0, 500);
     assert_eq!(client.reply_or_end().await, None);
+}
+
+#[tokio::test]
+async fn garbage_is_survived() {
+    // A conversation that panics ends like one that is over: only a hook tells.
+    static PANICS: AtomicUsize = AtomicUsize::new(0);
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let ours = panic.location().is_some_and(|at| at.file().contains("src/internet/"));
+        PANICS.fetch_add(usize::from(ours), Ordering::Relaxed);
+        before(panic);
+    }));
+    let internet = start("idle_ms = 200\nmessage_octets_max = 1000\n[manner.one]").await;
+    let words: [&[u8]; 8] = [
+        b"MAIL FROM:<",
+        b"RCPT TO:<\xff@",
+        b"DATA\r\n",
+        b"\r\n.\r\n",
+        b"EHLO x\r\n",
+        b"\0",
+        b"\n",
+        b"STARTTLS\r\n",
+    ];
+    let mut state = 1u64;
+    for _ in 0..60 {
+        let mut client = Client::connect(&internet).await;
+        let mut garbage = Vec::new();
+        while garbage.len() < 3_000 {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let word = words[(state >> 60) as usize & 7];
+            garbage.extend_from_slice(word);
+            garbage.extend_from_slice(&state.to_be_bytes()[..(state >> 33) as usize & 7]);
+        }
+        client.write(&garbage).await;
+        client.reply_or_end_raw().await;
+    }
+    assert_eq!(Client::hello(&internet).await.send("ann@one.example").await.0, 250);
+    assert_eq!(PANICS.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]
