@@ -26,8 +26,6 @@ const ADDRESSES_MAX: usize = 32;
 /// Texts of one name, and octets of all of them.
 const TEXTS_MAX: usize = 64;
 const TEXT_OCTETS_MAX: usize = 64 * 1024;
-/// Answers kept by hickory: ours are on top of it and hold what we made of them.
-const INNER_CACHE_ENTRIES: u64 = 1024;
 
 /// A mail exchanger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,7 +141,9 @@ impl Resolver {
         let options = builder.options_mut();
         options.timeout = Duration::from_millis(config.timeout_ms);
         options.attempts = config.attempts;
-        options.cache_size = INNER_CACHE_ENTRIES;
+        // What is remembered is what we made of the answers; texts are not, for who proves
+        // a domain has just written one.
+        options.cache_size = 0;
         // A name in this machine's hosts file is no mail exchanger of the world's.
         options.use_hosts_file = ResolveHosts::Never;
         options.max_active_requests = config.concurrent;
@@ -248,7 +248,7 @@ impl Resolver {
         if found.is_empty() { (Err(none), ttl) } else { (Ok(found.into()), ttl) }
     }
 
-    /// The texts at a name. Not remembered here: who asks wants to know what is there now.
+    /// The texts at a name, as they are now: nothing is remembered.
     pub async fn txt(&self, name: &str) -> Txt {
         match self.ask(name, RecordType::TXT).await {
             Ok(answer) => {

@@ -249,6 +249,17 @@ async fn texts_are_joined_and_their_absence_is_told_from_failure() {
 }
 
 #[tokio::test]
+async fn texts_are_asked_for_each_time() {
+    let (server, resolver) = start().await;
+    for name in ["key.example", "missing.example"] {
+        resolver.txt(name).await;
+        let asked = server.asked.load(Ordering::Relaxed);
+        resolver.txt(name).await;
+        assert!(server.asked.load(Ordering::Relaxed) > asked, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn many_questions_at_once_are_all_answered() {
     let server = name_server(zone()).await;
     let config = Config { concurrent: 4, timeout_ms: 2000, ..config(&server) };

@@ -4,6 +4,8 @@
 use mail::Address;
 use serde::{Deserialize, Serialize};
 
+use crate::header::NAME_OCTETS_MAX;
+
 /// A text or HTML part longer than this leaves no room for merge values.
 pub const PART_OCTETS_MAX: usize = 5 * 1024 * 1024;
 /// Subjects and header values: RFC 5322, 2.1.1 ends a line at 998 octets, and no
@@ -204,7 +206,9 @@ impl Content {
         self.check_fields()?;
         check_line("subject", &self.subject)?;
         for mailbox in [Some(&self.from), self.reply_to.as_ref()].into_iter().flatten() {
-            check_line("display name", mailbox.name.as_deref().unwrap_or_default())?;
+            let name = mailbox.name.as_deref().unwrap_or_default();
+            check_length("display name", name.len(), NAME_OCTETS_MAX)?;
+            check_line("display name", name)?;
         }
         check_count("headers", self.headers.len(), HEADERS_MAX)?;
         for (name, value) in &self.headers {

@@ -12,8 +12,8 @@ const FOLD_AT: usize = 76;
 const WORD_OCTETS_MAX: usize = 900;
 /// `=?utf-8?B?` and `?=`.
 const ENCODED_WORD_FRAME: usize = 12;
-/// Display names beyond this are left out: they are data in the wrong column.
-const NAME_OCTETS_MAX: usize = 250;
+/// Recipients' names beyond this are left out: they are data in the wrong column.
+pub(crate) const NAME_OCTETS_MAX: usize = 250;
 
 /// One line, whatever it was: control characters become spaces, the ends are trimmed.
 pub(crate) fn clean_line(text: &str) -> Cow<'_, str> {

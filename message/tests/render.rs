@@ -169,6 +169,10 @@ fn faulty_content_is_refused_with_its_place() {
             "field \"code\" is declared twice or reserved by the template language",
         ),
         (
+            |c| c.from.name = Some("x".repeat(300)),
+            "display name: 300 octets are too many, at most 250 are taken",
+        ),
+        (
             |c| c.text = Some("x".repeat(6 << 20)),
             "text: 6291456 octets are too many, at most 5242880 are taken",
         ),
