@@ -115,6 +115,7 @@ fn relay_config(port: u16) -> relay::Config {
             max_s: 4,
             lifetime_s: 40,
             greylist_s: 2,
+            busy_mailbox_s: 3,
             ..Default::default()
         },
         ..relay::Config::default()

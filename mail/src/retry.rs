@@ -26,11 +26,21 @@ pub struct Config {
     /// Seconds before the next attempt at least when the answer was greylisting: most
     /// greylists open after five minutes, and close again when knocked at too early.
     pub greylist_s: u64,
+    /// Seconds to leave a mailbox alone that says it receives too quickly: it is one person's, and
+    /// somebody else filled it.
+    pub busy_mailbox_s: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { first_s: 60, factor: 2.0, max_s: 3600, lifetime_s: 3 * 86_400, greylist_s: 330 }
+        Self {
+            first_s: 60,
+            factor: 2.0,
+            max_s: 3600,
+            lifetime_s: 3 * 86_400,
+            greylist_s: 330,
+            busy_mailbox_s: 900,
+        }
     }
 }
 
@@ -57,6 +67,9 @@ pub enum ScheduleError {
     /// Longer than anything is kept.
     #[error("greylist_s {0} must be below lifetime_s")]
     Greylist(u64),
+    /// Longer than anything is kept.
+    #[error("busy_mailbox_s {0} must be below lifetime_s")]
+    BusyMailbox(u64),
 }
 
 /// What the last answer asks of the next attempt.
@@ -66,8 +79,8 @@ pub enum Hint {
     None,
     /// Greylisted: not before the greylist opens.
     Greylisted,
-    /// Not before this has passed.
-    After(Duration),
+    /// The mailbox receives too quickly: leave it alone for a while.
+    BusyMailbox,
 }
 
 /// What becomes of a deferred recipient.
@@ -101,6 +114,9 @@ impl Schedule {
         if config.greylist_s >= config.lifetime_s {
             return Err(ScheduleError::Greylist(config.greylist_s));
         }
+        if config.busy_mailbox_s >= config.lifetime_s {
+            return Err(ScheduleError::BusyMailbox(config.busy_mailbox_s));
+        }
         Ok(Self(config.clone()))
     }
 
@@ -119,9 +135,7 @@ impl Schedule {
         let delay_ms = match hint {
             Hint::None => self.delay_ms(attempts),
             Hint::Greylisted => self.delay_ms(attempts).max(self.0.greylist_s * 1000),
-            Hint::After(least) => {
-                self.delay_ms(attempts).max(u64::try_from(least.as_millis()).unwrap_or(u64::MAX))
-            }
+            Hint::BusyMailbox => self.delay_ms(attempts).max(self.0.busy_mailbox_s * 1000),
         };
         let spread = scatter(seed ^ u64::from(attempts)) % (delay_ms / 8 + 1);
         let due = now.millis().saturating_add(delay_ms).saturating_add(spread);
@@ -193,8 +207,8 @@ mod tests {
     fn hints_only_lengthen() {
         assert!(delay_s(1, 1, Hint::Greylisted) >= 330);
         assert!(delay_s(9, 1, Hint::Greylisted) >= 3600);
-        assert!(delay_s(1, 1, Hint::After(Duration::from_secs(7200))) >= 7200);
-        assert_eq!(delay_s(2, 7, Hint::After(Duration::ZERO)), delay_s(2, 7, Hint::None));
+        assert!(delay_s(1, 1, Hint::BusyMailbox) >= 900);
+        assert!(delay_s(9, 1, Hint::BusyMailbox) >= 3600);
     }
 
     #[test]
@@ -224,15 +238,16 @@ mod tests {
         assert_eq!(with(|c| c.max_s = 9), "max_s 9 is below first_s 60");
         assert!(with(|c| c.lifetime_s = 0).starts_with("lifetime_s 0"));
         assert!(with(|c| c.greylist_s = 999_999_999).starts_with("greylist_s"));
+        assert!(with(|c| c.busy_mailbox_s = 999_999_999).starts_with("busy_mailbox_s"));
     }
 
     proptest! {
         #[test]
         fn the_next_attempt_lies_ahead_and_within_the_lifetime(
-            attempts: u16, age_s in 0u64..400_000, seed: u64, after_s in 0u64..500_000
+            attempts: u16, age_s in 0u64..400_000, seed: u64
         ) {
             let now = T0 + Duration::from_secs(age_s);
-            for hint in [Hint::None, Hint::Greylisted, Hint::After(Duration::from_secs(after_s))] {
+            for hint in [Hint::None, Hint::Greylisted, Hint::BusyMailbox] {
                 if let Next::At(at) = schedule().next(attempts, T0, now, seed, hint) {
                     prop_assert!(at > now);
                     prop_assert!(!schedule().is_expired(T0, at));

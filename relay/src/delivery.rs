@@ -29,8 +29,6 @@ use crate::smtp::{self, SessionError, Transaction};
 const CONNECTIONS_PAUSE: Duration = Duration::from_millis(300);
 /// Between two looks at whether a lease was renewed.
 const RENEWAL_PAUSE: Duration = Duration::from_millis(200);
-/// A mailbox that receives too quickly is left alone this long.
-const BUSY_MAILBOX: Duration = Duration::from_secs(900);
 
 /// A lease was answered: its recipients find their sites, or their end.
 pub(crate) async fn begin(relay: &Arc<Relay>, shard: ShardId, leased: LeasedBatch) {
@@ -484,7 +482,7 @@ async fn conclude(
 fn hint(finding: &Finding) -> Hint {
     match finding.signal {
         Signal::Greylist => Hint::Greylisted,
-        Signal::RecipientBusy => Hint::After(BUSY_MAILBOX),
+        Signal::RecipientBusy => Hint::BusyMailbox,
         Signal::None
         | Signal::Rate
         | Signal::Connections
