@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use serde::Deserialize;
 
-use super::{Overrides, Permanence, Said, Signal};
+use super::{Overrides, Permanence, Said, Signal, cut};
 use crate::category::{Category, Hygiene, Phase, Scope};
 use crate::reply::EnhancedStatus;
 
@@ -28,6 +28,9 @@ const FILES: &[(&str, &str)] = &[
 
 /// How far apart the pieces of `a .. b` may stand, in octets: within a sentence.
 const GAP_OCTETS_MAX: usize = 80;
+
+/// Patterns of all rules together: twice as many as there are.
+const PATTERNS_MAX: usize = 4096;
 
 /// A rule as it is written.
 #[derive(Debug, Deserialize)]
@@ -146,6 +149,7 @@ fn compile(written: Vec<Written>) -> Rules {
             phase: w.phase,
         });
     }
+    assert!(patterns.len() <= PATTERNS_MAX, "{} patterns in the rules", patterns.len());
     let words = AhoCorasick::builder()
         .match_kind(MatchKind::Standard)
         .kind(Some(AhoCorasickKind::ContiguousNFA))
@@ -158,14 +162,18 @@ fn compile(written: Vec<Written>) -> Rules {
 pub(super) fn find(said: &Said<'_>, folded: &str) -> Option<&'static Rule> {
     let all: &'static Rules = &RULES;
     let mut best: Option<usize> = None;
+    // A word that comes a thousand times has its patterns looked at once.
+    let mut seen = [0u64; PATTERNS_MAX / 64];
     for hit in all.words.find_overlapping_iter(folded) {
         for &p in &all.on_word[hit.pattern().as_usize()] {
             let (rule, pattern) = &all.patterns[p];
-            let better = best.is_none_or(|b| *rule < b);
-            if better
-                && (pattern.is_one_word() || pattern.occurs(folded))
-                && all.rules[*rule].applies(said, folded)
-            {
+            let bit = 1 << (p % 64);
+            if seen[p / 64] & bit != 0 || best.is_some_and(|b| *rule >= b) {
+                continue;
+            }
+            seen[p / 64] |= bit;
+            let occurs = pattern.is_one_word() || pattern.occurs(folded);
+            if occurs && all.rules[*rule].applies(said, folded) {
                 best = Some(*rule);
             }
         }
@@ -197,10 +205,10 @@ impl Pattern {
 
 fn follow(pieces: &[String], folded: &str, mut from: usize) -> bool {
     for piece in pieces {
-        let tail = &folded[from..];
+        let tail = cut(&folded[from..], GAP_OCTETS_MAX + piece.len());
         match tail.find(piece.as_str()) {
-            Some(gap) if gap <= GAP_OCTETS_MAX => from += gap + piece.len(),
-            _ => return false,
+            Some(gap) => from += gap + piece.len(),
+            None => return false,
         }
     }
     true

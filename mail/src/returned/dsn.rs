@@ -12,6 +12,9 @@ use super::{section, text};
 use crate::category::Report;
 use crate::reply::{EnhancedStatus, clean_text};
 
+/// Recipients for whom the prose of a report is looked through too.
+const PROSE_FOR_MAX: usize = 20;
+
 /// Reads the recipients of a report. `None` when it has no block about a recipient.
 pub(super) fn read(parts: &Parts, refs: &OriginalRefs) -> Option<(Report, Vec<FailedRecipient>)> {
     let fields: Vec<Field> = status_texts(parts).flat_map(fields::parse).collect();
@@ -23,11 +26,15 @@ pub(super) fn read(parts: &Parts, refs: &OriginalRefs) -> Option<(Report, Vec<Fa
     let late = section::says_delayed(parts, &prose);
     let single = blocks.len() == 1;
     let mut seen = HashSet::new();
-    let mut all: Vec<FailedRecipient> = blocks
-        .iter()
-        .filter_map(|block| recipient(block, &prose, single, late))
-        .filter(|r| seen.insert((r.recipient.clone(), r.action)))
-        .collect();
+    let mut all: Vec<FailedRecipient> = Vec::new();
+    for block in &blocks {
+        let who = (value(block, "original-recipient"), value(block, "final-recipient"));
+        if seen.insert((who, value(block, "action"))) && all.len() < super::RECIPIENTS_MAX {
+            // The prose rarely says more, and looking through it costs more than the block.
+            let prose = if all.len() < PROSE_FOR_MAX { prose.as_str() } else { "" };
+            all.push(recipient(block, prose, single, late));
+        }
+    }
     if let [one] = all.as_mut_slice()
         && one.recipient.is_none()
     {
@@ -92,7 +99,7 @@ fn value<'a>(block: &[&'a Field], name: &str) -> Option<&'a str> {
     block.iter().find(|f| f.name == name).map(|f| f.value.as_str())
 }
 
-fn recipient(block: &[&Field], prose: &str, single: bool, late: bool) -> Option<FailedRecipient> {
+fn recipient(block: &[&Field], prose: &str, single: bool, late: bool) -> FailedRecipient {
     let original = value(block, "original-recipient").and_then(fields::address);
     let last = value(block, "final-recipient").and_then(fields::address);
     let said = diagnosis(block);
@@ -114,7 +121,7 @@ fn recipient(block: &[&Field], prose: &str, single: bool, late: bool) -> Option<
     let wrapped = found.text.len() < said.len() && said.contains("error 550-'");
     let heard = if wrapped { found.text } else { spoken };
     let finding = answer::meaning(phase, code, status, heard, &more);
-    Some(FailedRecipient {
+    FailedRecipient {
         final_recipient: last.clone().filter(|l| original.as_ref().is_some_and(|o| o != l)),
         recipient: original.or(last),
         status,
@@ -122,7 +129,7 @@ fn recipient(block: &[&Field], prose: &str, single: bool, late: bool) -> Option<
         action,
         diagnostic: clean_text(spoken),
         finding,
-    })
+    }
 }
 
 /// The diagnosis without its type; where there is none, the comment in `Status`.

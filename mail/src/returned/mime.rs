@@ -55,11 +55,15 @@ impl Parts {
 /// Takes a mail apart.
 pub(super) fn take_apart(raw: &[u8]) -> Parts {
     let raw = after_mbox_line(&raw[..raw.len().min(EXAMINED_OCTETS_MAX)]);
-    let message = if is_hostile(raw) { None } else { PARSER.parse(raw) };
-    match message.filter(|m| !m.parts.is_empty()) {
-        Some(message) => sort(&message, raw),
-        None => as_plain_text(raw),
+    if is_hostile(raw) {
+        return as_plain_text(raw);
     }
+    // The parser is somebody else's and reads what strangers send: should it ever
+    // panic, this one mail is read as plain text and the next one is read as usual.
+    let read = std::panic::catch_unwind(|| {
+        PARSER.parse(raw).filter(|m| !m.parts.is_empty()).map(|message| sort(&message, raw))
+    });
+    read.ok().flatten().unwrap_or_else(|| as_plain_text(raw))
 }
 
 fn after_mbox_line(mut raw: &[u8]) -> &[u8] {
