@@ -33,6 +33,21 @@ pub trait TxtRecords: Send + Sync {
     ) -> Pin<Box<dyn Future<Output = Result<Vec<String>, TxtError>> + Send + 'a>>;
 }
 
+impl TxtRecords for dns::Resolver {
+    fn txt<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> Pin<Box<dyn Future<Output = Result<Vec<String>, TxtError>> + Send + 'a>> {
+        Box::pin(async move {
+            match dns::Resolver::txt(self, name).await {
+                dns::Txt::Found(records) => Ok(records),
+                dns::Txt::NotFound => Ok(Vec::new()),
+                dns::Txt::Temporary { why } => Err(TxtError(why)),
+            }
+        })
+    }
+}
+
 /// Refuses a sender domain that may not send for this tenant, with what to do about it.
 pub(crate) async fn require(app: &App, tenant: &str, domain: &Domain) -> Answer<()> {
     let sender = app.store.sender(domain).await?.filter(|s| s.tenant == tenant);
