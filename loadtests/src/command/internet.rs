@@ -1,7 +1,7 @@
 //! `loadtests internet`: the pretend internet by hand, with a summary to look at.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,6 +27,19 @@ pub struct Arguments {
     /// The port of all mail servers; 0 takes a free one.
     #[arg(long, default_value_t = 0)]
     smtp_port: u16,
+    /// Where reports, complaints and absence notices are sent: the bounce processor's
+    /// address and port. Without it they wait.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    returns_to: Option<SocketAddr>,
+    /// A TXT record to add to the DNS, such as a DKIM key; may be repeated.
+    #[arg(long, value_name = "NAME=TEXT", value_parser = pair)]
+    txt: Vec<(String, String)>,
+    /// An MX record to add; may be repeated.
+    #[arg(long, value_name = "DOMAIN=HOST", value_parser = pair)]
+    mx: Vec<(String, String)>,
+    /// An address record to add; may be repeated.
+    #[arg(long, value_name = "HOST=ADDRESS", value_parser = host)]
+    a: Vec<(String, Ipv4Addr)>,
     /// Ends after this time instead of at Ctrl-C.
     #[arg(long)]
     seconds: Option<u64>,
@@ -50,6 +63,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         smtp_port: arguments.smtp_port,
     };
     let internet = Internet::start(scenario, listen).await?;
+    furnish(&internet, &arguments);
     announce(&internet, arguments.json);
     watch(&internet.book(), arguments.seconds, arguments.json).await;
     let book = internet.book();
@@ -60,6 +74,28 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         println!("{}", serde_json::to_string_pretty(&book.summary())?);
     }
     Ok(())
+}
+
+/// `NAME=VALUE`, cut at the first `=`.
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("has no =, write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+fn host(text: &str) -> Result<(String, Ipv4Addr), String> {
+    let (name, value) = pair(text)?;
+    let address = value.parse().map_err(|_| format!("{value:?} is not an IPv4 address"))?;
+    Ok((name, address))
+}
+
+fn furnish(internet: &Internet, arguments: &Arguments) {
+    let zone = internet.zone();
+    arguments.txt.iter().for_each(|(name, text)| zone.add_txt(name, text));
+    arguments.mx.iter().for_each(|(domain, host)| zone.add_mx(domain, 10, host));
+    arguments.a.iter().for_each(|(host, address)| zone.add_a(host, *address));
+    if let Some(bounce_processor) = arguments.returns_to {
+        internet.send_returns_to(bounce_processor);
+    }
 }
 
 fn load(scenario: &Path) -> Result<Scenario> {

@@ -8,7 +8,9 @@ use tokio::process::Command;
 #[tokio::test]
 async fn it_says_where_it_listens_and_in_the_end_what_happened() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_loadtests"))
-        .args(["internet", "--scenario", "throughput", "--seconds", "1", "--json"])
+        .args(["internet", "--scenario", "throughput", "--seconds", "2", "--json"])
+        .args(["--txt", "s1._domainkey.news.example=v=DKIM1; p=AAAA"])
+        .args(["--mx", "back.example=mx.back.example", "--a", "mx.back.example=127.0.3.1"])
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
@@ -26,6 +28,13 @@ async fn it_says_where_it_listens_and_in_the_end_what_happened() {
         BufReader::new(stream).lines().next_line().await.expect("a banner")
     };
     assert_eq!(answer.as_deref(), Some("220 mx.sink.pretend.test ESMTP"));
+    let at = start["dns"].as_str().expect("an address").parse().expect("an address");
+    let dns = crate::dns::resolver_at(at, std::time::Duration::from_millis(500));
+    let hosts = crate::dns::mx(&dns, "back.example").await.expect("an answer");
+    assert_eq!(hosts, [(10, "mx.back.example.".to_owned())]);
+    assert_eq!(crate::dns::a(&dns, "mx.back.example").await.expect("one").len(), 1);
+    let key = dns.txt_lookup("s1._domainkey.news.example.").await.expect("an answer");
+    assert_eq!(key.answers()[0].data.to_string(), "v=DKIM1; p=AAAA");
     let end = json().await;
     assert_eq!(end["providers"]["sink"]["connections"], 1);
     assert!(child.wait().await.expect("it ends").success());

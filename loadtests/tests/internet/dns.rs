@@ -1,6 +1,6 @@
 //! The pretend DNS, asked by a real resolver.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
@@ -19,9 +19,13 @@ pub(crate) fn resolver(internet: &Internet) -> TokioResolver {
 }
 
 fn patient(internet: &Internet, timeout: Duration) -> TokioResolver {
-    let mut server = NameServerConfig::udp_and_tcp(internet.dns_address().ip());
+    resolver_at(internet.dns_address(), timeout)
+}
+
+pub(crate) fn resolver_at(at: SocketAddr, timeout: Duration) -> TokioResolver {
+    let mut server = NameServerConfig::udp_and_tcp(at.ip());
     for connection in &mut server.connections {
-        connection.port = internet.dns_address().port();
+        connection.port = at.port();
     }
     let mut options = ResolverOpts::default();
     options.timeout = timeout;
