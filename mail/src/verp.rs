@@ -5,6 +5,7 @@
 //! either. Which domain follows the `@` is not known here.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::{constant_time, hmac};
 
@@ -73,7 +74,7 @@ pub enum KeyError {
 /// The keys of a platform. The first one signs, all of them verify: to rotate, put
 /// a new key in front and drop the last one when no mail from its time can come back.
 #[derive(Clone)]
-pub struct ReturnPathKeys(Vec<(char, hmac::Key)>);
+pub struct ReturnPathKeys(Vec<(char, Arc<hmac::Key>)>);
 
 impl fmt::Debug for ReturnPathKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -96,7 +97,9 @@ impl ReturnPathKeys {
                 return Err(KeyError::Twice(*id));
             }
         }
-        let keyed = |(id, key): (char, [u8; 32])| (id, hmac::Key::new(hmac::HMAC_SHA256, &key));
+        let keyed = |(id, key): (char, [u8; 32])| {
+            (id, Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &key)))
+        };
         Ok(Self(keys.into_iter().map(keyed).collect()))
     }
 
@@ -131,7 +134,7 @@ impl ReturnPathKeys {
         let (delivery, campaign) = named(&sealed);
         let mut fingerprint = [0; FINGERPRINT_OCTETS];
         fingerprint.copy_from_slice(&sealed[IDENTITY_OCTETS..payload]);
-        Ok(ReturnPath { delivery, campaign, fingerprint, key: key.clone() })
+        Ok(ReturnPath { delivery, campaign, fingerprint, key: Arc::clone(key) })
     }
 
     /// A token of 41 octets for the purpose `label`, such as `unsubscribe`; it opens
@@ -204,7 +207,7 @@ impl ReturnPathKeys {
         token: &str,
         payload_octets: usize,
         beside: &[u8],
-    ) -> Result<([u8; OCTETS], &hmac::Key), VerpError> {
+    ) -> Result<([u8; OCTETS], &Arc<hmac::Key>), VerpError> {
         let mut chars = token.chars();
         let id = chars.next().ok_or(VerpError::Truncated(0))?.to_ascii_lowercase();
         if !id.is_ascii_alphanumeric() {
@@ -236,7 +239,7 @@ pub struct ReturnPath {
     /// Its campaign.
     pub campaign: CampaignId,
     fingerprint: [u8; FINGERPRINT_OCTETS],
-    key: hmac::Key,
+    key: Arc<hmac::Key>,
 }
 
 impl ReturnPath {

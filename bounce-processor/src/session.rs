@@ -1,0 +1,360 @@
+//! One conversation with whoever brings mail back: a small SMTP server (RFC 5321) that
+//! takes mail for a few addresses and relays for nobody. Who is admitted and what is
+//! done with a mail is for the [`Desk`].
+
+use std::net::IpAddr;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Limits;
+use crate::path::{self, Path};
+use crate::wire::{Data, NoLine, Unfit, Wire};
+
+/// Recipients of one mail. Reports have one; RFC 5321, 4.5.3.1.8 asks for 100.
+const RECIPIENTS_MAX: usize = 100;
+/// Mails over one connection; a busy system simply connects again.
+const MAILS_MAX: usize = 1_000;
+/// Wrong or idle commands before we part: nobody needs more by mistake.
+const STRAYS_MAX: usize = 20;
+
+/// Why a recipient is not admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotAdmitted {
+    /// Not our domain: relaying.
+    Relay,
+    /// Nobody of that name.
+    Unknown,
+}
+
+/// What became of a mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Everything that follows from it is durable.
+    Taken,
+    /// Nothing is lost if the client keeps it and comes again.
+    NotNow,
+    /// It goes round in circles.
+    Loop,
+}
+
+/// A mail with its envelope.
+#[derive(Debug)]
+pub(crate) struct Letter<'a, R> {
+    pub(crate) client: IpAddr,
+    pub(crate) hello: &'a str,
+    pub(crate) sender: &'a str,
+    pub(crate) recipients: &'a [R],
+    pub(crate) octets: &'a [u8],
+}
+
+/// Who decides.
+pub(crate) trait Desk: Sync {
+    /// A recipient that was admitted.
+    type Recipient: Send + Sync;
+    /// Whether mail for this address is taken; `None`: no domain was given.
+    fn admit(&self, local: &str, domain: Option<&str>) -> Result<Self::Recipient, NotAdmitted>;
+    /// Deals with a mail.
+    fn take(&self, letter: Letter<'_, Self::Recipient>) -> impl Future<Output = Verdict> + Send;
+}
+
+/// How a conversation ended, for the meters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Quit,
+    Gone,
+    Late,
+    Nonsense,
+    Cut,
+    Stopped,
+}
+
+pub(crate) struct Session<'d, S, D: Desk> {
+    wire: Wire<S>,
+    desk: &'d D,
+    name: &'d str,
+    limits: Limits,
+    client: IpAddr,
+    hello: String,
+    sender: Option<String>,
+    recipients: Vec<D::Recipient>,
+    mails: usize,
+    strays: usize,
+}
+
+/// Go on, or end.
+type Step = Result<(), Ending>;
+
+impl<'d, S, D> Session<'d, S, D>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+    D: Desk,
+{
+    pub(crate) fn new(
+        stream: S,
+        client: IpAddr,
+        name: &'d str,
+        desk: &'d D,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            wire: Wire::new(stream),
+            desk,
+            name,
+            limits,
+            client,
+            hello: String::new(),
+            sender: None,
+            recipients: Vec::new(),
+            mails: 0,
+            strays: 0,
+        }
+    }
+
+    /// From the greeting to the end. When `stop` is cancelled a mail under way is finished.
+    pub(crate) async fn run(mut self, stop: &CancellationToken) -> Ending {
+        self.wire.say(&format!("220 {} ESMTP for returned mail only", self.name));
+        let ending = loop {
+            if let Err(ending) = self.turn(stop).await {
+                break ending;
+            }
+        };
+        self.last_word(ending);
+        if !matches!(ending, Ending::Gone) {
+            self.wire.close().await;
+        }
+        ending
+    }
+
+    fn last_word(&mut self, ending: Ending) {
+        match ending {
+            Ending::Quit | Ending::Gone | Ending::Cut => {}
+            Ending::Late => self.wire.say(&format!("421 4.4.2 {} too slow, closing", self.name)),
+            Ending::Nonsense => {
+                self.wire.say(&format!("421 4.7.0 {} too many wrong commands, closing", self.name));
+            }
+            Ending::Stopped => {
+                self.wire.say(&format!("421 4.3.2 {} is stopping, come again", self.name));
+            }
+        }
+    }
+
+    async fn turn(&mut self, stop: &CancellationToken) -> Step {
+        if !self.wire.has_more() {
+            self.wire.flush(self.limits.command).await.map_err(|_| Ending::Gone)?;
+            // Between mails we can part without costing anybody anything.
+            if self.sender.is_none() {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return Err(Ending::Stopped),
+                    heard = tokio::time::timeout(self.limits.command, self.wire.heard()) => {
+                        heard.map_err(|_| Ending::Late)?;
+                    }
+                }
+            }
+        }
+        let line = match self.wire.line(self.limits.command).await {
+            Ok(line) => line,
+            Err(NoLine::End) => return Err(Ending::Gone),
+            Err(NoLine::Late) => return Err(Ending::Late),
+            Err(NoLine::Long) => {
+                return self.cut("500 5.5.6 the command line is too long, closing");
+            }
+            Err(NoLine::Bare) => {
+                return self.cut("500 5.5.2 a command ends in CR LF and holds no other, closing");
+            }
+        };
+        match std::str::from_utf8(&line) {
+            Ok(line) => self.command(line).await,
+            Err(_) => self.stray("500 5.5.2 commands are UTF-8"),
+        }
+    }
+
+    async fn command(&mut self, line: &str) -> Step {
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match verb.to_ascii_uppercase().as_str() {
+            "EHLO" => self.hello(rest, true),
+            "HELO" => self.hello(rest, false),
+            "MAIL" => self.mail(rest),
+            "RCPT" => self.rcpt(rest),
+            "DATA" => self.data(rest).await,
+            "RSET" => {
+                self.reset();
+                self.stray("250 2.0.0 forgotten")
+            }
+            "NOOP" => self.stray("250 2.0.0 still here"),
+            "VRFY" => self.stray("252 2.5.0 send it and see"),
+            "HELP" => self.stray("214 2.0.0 mail for return paths, postmaster and abuse"),
+            "QUIT" => {
+                self.wire.say("221 2.0.0 goodbye");
+                Err(Ending::Quit)
+            }
+            "STARTTLS" | "AUTH" | "BDAT" | "ETRN" | "EXPN" | "TURN" => {
+                self.stray("502 5.5.1 not offered here")
+            }
+            _ => self.stray("500 5.5.1 no such command"),
+        }
+    }
+
+    fn hello(&mut self, name: &str, extended: bool) -> Step {
+        let name = name.trim();
+        if name.is_empty() || name.len() > 255 || name.contains(char::is_control) {
+            return self.stray("501 5.5.4 say who you are");
+        }
+        name.clone_into(&mut self.hello);
+        self.reset();
+        if extended {
+            self.wire.say(&format!("250-{} takes returned mail", self.name));
+            self.wire.say("250-PIPELINING");
+            self.wire.say(&format!("250-SIZE {}", self.limits.bytes_max));
+            self.wire.say("250-8BITMIME");
+            self.wire.say("250-SMTPUTF8");
+            self.stray("250 ENHANCEDSTATUSCODES")
+        } else {
+            self.stray(&format!("250 {}", self.name))
+        }
+    }
+
+    fn mail(&mut self, rest: &str) -> Step {
+        if self.hello.is_empty() {
+            return self.stray("503 5.5.1 EHLO first");
+        }
+        if self.sender.is_some() {
+            return self.stray("503 5.5.1 one mail at a time");
+        }
+        let Some(path) = keyword(rest, "FROM:").and_then(path::parse) else {
+            return self.stray("501 5.5.4 MAIL FROM:<path>");
+        };
+        if let Some(refusal) = self.refused_parameter(&path) {
+            return self.stray(refusal);
+        }
+        self.sender = Some(match path.domain {
+            Some(domain) => format!("{}@{domain}", path.local),
+            None => path.local.to_owned(),
+        });
+        self.wire.say("250 2.1.0 go on");
+        Ok(())
+    }
+
+    fn refused_parameter(&self, path: &Path<'_>) -> Option<&'static str> {
+        for (keyword, value) in &path.parameters {
+            match keyword.to_ascii_uppercase().as_str() {
+                "SIZE" => match value.parse::<usize>() {
+                    Ok(size) if size <= self.limits.bytes_max => {}
+                    Ok(_) => return Some("552 5.3.4 the mail is too large"),
+                    Err(_) => return Some("501 5.5.4 SIZE=number"),
+                },
+                "BODY" if value.eq_ignore_ascii_case("7BIT") => {}
+                "BODY" if value.eq_ignore_ascii_case("8BITMIME") => {}
+                "SMTPUTF8" if value.is_empty() => {}
+                _ => return Some("555 5.5.4 a parameter that was not offered"),
+            }
+        }
+        None
+    }
+
+    fn rcpt(&mut self, rest: &str) -> Step {
+        if self.sender.is_none() {
+            return self.stray("503 5.5.1 MAIL first");
+        }
+        let Some(path) = keyword(rest, "TO:").and_then(path::parse) else {
+            return self.stray("501 5.5.4 RCPT TO:<path>");
+        };
+        if !path.parameters.is_empty() {
+            return self.stray("555 5.5.4 a parameter that was not offered");
+        }
+        if self.recipients.len() >= RECIPIENTS_MAX {
+            return self.stray("452 4.5.3 too many recipients");
+        }
+        match self.desk.admit(path.local, path.domain) {
+            Ok(recipient) => {
+                self.recipients.push(recipient);
+                self.wire.say("250 2.1.5 go on");
+                Ok(())
+            }
+            Err(NotAdmitted::Relay) => {
+                self.stray("550 5.7.1 mail for other domains is not relayed")
+            }
+            Err(NotAdmitted::Unknown) => self.stray("550 5.1.1 nobody here has this address"),
+        }
+    }
+
+    async fn data(&mut self, rest: &str) -> Step {
+        if !rest.is_empty() {
+            return self.stray("501 5.5.4 DATA stands alone");
+        }
+        let (Some(sender), false) = (self.sender.clone(), self.recipients.is_empty()) else {
+            return self.stray("503 5.5.1 no recipient was admitted");
+        };
+        self.wire.say("354 end with CR LF . CR LF");
+        self.wire.flush(self.limits.command).await.map_err(|_| Ending::Gone)?;
+        let Limits { bytes_max, line_bytes_max, data, .. } = self.limits;
+        match self.wire.data(bytes_max, line_bytes_max, data).await {
+            Data::End => Err(Ending::Gone),
+            // A client that ends lines wrongly may see an end elsewhere: nothing that
+            // follows on this connection can be trusted.
+            Data::Unfit(Unfit::Bare) => self.cut(refusal(Unfit::Bare)),
+            Data::Unfit(unfit) => {
+                self.reset();
+                self.stray(refusal(unfit))
+            }
+            Data::Broken(Unfit::Late) => Err(Ending::Late),
+            Data::Broken(unfit) => self.cut(refusal(unfit)),
+            Data::Whole(octets) => self.take(&sender, &octets).await,
+        }
+    }
+
+    async fn take(&mut self, sender: &str, octets: &[u8]) -> Step {
+        let letter = Letter {
+            client: self.client,
+            hello: &self.hello,
+            sender,
+            recipients: &self.recipients,
+            octets,
+        };
+        let answer = match self.desk.take(letter).await {
+            Verdict::Taken => "250 2.0.0 taken",
+            Verdict::NotNow => "451 4.3.0 cannot be kept at the moment, come again",
+            Verdict::Loop => "554 5.4.6 this mail goes round in circles",
+        };
+        self.reset();
+        self.wire.say(answer);
+        self.mails += 1;
+        self.strays = 0;
+        if self.mails < MAILS_MAX {
+            return Ok(());
+        }
+        self.cut("421 4.7.0 enough for one connection, come again")
+    }
+
+    fn reset(&mut self) {
+        self.sender = None;
+        self.recipients.clear();
+    }
+
+    /// An answer to a command that brings no mail nearer; too many of them end it.
+    fn stray(&mut self, answer: &str) -> Step {
+        self.wire.say(answer);
+        self.strays += 1;
+        if self.strays > STRAYS_MAX { Err(Ending::Nonsense) } else { Ok(()) }
+    }
+
+    fn cut(&mut self, answer: &str) -> Step {
+        self.wire.say(answer);
+        Err(Ending::Cut)
+    }
+}
+
+fn refusal(unfit: Unfit) -> &'static str {
+    match unfit {
+        Unfit::Bare => "550 5.6.0 a CR or LF stands on its own (RFC 5321, 2.3.8), closing",
+        Unfit::LongLine => "500 5.6.0 a line is too long",
+        Unfit::Large => "552 5.3.4 the mail is too large",
+        Unfit::Late => "421 4.4.2 too slow",
+    }
+}
+
+fn keyword<'t>(text: &'t str, word: &str) -> Option<&'t str> {
+    let head = text.get(..word.len())?;
+    head.eq_ignore_ascii_case(word).then(|| &text[word.len()..])
+}

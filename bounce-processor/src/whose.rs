@@ -1,0 +1,125 @@
+//! Whose it was: the delivery that a returned mail concerns, by proof only, and the
+//! recipient that it names, if that is the one that the message went to.
+
+use mail::hygiene::What;
+use mail::returned::{FailedRecipient, Returned};
+use mail::verp::{ReturnPath, ReturnPathKeys};
+use mail::{Address, CampaignId, DeliveryId, Hygiene};
+
+/// What mail is addressed to here.
+#[derive(Debug, Clone)]
+pub(crate) enum Recipient {
+    /// The return path of one message.
+    ReturnPath(ReturnPath),
+    /// `postmaster`, `abuse` and the like.
+    Office(&'static str),
+}
+
+/// A message of ours.
+#[derive(Debug, Clone)]
+pub(crate) struct Whose {
+    pub(crate) delivery: DeliveryId,
+    pub(crate) campaign: CampaignId,
+    proof: Proof,
+}
+
+#[derive(Debug, Clone)]
+enum Proof {
+    /// A return path knows its recipient when it is named.
+    Path(ReturnPath),
+    /// The link of an unsubscription names it.
+    Link(String),
+}
+
+impl Whose {
+    /// By the return path that the mail came to; or, at an office, by one that it quotes
+    /// or by a quoted unsubscribe link. All else can be written by anybody.
+    pub(crate) fn find(to: &Recipient, mail: &Returned, keys: &ReturnPathKeys) -> Option<Self> {
+        if let Recipient::ReturnPath(path) = to {
+            return Some(Self::by_path(path.clone()));
+        }
+        let quoted = [
+            mail.original.return_path.as_deref(),
+            mail.feedback.as_ref().and_then(|f| f.mail_from.as_deref()),
+        ];
+        let local = |text| -> &str { str::rsplit_once(text, '@').map_or(text, |(local, _)| local) };
+        let quoted = quoted.into_iter().flatten().map(local);
+        let mut tokens = quoted.chain(mail.original.tokens.iter().map(String::as_str));
+        let path = tokens.find_map(|token| keys.decode(token).ok());
+        path.map(Self::by_path).or_else(|| by_link(mail, keys))
+    }
+
+    fn by_path(path: ReturnPath) -> Self {
+        Self { delivery: path.delivery, campaign: path.campaign, proof: Proof::Path(path) }
+    }
+
+    fn is(&self, address: &Address) -> bool {
+        match &self.proof {
+            Proof::Path(path) => path.matches(address),
+            Proof::Link(linked) => *linked == address.folded(),
+        }
+    }
+
+    fn fits(&self, text: &str) -> Option<Address> {
+        text.trim().parse().ok().filter(|address| self.is(address))
+    }
+
+    /// The recipient, if the mail names it anywhere.
+    pub(crate) fn recipient(&self, mail: &Returned, keys: &ReturnPathKeys) -> Option<Address> {
+        let reported = mail
+            .failures
+            .iter()
+            .flat_map(|f| f.recipient.iter().chain(&f.final_recipient))
+            .map(String::as_str);
+        let told = mail.feedback.iter().flat_map(|f| &f.recipients).map(String::as_str);
+        let quoted = mail.original.to.iter().map(String::as_str);
+        let writer = mail.from.as_deref();
+        let link = linked_address(mail, keys);
+        let mut candidates = reported.chain(told).chain(quoted).chain(writer);
+        candidates.find_map(|text| self.fits(text)).or_else(|| self.fits(link.as_deref()?))
+    }
+
+    /// The failure that concerns our recipient: the one that names it, or else the only
+    /// thing that the mail reports at all.
+    pub(crate) fn failure<'m>(&self, mail: &'m Returned) -> Option<&'m FailedRecipient> {
+        let names_it = |f: &&FailedRecipient| {
+            f.recipient.iter().chain(&f.final_recipient).any(|text| self.fits(text).is_some())
+        };
+        mail.failures.iter().find(names_it).or_else(|| mail.failures.first())
+    }
+
+    /// What a failure says about our recipient's address. When the report names only
+    /// strangers the mail was forwarded and failed there: that counts, and proves nothing.
+    pub(crate) fn news(&self, failure: &FailedRecipient) -> What {
+        let named: Vec<&String> =
+            failure.recipient.iter().chain(&failure.final_recipient).collect();
+        let is_ours = named.is_empty() || named.iter().any(|text| self.fits(text).is_some());
+        match What::failed(&failure.finding) {
+            What::Failed { category, hygiene: Hygiene::Suppress } if !is_ours => {
+                What::Failed { category, hygiene: Hygiene::Count }
+            }
+            what => what,
+        }
+    }
+}
+
+/// Links of ours in the quoted header: `…/u/TOKEN/ADDRESS`.
+fn links(mail: &Returned) -> impl Iterator<Item = (&str, &str)> {
+    let fields = mail.original.ours.iter().filter(|(name, _)| name == "list-unsubscribe");
+    let urls = fields.flat_map(|(_, value)| value.split([',', '<', '>', ' ']));
+    urls.filter_map(|url| url.split_once(mail::unsubscribe::PREFIX)?.1.split_once('/'))
+}
+
+fn by_link(mail: &Returned, keys: &ReturnPathKeys) -> Option<Whose> {
+    links(mail).find_map(|(token, address)| {
+        let link = mail::unsubscribe::verify(keys, token, address).ok()?;
+        let proof = Proof::Link(link.address.to_lowercase());
+        Some(Whose { delivery: link.delivery, campaign: link.campaign, proof })
+    })
+}
+
+fn linked_address(mail: &Returned, keys: &ReturnPathKeys) -> Option<String> {
+    links(mail).find_map(|(token, address)| {
+        mail::unsubscribe::verify(keys, token, address).ok().map(|link| link.address)
+    })
+}

@@ -1,0 +1,76 @@
+//! A real Redis for one test: a child on a unix socket in a folder of its own, ended
+//! with the test.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+pub(crate) struct Redis {
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Redis {
+    pub(crate) fn start() -> Self {
+        Self::start_with(&["--appendonly", "no"])
+    }
+
+    pub(crate) fn start_with(extra: &[&str]) -> Self {
+        let folder = tempfile::Builder::new().prefix("mp").tempdir().unwrap();
+        let mut redis = Self { child: Self::spawn(folder.path(), extra), folder };
+        redis.wait();
+        redis
+    }
+
+    fn spawn(folder: &std::path::Path, extra: &[&str]) -> Child {
+        let server = ["redis-server", "valkey-server"]
+            .into_iter()
+            .find(|s| Command::new(s).arg("--version").stdout(Stdio::null()).status().is_ok())
+            .expect("install redis-server: the queue's tests need a real one");
+        Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", server, "--port", "0", "--save", ""])
+            .arg("--unixsocket")
+            .arg(folder.join("redis.sock"))
+            .arg("--dir")
+            .arg(folder)
+            .args(extra)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    fn wait(&mut self) {
+        let socket = self.folder.path().join("redis.sock");
+        let start = Instant::now();
+        while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+            assert!(start.elapsed() < Duration::from_secs(10), "redis does not come up");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis+unix://{}/redis.sock", self.folder.path().display())
+    }
+
+    pub(crate) fn config(&self) -> store::Config {
+        store::Config { url: self.url(), shards: 4, ..store::Config::default() }
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let _ = std::fs::remove_file(self.folder.path().join("redis.sock"));
+    }
+
+    pub(crate) fn restart(&mut self, extra: &[&str]) {
+        self.child = Self::spawn(self.folder.path(), extra);
+        self.wait();
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
