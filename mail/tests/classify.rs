@@ -132,3 +132,36 @@ fn numbers_about_anything_but_the_mailbox_never_suppress() {
         assert_ne!(found.hygiene, Hygiene::Suppress, "{line}");
     }
 }
+
+/// Each of them has cost somebody a good recipient: words about us that sound as if
+/// they were about the mailbox.
+#[test]
+fn words_about_the_sender_never_end_the_recipient() {
+    let lines = [
+        "550 5.1.1 <us@news.example>: Sender address rejected: User unknown in virtual mailbox table",
+        "550 Verification failed for <us@news.example> Called: 192.0.2.1 Response: 550 No such user here Sender verify failed",
+        "550 Your IP address is not registered with us",
+        "554 5.7.1 the host 192.0.2.1 is unknown to this server",
+        "553 5.1.8 <us@news.example>... Domain of sender address does not exist",
+        "550 5.7.1 recipient rejected: your domain has no valid SPF record",
+        "550 5.7.1 Access denied, banned sending IP [192.0.2.1]",
+        "550 Message rejected: unknown user agent in header",
+        "550 5.7.1 Mail from this address is not accepted, sender unknown",
+        "554 No relaying allowed, recipient not in my domains",
+        "550 The mailbox of the recipient is over quota and user unknown to the quota service",
+        "550 5.4.4 Unable to route: no mail hosts for domain",
+        "421 4.7.0 too many unknown users from your IP",
+        "550 5.7.1 Rejected: too many attempts to unknown users, IP blocked",
+        "450 4.7.1 <news.example>: Helo command rejected: Host not found",
+    ];
+    let mut wrong = Vec::new();
+    for line in lines {
+        for phase in [Phase::Rcpt, Phase::Returned] {
+            let found = classify(&Said::from_line(phase, line));
+            if found.hygiene == Hygiene::Suppress {
+                wrong.push(format!("{line:?} by {}", found.rule));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
