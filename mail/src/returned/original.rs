@@ -59,7 +59,7 @@ pub(super) fn refs(parts: &Parts, raw: &[u8]) -> OriginalRefs {
             .take(TOKENS_MAX)
             .collect(),
         return_path: one("return-path").and_then(fields::address),
-        tokens: tokens(&raw[..raw.len().min(SEARCHED_OCTETS_MAX)]),
+        tokens: tokens(parts, raw),
         envelope_id: fields::get(&status, "original-envelope-id").map(clean_text),
         to: one("to").map(all_addresses).unwrap_or_default(),
         from: one("from").and_then(fields::address),
@@ -84,9 +84,20 @@ pub(super) fn all_addresses(value: &str) -> Vec<String> {
     found
 }
 
+/// What looks like a return path of ours: in the mail as it came, and in the parts
+/// that had to be decoded.
+fn tokens(parts: &Parts, raw: &[u8]) -> Vec<String> {
+    let mut found = Vec::new();
+    collect_tokens(&raw[..raw.len().min(SEARCHED_OCTETS_MAX)], &mut found);
+    let decoded = parts.original.iter().chain(&parts.delivery_status).chain(&parts.texts);
+    for text in decoded.take(8) {
+        collect_tokens(text.as_bytes(), &mut found);
+    }
+    found
+}
+
 /// The prefix and as many letters or digits as we make, with none before or after.
-fn tokens(raw: &[u8]) -> Vec<String> {
-    let mut found: Vec<String> = Vec::new();
+fn collect_tokens(raw: &[u8], found: &mut Vec<String>) {
     let prefix = RETURN_PATH_PREFIX.as_bytes();
     let whole = prefix.len() + RETURN_PATH_TOKEN_CHARS;
     let mut at = 0;
@@ -107,5 +118,4 @@ fn tokens(raw: &[u8]) -> Vec<String> {
             at += 1;
         }
     }
-    found
 }
