@@ -163,6 +163,38 @@ async fn events_are_stored_then_trimmed_and_the_accounts_balance() {
     assert_eq!(sums.waiting, campaign.queue.waiting);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cut_off_again_and_again_every_event_is_stored_once() {
+    let p = Platform::new().await;
+    let mut chunk = 0;
+    for cut in 0..25u64 {
+        // The one before may still be in its last transaction, and hold the lock.
+        let (_stop, task) = p.start();
+        for _ in 0..4 {
+            p.accept(chunk).await;
+            chunk += 1;
+        }
+        tokio::time::sleep(Duration::from_millis(cut * 7 % 40)).await;
+        task.abort();
+        let _ = task.await;
+    }
+    let start = Instant::now();
+    let (stop, task) = loop {
+        let (stop, task) = p.start();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if !task.is_finished() {
+            break (stop, task);
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", task.await);
+    };
+    p.until("all stored", async |p| p.store.outbox_len(p.shard()).await.unwrap() == 0).await;
+    stop.cancel();
+    task.await.unwrap().unwrap();
+    assert_eq!(p.events(), 200, "an acceptance and a suppression for each of 100 chunks");
+    let balance = p.ledger.balance(&p.store).await.unwrap();
+    assert_eq!((balance.imbalance, balance.campaigns[&CAMPAIGN].events.accepted), (0, 400));
+}
+
 #[tokio::test]
 async fn a_forged_difference_is_found() {
     let p = Platform::new().await;
