@@ -18,7 +18,7 @@ const SELF: &str = "schedule";
 
 /// Runs until the process stops.
 pub(crate) async fn run(app: App) {
-    let mut begun = false;
+    let (mut begun, mut was_well) = (false, true);
     let mut due = HashMap::new();
     while !app.stop.is_cancelled() {
         let round = async {
@@ -28,9 +28,16 @@ pub(crate) async fn run(app: App) {
             }
             tend(&app, &mut due).await
         };
-        if let Err(error) = round.await {
-            tracing::warn!(error = %chain(&error), "campaigns cannot be tended");
+        let tended = round.await;
+        match &tended {
+            Ok(()) if !was_well => tracing::info!("campaigns are tended again"),
+            // Said once, not each second.
+            Err(error) if was_well => {
+                tracing::warn!(error = %chain(error), "campaigns cannot be tended");
+            }
+            Ok(()) | Err(_) => {}
         }
+        was_well = tended.is_ok();
         tokio::select! {
             () = tokio::time::sleep(PERIOD) => {}
             () = app.stop.cancelled() => {}

@@ -10,6 +10,7 @@
 mod blocks;
 mod chunks;
 mod enqueue;
+mod form;
 mod line;
 mod report;
 mod rows;
@@ -25,7 +26,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use enqueue::{Queue, Ready};
-pub use line::{Fault, Form};
+pub use form::{Fault, Form, Reason};
 
 use chunks::{Cutter, Group};
 use report::Report;

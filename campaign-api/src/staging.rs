@@ -86,7 +86,12 @@ impl Staging {
 
     /// The file to append to.
     pub(crate) async fn append(&self, id: CampaignId, _: &Lock) -> io::Result<File> {
-        OpenOptions::new().create(true).append(true).open(self.upload(id)).await
+        let file = OpenOptions::new().create(true).append(true).open(self.upload(id)).await?;
+        if file.metadata().await?.len() == 0 {
+            // A new name must be on the disk before anybody is told what is under it.
+            File::open(&self.folder).await?.sync_all().await?;
+        }
+        Ok(file)
     }
 
     /// Forgets an upload, not its report.

@@ -77,7 +77,10 @@ pub(crate) fn whole(campaign: &Campaign, counters: &Counters, level: Durability)
         campaign.notes.get(INTAKE_NOTE).and_then(|text| serde_json::from_str(text).ok());
     view["durability"] = json!(level.as_str());
     view["definition"] = definition(campaign);
+    let has_refused = intake.as_ref().is_some_and(|i| i.refused > 0);
+    let report = has_refused.then(|| format!("/v1/campaigns/{}/recipients/refused", campaign.id));
     view["intake"] = json!(intake);
+    view["refused_report"] = json!(report);
     view["progress"] = progress(counters);
     view
 }

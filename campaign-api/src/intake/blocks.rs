@@ -8,7 +8,8 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use tokio_util::sync::CancellationToken;
 
-use super::line::{Fault, Form, Scratch};
+use super::form::{Fault, Form};
+use super::line::{Line, Scratch};
 use super::report::Report;
 use super::runs::{Run, Sorter};
 use super::{IntakeError, Order, rows};
@@ -107,11 +108,7 @@ fn parse_blocks(
     Ok(Parsed { runs: sorter.finish(), lines })
 }
 
-fn read<'a>(
-    scratch: &'a mut Scratch,
-    line: &[u8],
-    form: &Form,
-) -> Result<super::line::Line<'a>, Fault> {
+fn read<'a>(scratch: &'a mut Scratch, line: &[u8], form: &Form) -> Result<Line<'a>, Fault> {
     if line.len() > form.line_max {
         return Err(Fault::too_long(form.line_max));
     }

@@ -11,8 +11,11 @@ fn form() -> Form {
     }
 }
 
-/// Name and values of a good line, reason and detail of a bad one.
-fn read(line: &str) -> Result<(String, Vec<Option<String>>), (Reason, String)> {
+/// Whom a good line is about, and its values.
+type Good = (String, Vec<Option<String>>);
+
+/// Reason and detail of a bad line.
+fn read(line: &str) -> Result<Good, (Reason, String)> {
     let mut scratch = Scratch::default();
     let form = form();
     match scratch.read(line.as_bytes(), &form) {

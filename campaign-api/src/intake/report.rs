@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 
 use super::IntakeError;
-use super::line::{Fault, Reason};
+use super::form::{Fault, Reason};
 
 /// Characters quoted of a line.
 const QUOTE_CHARS: usize = 100;

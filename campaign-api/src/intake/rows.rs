@@ -8,7 +8,8 @@
 //! u32 length of the name · name · per field u32 length (all ones: the default) · value
 //! ```
 
-use super::line::{Form, Line};
+use super::form::Form;
+use super::line::Line;
 
 /// Stands for a length: the field has its default.
 const DEFAULT: u32 = u32::MAX;
