@@ -25,6 +25,9 @@ const GRACE: Duration = Duration::from_secs(8);
 /// After a failed accept (no file descriptor left): long enough for one to be freed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Large mails in memory at the same time.
+const LARGE_MAX: usize = 8;
+
 /// The bounce processor, its port bound.
 #[derive(Debug)]
 pub struct Bounces {
@@ -33,6 +36,7 @@ pub struct Bounces {
     settings: Settings,
     connections: Arc<Semaphore>,
     clients: Arc<Clients>,
+    large: Arc<Semaphore>,
     returns: Arc<Returns>,
 }
 
@@ -73,6 +77,7 @@ impl Bounces {
                 max: config.connections_per_client_max,
                 open: Mutex::default(),
             }),
+            large: Arc::new(Semaphore::new(LARGE_MAX)),
             returns: Arc::new(returns),
         })
     }
@@ -127,11 +132,12 @@ impl Bounces {
             return;
         };
         let (returns, stop) = (Arc::clone(&self.returns), shutdown.clone());
+        let large = Arc::clone(&self.large);
         let (name, limits) = (self.settings.name.to_string(), self.settings.limits);
         sessions.spawn(async move {
             let _held: (OwnedSemaphorePermit, Guest) = (seat, guest);
             metrics::gauge!("malleposte_bounces_connections").increment(1.0);
-            let session = Session::new(stream, client, &name, &*returns, limits);
+            let session = Session::new(stream, client, &name, &*returns, limits, &large);
             let reason = match session.run(&stop).await {
                 Ending::Quit | Ending::Gone | Ending::Stopped => None,
                 Ending::Late => Some("late"),

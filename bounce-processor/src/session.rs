@@ -5,11 +5,12 @@
 use std::net::IpAddr;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Limits;
 use crate::path::{self, Path};
-use crate::wire::{Data, NoLine, Unfit, Wire};
+use crate::wire::{Data, NoLine, Room, Unfit, Wire};
 
 /// Recipients of one mail. Reports have one; RFC 5321, 4.5.3.1.8 asks for 100.
 const RECIPIENTS_MAX: usize = 100;
@@ -74,6 +75,7 @@ pub(crate) struct Session<'d, S, D: Desk> {
     desk: &'d D,
     name: &'d str,
     limits: Limits,
+    large: &'d Semaphore,
     client: IpAddr,
     hello: String,
     sender: Option<String>,
@@ -96,12 +98,14 @@ where
         name: &'d str,
         desk: &'d D,
         limits: Limits,
+        large: &'d Semaphore,
     ) -> Self {
         Self {
             wire: Wire::new(stream),
             desk,
             name,
             limits,
+            large,
             client,
             hello: String::new(),
             sender: None,
@@ -288,8 +292,10 @@ where
         };
         self.wire.say("354 end with CR LF . CR LF");
         self.wire.flush(self.limits.command).await.map_err(|_| Ending::Gone)?;
-        let Limits { bytes_max, line_bytes_max, data, .. } = self.limits;
-        match self.wire.data(bytes_max, line_bytes_max, data).await {
+        let Limits { bytes_max, line_bytes_max, data: within, .. } = self.limits;
+        let room = Room { bytes_max, line_bytes_max, large: self.large };
+        let (data, _large) = self.wire.data(room, within).await;
+        match data {
             Data::End => Err(Ending::Gone),
             // A client that ends lines wrongly may see an end elsewhere: nothing that
             // follows on this connection can be trusted.
@@ -351,6 +357,7 @@ fn refusal(unfit: Unfit) -> &'static str {
         Unfit::LongLine => "500 5.6.0 a line is too long",
         Unfit::Large => "552 5.3.4 the mail is too large",
         Unfit::Late => "421 4.4.2 too slow",
+        Unfit::Crowded => "452 4.3.1 too many large mails at once, come again",
     }
 }
 

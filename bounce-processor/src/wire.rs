@@ -6,6 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
 /// A command line: RFC 5321, 4.5.3.1.4 asks for 512 octets, extensions add to it.
@@ -15,6 +16,10 @@ const LINGER: Duration = Duration::from_secs(2);
 /// A mail that is refused is still heard to its end, if that is near: then the client
 /// reads why. Past this many times the limit it is cut off.
 const HEARD_TIMES: usize = 2;
+
+/// Reports are smaller than this. Few mails may be larger at the same time, so that all
+/// connections together cannot take all memory.
+const SMALL_OCTETS: usize = 512 * 1024;
 
 /// A client's side of the connection, buffered.
 pub(crate) struct Wire<S> {
@@ -59,6 +64,16 @@ pub(crate) enum Unfit {
     Large,
     /// Too slow.
     Late,
+    /// Large, and too many others are large at the moment.
+    Crowded,
+}
+
+/// How large a mail may be, and who else is large.
+#[derive(Clone, Copy)]
+pub(crate) struct Room<'r> {
+    pub(crate) bytes_max: usize,
+    pub(crate) line_bytes_max: usize,
+    pub(crate) large: &'r Semaphore,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
@@ -120,30 +135,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
-    /// A mail, after 354.
-    pub(crate) async fn data(
+    /// A mail, after 354. A large one comes with a permit, to be held as long as it is.
+    pub(crate) async fn data<'r>(
         &mut self,
-        bytes_max: usize,
-        line_bytes_max: usize,
+        room: Room<'r>,
         within: Duration,
-    ) -> Data {
+    ) -> (Data, Option<SemaphorePermit<'r>>) {
         let deadline = Instant::now() + within;
-        let mut mail = Gather::new(bytes_max, line_bytes_max);
-        loop {
+        let mut mail = Gather::new(room.bytes_max, room.line_bytes_max);
+        let mut large = None;
+        let data = loop {
             let chunk = match timeout_at(deadline, self.stream.fill_buf()).await {
-                Err(_) => return Data::Broken(Unfit::Late),
-                Ok(Err(_)) | Ok(Ok([])) => return Data::End,
+                Err(_) => break Data::Broken(Unfit::Late),
+                Ok(Err(_)) | Ok(Ok([])) => break Data::End,
                 Ok(Ok(chunk)) => chunk,
             };
             let (taken, is_end) = mail.take(chunk);
             self.stream.consume(taken);
             if is_end {
-                return mail.finish();
+                break mail.finish();
             }
-            if let Some(unfit) = mail.unfit.filter(|_| mail.heard > bytes_max * HEARD_TIMES) {
-                return Data::Broken(unfit);
+            if mail.mail.len() > SMALL_OCTETS && large.is_none() {
+                large = room.large.try_acquire().ok();
+                if large.is_none() {
+                    mail.spoil(Unfit::Crowded);
+                }
             }
-        }
+            let too_far = room.bytes_max.saturating_mul(HEARD_TIMES);
+            if let Some(unfit) = mail.unfit.filter(|_| mail.heard > too_far) {
+                break Data::Broken(unfit);
+            }
+        };
+        (data, large)
     }
 
     /// Sends the last words and hears the client out for a moment: data that nobody reads

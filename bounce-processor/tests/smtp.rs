@@ -162,6 +162,29 @@ async fn what_is_too_large_or_too_long_is_refused_with_its_reason() {
     p.stop().await;
 }
 
+#[tokio::test]
+async fn a_crowd_of_large_mails_is_put_off() {
+    let p = Platform::start().await;
+    let piece = "a line of no importance\r\n".repeat(30_000);
+    let mut crowd = Vec::new();
+    for _ in 0..9 {
+        let mut client = in_data(&p).await;
+        client.raw(piece.as_bytes()).await;
+        // It has been heard out when the connection takes more.
+        crowd.push(client);
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut answers = Vec::new();
+    for client in &mut crowd {
+        answers.push(client.say(".").await[..9].to_owned());
+    }
+    answers.sort_unstable();
+    assert_eq!(answers[..8], ["250 2.0.0"; 8]);
+    assert_eq!(answers[8], "452 4.3.1");
+    drop(crowd);
+    p.stop().await;
+}
+
 /// Pours octets in until the other side has had enough; answers what it said and how much it took.
 async fn pour(mut client: Client, piece: &[u8], octets: usize) -> (String, usize) {
     let (mut from, mut to) = client.0.split();
