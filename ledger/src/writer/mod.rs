@@ -112,7 +112,8 @@ impl Writer {
     ) -> Result<Stored, LedgerError> {
         self.open_month(month)?;
         let Some(file) = self.files.get_mut(&month) else { return Ok(Stored::default()) };
-        let wrong = LedgerError::file(&file.path);
+        let path = file.path.clone();
+        let wrong = LedgerError::file(&path);
         let tx = file.conn.transaction().map_err(&wrong)?;
         let result = Page::draft(&tx, &mut file.dictionary, &self.books, month, frames)
             .and_then(|page| tx.commit().map(|()| page));
@@ -123,9 +124,26 @@ impl Writer {
             }
             Err(e) => {
                 file.dictionary.clear();
-                Err(wrong(e))
+                let e = wrong(e);
+                if e.is_damage() {
+                    self.give_up(month, &e)?;
+                }
+                Err(e)
             }
         }
+    }
+
+    /// A file that turned out to be damaged: the next write begins a new one, and brings
+    /// along what the books know.
+    fn give_up(&mut self, month: Month, why: &LedgerError) -> Result<(), LedgerError> {
+        if let Some(file) = self.files.remove(&month) {
+            drop(file.conn);
+            set_file_aside(&file.path, why)?;
+        }
+        for book in self.books.values_mut().filter(|b| b.home == Some(month)) {
+            book.home = None;
+        }
+        Ok(())
     }
 
     fn open_month(&mut self, month: Month) -> Result<(), LedgerError> {
@@ -158,8 +176,7 @@ impl Writer {
         for month in listed.into_iter().filter(|m| *m < oldest_kept && !is_home(m)) {
             let path = self.path(month);
             for suffix in ["-wal", "-shm", ""] {
-                let mut name = path.clone().into_os_string();
-                name.push(suffix);
+                let name = beside(&path, suffix);
                 match std::fs::remove_file(&name) {
                     Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                         tracing::error!(file = ?name, "an old month cannot be deleted: {e}");
@@ -182,7 +199,8 @@ fn lock(folder: &Path) -> Result<File, LedgerError> {
     }
 }
 
-/// A damaged file is kept beside the others under another name, and a new one begun.
+/// A damaged file is kept beside the others under another name, and a new one begun. Its
+/// journal goes along: SQLite would write it into the new one.
 fn set_file_aside(path: &Path, why: &LedgerError) -> Result<(), LedgerError> {
     let mut aside = path.to_owned();
     let mut n = 1;
@@ -190,8 +208,19 @@ fn set_file_aside(path: &Path, why: &LedgerError) -> Result<(), LedgerError> {
         aside = path.with_extension(format!("damaged-{n}"));
         n += 1;
     }
-    std::fs::rename(path, &aside).map_err(|e| LedgerError::folder(path, e))?;
+    for suffix in ["-shm", "-wal", ""] {
+        match std::fs::rename(beside(path, suffix), beside(&aside, suffix)) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            other => other.map_err(|e| LedgerError::folder(path, e))?,
+        }
+    }
     metrics::counter!("malleposte_ledger_files_set_aside_total").increment(1);
     tracing::error!(kept = ?aside, "a month of history does not read and was set aside: {why}");
     Ok(())
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(suffix);
+    name.into()
 }

@@ -238,11 +238,33 @@ fn a_damaged_month_is_set_aside_and_the_rest_serves() {
     std::fs::write(&november, b"this is no database, but somebody's shopping list".repeat(99))
         .unwrap();
 
+    std::fs::write(november.with_extension("db-wal"), b"its journal").unwrap();
+
     assert_eq!(ledger.trace(&TraceFilter::default(), 10, None).unwrap().entries.len(), 1);
     let writer = Writer::open(&ledger.config).unwrap();
-    assert!(!november.exists());
+    assert!(!november.exists() && !november.with_extension("db-wal").exists());
     assert!(november.with_extension("damaged-1").exists());
+    assert!(november.with_extension("damaged-1-wal").exists());
     assert_eq!(writer.position(SHARD).millis(), DECEMBER);
+}
+
+#[test]
+fn a_file_given_up_while_at_work_is_begun_again_with_all_that_the_books_know() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = ledger(&folder);
+    let mut writer = Writer::open(&ledger.config).unwrap();
+    writer.write(&part(two_days(NOVEMBER))).unwrap();
+    let before = ledger.campaign_summary(CAMPAIGN).unwrap().counters;
+    let month = Month::of(Timestamp(NOVEMBER));
+    let why = LedgerError::Defect("a test".into());
+    writer.give_up(month, &why).unwrap();
+    let next = attempt(EventKind::Delivered, NOVEMBER + 9_000, 3, "250 ok");
+    writer.write(&part(vec![frame(NOVEMBER + 9_000, 0, &[next])])).unwrap();
+    let after = ledger.campaign_summary(CAMPAIGN).unwrap().counters;
+    assert_eq!((after.accepted, after.delivered), (before.accepted, before.delivered + 1));
+    assert_eq!(ledger.trace(&TraceFilter::default(), 10, None).unwrap().entries.len(), 1);
+    drop(writer);
+    assert_eq!(Writer::open(&ledger.config).unwrap().position(SHARD).millis(), NOVEMBER + 9_000);
 }
 
 #[test]
