@@ -207,19 +207,36 @@ impl Store {
         self.confirm(&mut *conn).await
     }
 
-    /// Campaigns that are not over, in no order; one that has just ended may still be among them.
+    /// Campaigns that are not over, in no order; one that has just ended may still be among
+    /// them. Two round trips, however many there are.
     ///
     /// # Errors
-    /// When Redis does not answer.
-    pub async fn active_campaigns(&self) -> Result<Vec<CampaignId>, StoreError> {
+    /// When Redis does not answer, or a record does not read.
+    pub async fn active_campaigns(&self) -> Result<Vec<(CampaignId, CampaignStatus)>, StoreError> {
         let mut conn = self.conn().await?;
-        let ids: Vec<String> = redis::cmd("SMEMBERS")
+        let names: Vec<String> = redis::cmd("SMEMBERS")
             .arg(self.key("campaigns-active"))
             .query_async(&mut *conn)
             .await?;
-        ids.iter()
-            .map(|id| id.parse().map_err(|e| StoreError::corrupt("the active campaigns", e)))
-            .collect()
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pipe = redis::pipe();
+        let mut ids = Vec::with_capacity(names.len());
+        for name in &names {
+            let id = name.parse().map_err(|e| StoreError::corrupt("the active campaigns", e))?;
+            pipe.cmd("HGET").arg(self.campaign_key(id)).arg("status");
+            ids.push(id);
+        }
+        let words: Vec<Option<String>> = pipe.query_async(&mut *conn).await?;
+        let known = |(id, word): (CampaignId, Option<String>)| {
+            let word = word.unwrap_or_default();
+            let status = CampaignStatus::from_word(&word).ok_or_else(|| {
+                StoreError::corrupt(format!("campaign {id}"), format!("its status is {word:?}"))
+            });
+            status.map(|status| (id, status))
+        };
+        ids.into_iter().zip(words).map(known).collect()
     }
 
     /// Takes a campaign that is over out of [`active_campaigns`](Self::active_campaigns).
