@@ -1,6 +1,8 @@
 //! Bodies and paths of requests, read within bounds and refused in one form. What the
 //! JSON means is for the routes.
 
+use std::time::Duration;
+
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
@@ -11,6 +13,9 @@ use serde::de::DeserializeOwned;
 
 use crate::problem::{Answer, Problem};
 
+/// A definition is some megabytes at most: who needs longer is not sending it.
+const READ_WAIT: Duration = Duration::from_secs(30);
+
 /// The whole body, if it is no longer than `max`.
 pub(crate) async fn read(headers: &HeaderMap, body: Body, max: usize) -> Answer<Bytes> {
     let refuse =
@@ -18,16 +23,30 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body, max: usize) -> Answer<
     if declared_length(headers).is_some_and(|n| n > max as u64) {
         return Err(refuse());
     }
+    let whole = tokio::time::timeout(READ_WAIT, collect(body, max)).await;
+    match whole.map_err(|_| too_slow())? {
+        Some(whole) => Ok(whole?.into()),
+        None => Err(refuse()),
+    }
+}
+
+/// `None` when it is longer than `max`.
+async fn collect(body: Body, max: usize) -> Option<Answer<Vec<u8>>> {
     let mut stream = body.into_data_stream();
     let mut whole = Vec::new();
     while let Some(piece) = stream.next().await {
-        let piece = piece.map_err(|_| broken_off())?;
+        let Ok(piece) = piece else { return Some(Err(broken_off())) };
         if whole.len() + piece.len() > max {
-            return Err(refuse());
+            return None;
         }
         whole.extend_from_slice(&piece);
     }
-    Ok(whole.into())
+    Some(Ok(whole))
+}
+
+fn too_slow() -> Problem {
+    let detail = format!("the body did not arrive within {} s", READ_WAIT.as_secs());
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "silent", detail)
 }
 
 /// What a body must be before it is read.

@@ -16,6 +16,8 @@ pub struct Config {
     /// What stands in front of the path of an unsubscribe link, as recipients reach it: scheme and
     /// host, `https://mail.example.org`. Mail providers honour one click only with https (RFC 8058).
     pub public_url: String,
+    /// Connections at a time; the next ones wait. Protects file descriptors and memory.
+    pub connections_max: usize,
     /// Largest JSON body, in octets; protects memory. A template larger than its own limit is
     /// refused in any case.
     pub body_bytes_max: usize,
@@ -48,6 +50,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8025)),
             public_url: "http://127.0.0.1:8025".into(),
+            connections_max: 512,
             body_bytes_max: 8 << 20,
             template_bytes_max: 2 << 20,
             line_bytes_max: 64 << 10,
@@ -76,6 +79,7 @@ impl Config {
             ));
         }
         let ranges = [
+            ("connections_max", self.connections_max, 1, 65_536),
             ("body_bytes_max", self.body_bytes_max, 1 << 10, 64 << 20),
             ("template_bytes_max", self.template_bytes_max, 1 << 10, 8 << 20),
             // A batch holds at least one row, and its text must fit the store's limit.

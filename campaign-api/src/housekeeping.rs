@@ -47,7 +47,7 @@ pub(crate) async fn run(app: App) {
 
 /// Once after a start: what a crash may have left half-told, or lying about.
 async fn begin(app: &App) -> Result<(), StoreError> {
-    for id in app.store.active_campaigns().await? {
+    for (id, _) in app.store.active_campaigns().await? {
         lifecycle::tell_shards(app, id).await?;
     }
     let folder = Arc::clone(app);
@@ -67,18 +67,18 @@ async fn begin(app: &App) -> Result<(), StoreError> {
 
 async fn tend(app: &App, due: &mut HashMap<CampaignId, Timestamp>) -> Result<(), StoreError> {
     let mut closing_now = Vec::new();
-    for id in app.store.active_campaigns().await? {
+    for (id, status) in app.store.active_campaigns().await? {
         use CampaignStatus as S;
-        match app.store.campaign_status(id).await? {
-            Some(S::Scheduled) => start_if_due(app, id, due).await?,
-            Some(S::Closing) => {
+        match status {
+            S::Scheduled => start_if_due(app, id, due).await?,
+            S::Closing => {
                 closing_now.push(id);
                 go_on_closing(app, id).await?;
             }
-            Some(S::Running) => end_if_empty(app, id, S::Running, S::Finished).await?,
-            Some(S::Cancelling) => end_if_empty(app, id, S::Cancelling, S::Cancelled).await?,
-            Some(S::Draft | S::Ready | S::Paused) => {}
-            Some(S::Cancelled | S::Finished) | None => app.store.retire_campaign(id).await?,
+            S::Running => end_if_empty(app, id, S::Running, S::Finished).await?,
+            S::Cancelling => end_if_empty(app, id, S::Cancelling, S::Cancelled).await?,
+            S::Draft | S::Ready | S::Paused => {}
+            S::Cancelled | S::Finished => app.store.retire_campaign(id).await?,
         }
     }
     closing::forget(app, |id| closing_now.contains(&id));

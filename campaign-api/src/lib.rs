@@ -7,6 +7,7 @@ mod body;
 mod clock;
 mod closing;
 mod config;
+mod connections;
 mod definition;
 mod housekeeping;
 pub mod intake;

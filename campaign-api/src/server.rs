@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::closing::Closings;
+use crate::connections::Bounded;
 use crate::problem::Problem;
 use crate::routes::{campaigns, health, lists, recipients, unsubscribe, verbs};
 use crate::staging::Staging;
@@ -113,6 +114,8 @@ impl Api {
         tracing::info!(listen = ?listener.local_addr().ok(), "the API listens");
         let tending = app.tasks.spawn(housekeeping::run(Arc::clone(&app)));
         let stopping = shutdown.clone();
+        let idle = app.config.close_wait() + app.config.upload_idle();
+        let listener = Bounded::new(listener, app.config.connections_max, idle);
         let serving = axum::serve(listener, router(Arc::clone(&app)))
             .with_graceful_shutdown(async move { stopping.cancelled().await });
         let overdue = async {

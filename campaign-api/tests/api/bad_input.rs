@@ -96,6 +96,24 @@ async fn sizes_and_media_are_bounded() {
 }
 
 #[tokio::test]
+async fn connections_that_say_nothing_are_ended_and_do_not_keep_others_out() {
+    use tokio::io::AsyncReadExt;
+    let small = |c: &mut campaign_api::Config| {
+        (c.connections_max, c.upload_idle_s, c.close_wait_s) = (2, 1, 1);
+    };
+    let world = World::with(small, |_| {}).await;
+    let mut silent = Vec::new();
+    for _ in 0..2 {
+        silent.push(tokio::net::TcpStream::connect(world.address).await.unwrap());
+    }
+    // This one waits until they have been ended.
+    assert_eq!(world.get("/livez").await.status, 200);
+    let mut said = Vec::new();
+    silent[0].read_to_end(&mut said).await.unwrap();
+    assert!(said.is_empty());
+}
+
+#[tokio::test]
 async fn bad_lines_are_reported_and_the_others_go_on() {
     let world = World::new().await;
     let lines = [

@@ -198,3 +198,25 @@ async fn health_tells_whether_redis_answers() {
     world.until_ready().await;
     assert_eq!(world.get(&path).await.status, 200);
 }
+
+#[tokio::test]
+async fn what_is_not_confirmed_is_said_and_repeated_with_the_same_key() {
+    let mut world = World::with(|_| {}, |s| s.durability = store::Durability::Replicated).await;
+    let create = async |world: &World| {
+        let request = world.request("POST", "/v1/campaigns").header("idempotency-key", "k");
+        request.json(&definition()).send().await
+    };
+    // No replica can have it.
+    for _ in 0..3 {
+        let reply = create(&world).await;
+        let problem = reply.problem(503, "not-confirmed");
+        assert!(problem["detail"].as_str().unwrap().contains("repeat with the same key"));
+        assert!(!reply.header("retry-after").is_empty());
+    }
+    world.stop().await;
+    world.api_store = world.store.clone();
+    world.start().await;
+    let reply = create(&world).await;
+    assert_eq!((reply.status, &reply.json()["id"]), (201, &json!("c1")));
+    assert_eq!(world.get("/v1/campaigns").await.json()["campaigns"].as_array().unwrap().len(), 1);
+}

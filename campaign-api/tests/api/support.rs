@@ -44,6 +44,7 @@ impl TxtRecords for Zone {
 pub struct World {
     pub redis: Redis,
     pub store: Store,
+    pub api_store: Store,
     pub zone: Arc<Zone>,
     pub folder: tempfile::TempDir,
     pub config: Config,
@@ -72,7 +73,10 @@ impl World {
         let redis = Redis::start_with(&["--appendonly", "yes", "--appendfsync", "no"]);
         let mut store_config = redis.config();
         change_store(&mut store_config);
-        let store = Store::open(&store_config).await.unwrap();
+        // What the test prepares is confirmed at once, whatever the API's level.
+        let mut plain = store_config.clone();
+        plain.durability = store::Durability::Always;
+        let store = Store::open(&plain).await.unwrap();
         let mut config = Config {
             listen: "127.0.0.1:0".parse().unwrap(),
             upload_idle_s: 5,
@@ -87,6 +91,7 @@ impl World {
             reader: make_key(&store, "board", "acme", Right::Read).await,
             stranger: make_key(&store, "rival", "evil", Right::Campaigns).await,
             redis,
+            api_store: Store::open(&store_config).await.unwrap(),
             store,
             zone,
             folder: tempfile::tempdir().unwrap(),
@@ -102,7 +107,7 @@ impl World {
 
     pub async fn start(&mut self) {
         let parts = Parts {
-            store: self.store.clone(),
+            store: self.api_store.clone(),
             txt: self.zone.clone(),
             links: links(),
             staging: self.folder.path().join("staging"),
