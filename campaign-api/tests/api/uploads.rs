@@ -89,6 +89,24 @@ async fn a_silent_upload_ends_and_does_not_lock_others_out() {
 }
 
 #[tokio::test]
+async fn two_uploads_at_a_time_do_not_mix() {
+    let world = World::new().await;
+    let path = world.campaign().await;
+    let slow = world
+        .request("POST", &format!("{path}/recipients"))
+        .header("content-type", "application/x-ndjson");
+    let second = async {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        world.upload(&path, 0, b"theirs").await
+    };
+    // The first one stands still until its time is over; the second one waits for less.
+    let (slow, second) = tokio::join!(slow.promise(100, b"ours"), second);
+    slow.problem(408, "silent");
+    second.problem(409, "upload-running");
+    assert_eq!(world.get(&format!("{path}/recipients")).await.json()["offset"], 4);
+}
+
+#[tokio::test]
 async fn closing_accepts_once_however_often_it_is_asked() {
     let world = World::new().await;
     let path = world.campaign().await;
