@@ -3,6 +3,8 @@
 
 pub mod commands;
 pub mod config;
+pub mod demo;
 pub mod redis_child;
 pub mod run;
 pub mod secrets;
+pub mod wiring;

@@ -518,6 +518,20 @@ impl Store {
             .collect()
     }
 
+    /// Leases that a relay holds, over all shards.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn leases_held(&self, relay: &str) -> Result<u64, StoreError> {
+        let mut pipe = redis::pipe();
+        for shard in self.all_shards() {
+            pipe.cmd("HLEN").arg(self.shard_key(shard, &format!("lease:{relay}")));
+        }
+        let mut conn = self.conn().await?;
+        let counts: Vec<u64> = pipe.query_async(&mut *conn).await?;
+        Ok(counts.iter().sum())
+    }
+
     /// Gives back every lease of the relay in this shard that it does not know of.
     ///
     /// # Errors

@@ -2,12 +2,20 @@
 
 mod check;
 mod completions;
+mod demo;
+mod dkim;
+mod key;
+mod queue;
 mod redis;
+mod serving;
+mod trace;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+
+pub(crate) use dkim::add as add_sender;
 
 use crate::config::{Config, Problems, Sources, default_files};
 
@@ -23,6 +31,11 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  malleposte demo                      a campaign through everything, on this machine
+  malleposte up                        everything on this machine, no configuration needed
+  malleposte dkim add news.example     a signing key, and the DNS record that proves the domain
+  malleposte trace ann@example.org     everything that happened to a recipient
+  malleposte queue                     what waits, by campaign
   malleposte check                     is the configuration good?
   malleposte check --print-example     every setting, with its default
   malleposte completions bash          completions for a shell
@@ -55,6 +68,8 @@ impl Global {
     pub fn read(&self) -> Result<Config, Problems> {
         let mut config = Config::read(&Sources::of_process(self.files()))?;
         if let Some(folder) = &self.data_dir {
+            config.ledger.folder = folder.join("ledger");
+            config.bounces.mailbox = folder.join("mailbox");
             config.data_dir.clone_from(folder);
         }
         Ok(config)
@@ -63,6 +78,16 @@ impl Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Up(serving::Up),
+    Relay(serving::Relay),
+    Bounces(serving::Bounces),
+    Api(serving::Api),
+    Ledger(serving::Ledger),
+    Demo(demo::Demo),
+    Dkim(dkim::Dkim),
+    Key(key::Key),
+    Queue(queue::Queue),
+    Trace(trace::Trace),
     Check(check::Check),
     Completions(completions::Completions),
     Redis(redis::Redis),
@@ -73,6 +98,16 @@ enum Command {
 pub fn main() -> ExitCode {
     let Cli { global, command } = Cli::parse();
     let result = match command {
+        Command::Up(command) => command.run(&global),
+        Command::Relay(command) => command.run(&global),
+        Command::Bounces(command) => command.run(&global),
+        Command::Api(command) => command.run(&global),
+        Command::Ledger(command) => command.run(&global),
+        Command::Demo(command) => command.run(),
+        Command::Dkim(command) => command.run(&global),
+        Command::Key(command) => command.run(&global),
+        Command::Queue(command) => command.run(&global),
+        Command::Trace(command) => command.run(&global),
         Command::Check(command) => command.run(&global),
         Command::Completions(command) => command.run(),
         Command::Redis(command) => command.run(&global),
@@ -82,4 +117,15 @@ pub fn main() -> ExitCode {
         eprintln!("malleposte: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Runs a command that asks and ends.
+fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+/// The clock.
+pub(crate) fn now() -> mail::Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+    mail::Timestamp(since.unwrap_or_default().as_millis() as u64)
 }

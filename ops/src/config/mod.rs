@@ -19,7 +19,7 @@ pub use layer::VARIABLE_PREFIX;
 pub use load::{Sources, load};
 pub use problem::{Problem, Problems};
 
-use crate::{redis_child, run, secrets};
+use crate::{redis_child, run, secrets, wiring};
 
 /// Every setting of `malleposte`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -29,24 +29,42 @@ pub struct Config {
     /// the history, the keys. Made at the first start, readable by its owner only. Under
     /// systemd the default is its StateDirectory=.
     pub data_dir: PathBuf,
+    /// The HTTP API that campaigns come in through.
+    pub api: campaign_api::Config,
+    /// The bounce processor, which mail that comes back is delivered to.
+    pub bounces: bounce_processor::Config,
+    /// The resolver that all services share.
+    pub dns: dns::Config,
+    /// The history.
+    pub ledger: ledger::Config,
     /// What is told, and how.
     pub log: run::logging::Config,
     /// Numbers for Prometheus.
     pub metrics: run::metrics::Config,
+    /// The relay: how mail goes out.
+    pub relay: relay::Config,
     /// The private Redis that `malleposte up` starts for itself.
     pub redis: redis_child::Config,
     /// Keys that return paths and links are signed with.
     pub secrets: secrets::Config,
+    /// The queue.
+    pub store: store::Config,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             data_dir: PathBuf::from("malleposte-data"),
+            api: Default::default(),
+            bounces: Default::default(),
+            dns: Default::default(),
+            ledger: Default::default(),
             log: Default::default(),
             metrics: Default::default(),
             redis: Default::default(),
+            relay: Default::default(),
             secrets: Default::default(),
+            store: Default::default(),
         }
     }
 }
@@ -66,6 +84,10 @@ impl Config {
                 .extend(verdict.err().map(|e| Problem { place: sources.place(), what: what(e) }));
         };
         judge("log", config.log.check());
+        judge("api", config.api.check().map_err(|e| e.to_string()));
+        judge("dns", config.dns.check().map_err(|e| e.to_string()));
+        judge("relay", config.relay.check().map_err(|e| e.to_string()));
+        judge("store", config.store.check().map_err(|e| e.to_string()));
         judge("secrets", config.secrets.check());
         if config.data_dir == Self::default().data_dir
             && let Some(state) = sources.variable("STATE_DIRECTORY")
@@ -73,7 +95,29 @@ impl Config {
             // systemd names several, separated by colons; ours is the first.
             config.data_dir = state.split(':').next().unwrap_or_default().into();
         }
+        config.follow();
+        judge("bounces", config.bounces.check().map_err(|e| e.to_string()));
+        judge("ledger", config.ledger.check().map_err(|e| e.to_string()));
         if problems.is_empty() { Ok(config) } else { Err(Problems(problems)) }
+    }
+
+    /// What follows from other settings where it was not given.
+    pub fn follow(&mut self) {
+        if self.ledger.folder.as_os_str().is_empty() {
+            self.ledger.folder = self.data_dir.join("ledger");
+        }
+        if self.relay.public_url.is_empty() {
+            self.relay.public_url.clone_from(&self.api.public_url);
+        }
+        if self.relay.return_path_domain.is_empty() {
+            self.relay.return_path_domain = format!("returns.{}", wiring::host_name());
+        }
+        if self.bounces.domains.is_empty() {
+            self.bounces.domains.push(self.relay.return_path_domain.clone());
+        }
+        if self.bounces.mailbox.as_os_str().is_empty() {
+            self.bounces.mailbox = self.data_dir.join("mailbox");
+        }
     }
 
     /// What is allowed and probably not meant, in sentences.

@@ -1,0 +1,39 @@
+//! `malleposte trace ADDRESS`: everything that happened to a recipient, in order.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use ledger::{Ledger, render_story};
+use mail::plain::Lang;
+
+use super::Global;
+
+/// Tell a recipient's story: each attempt, each answer, what it means and what was done
+#[derive(Debug, Args)]
+pub(super) struct Trace {
+    /// The recipient's address
+    address: String,
+    /// Language of the explanations: en or fr
+    #[arg(long, default_value = "en", value_parser = lang)]
+    lang: Lang,
+    /// One JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+fn lang(word: &str) -> Result<Lang, String> {
+    Lang::from_word(word).ok_or_else(|| format!("{word:?} is neither en nor fr"))
+}
+
+impl Trace {
+    pub(super) fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
+        let config = global.read()?;
+        let story = Ledger::open(&config.ledger)?.story(&self.address)?;
+        if self.json {
+            println!("{}", serde_json::to_string(&story)?);
+        } else {
+            print!("{}", render_story(&story, self.lang));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

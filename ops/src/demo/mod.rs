@@ -1,0 +1,115 @@
+//! The demo: a real campaign through the whole spine on this machine, against the
+//! pretend internet, with one relay killed on the way, and both books compared at the
+//! end. Nothing in it is special to the demo but the internet.
+
+mod audit;
+mod client;
+mod kill;
+mod platform;
+mod summary;
+mod watch;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use loadtests::Generator;
+use mail::CampaignId;
+
+pub use summary::Summary;
+
+use audit::Audit;
+use client::Client;
+use kill::Kill;
+use platform::Platform;
+use watch::Watch;
+
+/// What the demo is asked to do.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// Recipients of the campaign.
+    pub recipients: u64,
+    /// The seed of recipients.
+    pub seed: u64,
+    /// Whether to draw progress for a person.
+    pub is_watched: bool,
+    /// The program to run relays with: this one.
+    pub program: std::path::PathBuf,
+    /// Where everything is kept; a temporary folder when it is not given.
+    pub data_dir: Option<std::path::PathBuf>,
+}
+
+/// The relay is killed when this part of the campaign is done.
+const KILL_AT: f64 = 0.3;
+/// Octets of a message.
+const MESSAGE_OCTETS: usize = 10_000;
+/// A demo that takes longer has gone wrong: fixed part, and part per recipient.
+const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE_PER_RECIPIENT: Duration = Duration::from_millis(15);
+/// Between two looks at the progress.
+const LOOK: Duration = Duration::from_millis(200);
+/// After the last recipient, returned mail has this long to come in.
+const RETURNS_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs the demo to its end.
+///
+/// # Errors
+/// When it cannot be set up, or does not come to an end.
+pub async fn run(wish: &Wish) -> anyhow::Result<Summary> {
+    let began = Instant::now();
+    let mut platform = Platform::start(wish).await?;
+    let told = tell(wish, &mut platform, began).await;
+    let ended = platform.stop().await;
+    let summary = told?;
+    ended?;
+    Ok(summary)
+}
+
+async fn tell(wish: &Wish, platform: &mut Platform, began: Instant) -> anyhow::Result<Summary> {
+    let recipients = Generator::new(wish.seed, wish.recipients);
+    let campaign = submit(platform, &recipients).await?;
+    let mut watch = Watch::new(wish, platform, campaign);
+    let deadline = began + PATIENCE + PATIENCE_PER_RECIPIENT * wish.recipients as u32;
+    let mut kill: Option<Kill> = None;
+    loop {
+        let counters = platform.store.campaign_counters(campaign).await?;
+        let done = 1.0 - counters.waiting as f64 / counters.accepted.max(1) as f64;
+        if kill.is_none() && done >= KILL_AT {
+            kill = Some(Kill::at_the_worst_moment(platform, &mut watch).await?);
+        }
+        watch.look(platform, &counters).await?;
+        if counters.waiting == 0 {
+            break;
+        }
+        platform.is_well()?;
+        if Instant::now() > deadline {
+            bail!("the campaign does not come to its end: {} still wait", counters.waiting);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    await_returns(platform).await;
+    watch.end();
+    let audit = Audit::make(platform, campaign, &recipients).await?;
+    Summary::new(platform, campaign, &audit, kill.as_ref(), began.elapsed()).await
+}
+
+/// Over HTTP, as any customer would.
+async fn submit(platform: &Platform, recipients: &Generator) -> anyhow::Result<CampaignId> {
+    let client = Client::new(platform.api_url(), platform.api_key.clone());
+    let template = loadtests::generator::Template::of_size(MESSAGE_OCTETS);
+    let id = client.create(&template).await.context("create the campaign")?;
+    client.upload(&id, recipients.clone()).await.context("upload the recipients")?;
+    let accepted = client.close(&id).await.context("close the recipients")?;
+    if accepted != recipients.len() {
+        bail!("{accepted} of {} recipients were accepted", recipients.len());
+    }
+    client.start(&id).await.context("start the campaign")?;
+    Ok(id.parse()?)
+}
+
+/// Reports, complaints and out-of-office replies come a little later.
+async fn await_returns(platform: &Platform) {
+    let start = Instant::now();
+    while platform.internet.returns_waiting() > 0 && start.elapsed() < RETURNS_PATIENCE {
+        tokio::time::sleep(LOOK).await;
+    }
+}

@@ -1,0 +1,272 @@
+//! The platform of the demo: private Redis, ledger, bounce processor and API in this
+//! process, two relays as processes of their own, and the pretend internet around them.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use ledger::Ledger;
+use loadtests::{Internet, Listen, Scenario};
+use mail::{Domain, retry};
+use store::{ApiKey, ApiKeyRecord, Right, Store};
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+
+use super::Wish;
+use crate::commands::{add_sender, now};
+use crate::config::Config;
+use crate::redis_child::{RedisChild, STOP_GRACE};
+use crate::run::frame::Frame;
+use crate::run::services::Services;
+use crate::wiring::{self, Keys};
+
+/// The sender domain.
+pub(super) const SENDER: &str = "news.malleposte.test";
+const RETURNS: &str = "returns.malleposte.test";
+/// The relays' own addresses, by which the pretend internet tells them apart.
+pub(super) const RELAYS: [(&str, Ipv4Addr); 2] =
+    [("relay-a", Ipv4Addr::new(127, 0, 1, 1)), ("relay-b", Ipv4Addr::new(127, 0, 1, 2))];
+const RELAY_STOPS_WITHIN: Duration = Duration::from_secs(30);
+
+pub(super) struct Platform {
+    pub(super) internet: Internet,
+    pub(super) store: Store,
+    pub(super) ledger: Ledger,
+    pub(super) api_key: String,
+    pub(super) relays: Vec<RelayProcess>,
+    pub(super) config: Config,
+    services: Option<tokio::task::JoinHandle<anyhow::Result<()>>>,
+    asked: CancellationToken,
+    _folder: Option<tempfile::TempDir>,
+}
+
+/// A relay in a process of its own.
+pub(super) struct RelayProcess {
+    pub(super) name: &'static str,
+    pub(super) address: IpAddr,
+    child: Child,
+    log: PathBuf,
+    /// Killed on purpose.
+    pub(super) is_killed: bool,
+}
+
+impl Platform {
+    pub(super) async fn start(wish: &Wish) -> anyhow::Result<Self> {
+        let folder = match wish.data_dir {
+            Some(_) => None,
+            None => Some(tempfile::Builder::new().prefix("malleposte-demo-").tempdir()?),
+        };
+        let data_dir = match (&wish.data_dir, &folder) {
+            (Some(given), _) => given.clone(),
+            (None, Some(made)) => made.path().to_owned(),
+            (None, None) => bail!("no folder for the demo"),
+        };
+        let internet = Internet::start(Scenario::named("demo")?, Listen::default()).await?;
+        let mut config = settings(&data_dir, &internet)?;
+        let asked = CancellationToken::new();
+        let mut frame =
+            Frame { config: config.clone(), services: Services::new(), asked: asked.clone() };
+        let redis = RedisChild::start(&config.redis, &data_dir).await?;
+        config.store.url = redis.url();
+        frame.config.store.url = redis.url();
+        frame.services.start("redis", STOP_GRACE, |stop| redis.supervise(stop));
+        let store = wiring::open_store(&config.store).await?;
+        let keys = Keys::open(&config)?;
+        publish(&internet, &store, &keys, config.bounces.listen).await?;
+        let api_key = make_key(&store).await?;
+        wiring::start_ledger(&mut frame, &store)?;
+        wiring::start_bounces(&mut frame, &store, &keys).await?;
+        wiring::start_api(&mut frame, &store, &keys)?;
+        let ledger = Ledger::open(&config.ledger)?;
+        let services = tokio::spawn(frame.services.run(asked.clone()));
+        let mut relays = Vec::new();
+        for (name, address) in RELAYS {
+            relays.push(RelayProcess::start(wish, &config, name, address)?);
+        }
+        let mut platform = Self {
+            internet,
+            store,
+            ledger,
+            api_key,
+            relays,
+            config,
+            services: Some(services),
+            asked,
+            _folder: folder,
+        };
+        platform.await_relays().await?;
+        Ok(platform)
+    }
+
+    pub(super) fn api_url(&self) -> String {
+        format!("http://{}", self.config.api.listen)
+    }
+
+    async fn await_relays(&mut self) -> anyhow::Result<()> {
+        for _ in 0..150 {
+            if self.store.relays().await?.len() == RELAYS.len() {
+                return Ok(());
+            }
+            self.is_well()?;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        bail!("the relays do not come up within 15 seconds")
+    }
+
+    /// Whether everything runs that should.
+    pub(super) fn is_well(&mut self) -> anyhow::Result<()> {
+        if self.services.as_ref().is_some_and(tokio::task::JoinHandle::is_finished) {
+            bail!("a service ended; its log is above");
+        }
+        for relay in &mut self.relays {
+            if !relay.is_killed
+                && let Some(status) = relay.child.try_wait()?
+            {
+                bail!("{} ended by itself with {status}:\n{}", relay.name, relay.last_words());
+            }
+        }
+        Ok(())
+    }
+
+    /// Relays first, Redis last.
+    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+        for relay in &mut self.relays {
+            relay.stop().await?;
+        }
+        self.asked.cancel();
+        if let Some(services) = self.services.take() {
+            services.await??;
+        }
+        self.internet.stop().await;
+        Ok(())
+    }
+}
+
+fn free_port() -> anyhow::Result<SocketAddr> {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?)
+}
+
+/// Everything that differs from the defaults, and why: the internet is on loopback, and
+/// a demonstration cannot wait an hour for a second attempt.
+fn settings(data_dir: &Path, internet: &Internet) -> anyhow::Result<Config> {
+    let mut config = Config { data_dir: data_dir.to_owned(), ..Config::default() };
+    config.metrics.listen = crate::run::metrics::Listen(None);
+    config.log.level = "warn".into();
+    config.api.listen = free_port()?;
+    config.api.public_url = "https://mail.malleposte.test".into();
+    config.bounces.listen = free_port()?;
+    config.bounces.connections_per_client_max = config.bounces.connections_max;
+    config.dns.servers = vec![internet.dns_address()];
+    config.dns.timeout_ms = 1000;
+    config.dns.failure_ttl_s = 2;
+    config.relay.return_path_domain = RETURNS.into();
+    config.relay.port = internet.smtp_port();
+    config.relay.allow_private = true;
+    config.relay.retry = retry::Config {
+        first_s: 2,
+        factor: 1.5,
+        max_s: 10,
+        lifetime_s: 600,
+        greylist_s: 4,
+        busy_mailbox_s: 5,
+    };
+    config.relay.pace.hold_s = 5;
+    config.relay.pace.hold_max_s = 20;
+    config.relay.pace.probes_per_minute = 60.0;
+    config.relay.timeouts.dot_s = 20;
+    config.relay.timeouts.banner_s = 20;
+    config.follow();
+    Ok(config)
+}
+
+/// The zone that a real platform's administrator would write.
+async fn publish(
+    internet: &Internet,
+    store: &Store,
+    keys: &Keys,
+    bounces: SocketAddr,
+) -> anyhow::Result<()> {
+    let domain: Domain = SENDER.parse()?;
+    let selector = add_sender(store, keys, &domain, "mp1", "default").await?;
+    let zone = internet.zone();
+    zone.add_txt(&format!("{}._domainkey.{SENDER}", selector.name), &selector.record);
+    zone.add_mx(RETURNS, 10, &format!("mx.{RETURNS}"));
+    zone.add_a(&format!("mx.{RETURNS}"), Ipv4Addr::LOCALHOST);
+    internet.send_returns_to(bounces);
+    Ok(())
+}
+
+async fn make_key(store: &Store) -> anyhow::Result<String> {
+    let key = ApiKey::generate();
+    let record = ApiKeyRecord {
+        name: "demo".into(),
+        tenant: "default".into(),
+        right: Right::Campaigns,
+        created_at: now(),
+    };
+    store.put_api_key(&key, &record).await?;
+    Ok(key.0)
+}
+
+impl RelayProcess {
+    fn start(
+        wish: &Wish,
+        config: &Config,
+        name: &'static str,
+        address: Ipv4Addr,
+    ) -> anyhow::Result<Self> {
+        let mut config = config.clone();
+        config.relay.name = name.into();
+        // One name for both, so that they share one pace; two addresses, to tell them apart.
+        config.relay.sources = vec![relay::Source {
+            name: "demo".into(),
+            address: Some(address.into()),
+            ehlo: format!("{name}.malleposte.test"),
+        }];
+        let file = config.data_dir.join(format!("{name}.toml"));
+        std::fs::write(&file, toml::to_string(&config)?)?;
+        let log = config.data_dir.join(format!("{name}.log"));
+        let log_file = std::fs::File::create(&log)?;
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL"])
+            .arg(&wish.program)
+            .arg("--config")
+            .arg(&file)
+            .arg("relay")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log_file)
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot start a relay with setpriv; install util-linux")?;
+        Ok(Self { name, address: address.into(), child, log, is_killed: false })
+    }
+
+    /// `kill -9`: no goodbye, no clean-up.
+    pub(super) async fn kill(&mut self) -> anyhow::Result<()> {
+        self.is_killed = true;
+        self.child.start_kill()?;
+        self.child.wait().await?;
+        Ok(())
+    }
+
+    async fn stop(&mut self) -> anyhow::Result<()> {
+        let Some(pid) = self.child.id() else { return Ok(()) };
+        let pid = rustix::process::Pid::from_raw(pid as i32).context("a relay without a pid")?;
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        match tokio::time::timeout(RELAY_STOPS_WITHIN, self.child.wait()).await {
+            Ok(status) if status.as_ref().is_ok_and(std::process::ExitStatus::success) => Ok(()),
+            Ok(status) => bail!("{} ended with {}:\n{}", self.name, status?, self.last_words()),
+            Err(_) => bail!("{} does not end on SIGTERM:\n{}", self.name, self.last_words()),
+        }
+    }
+
+    fn last_words(&self) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(12)..].join("\n")
+    }
+}
