@@ -368,6 +368,12 @@ async fn judge(
             site.push_front(job);
             return None;
         }
+        // Some servers say nothing when a connection has carried enough, and close.
+        smtp::Outcome::Failed(_) if phase == Phase::Mail && carried > 1 => {
+            site.pace.saw(Signal::MessagesPerConnection, false, carried - 1);
+            site.push_front(job);
+            return None;
+        }
         smtp::Outcome::Failed(trouble) => (None, trouble.to_string()),
         smtp::Outcome::NoReplyAfterDot(trouble) => {
             meters::unanswered();
@@ -450,10 +456,7 @@ async fn conclude(
 ) -> Settlement {
     let finding = failure.finding;
     meters::attempt_failed(finding.category, failure.phase);
-    let next = match finding.permanence {
-        Permanence::Permanent => None,
-        Permanence::Temporary => Some(relay.next_attempt(&job, hint(&finding))),
-    };
+    let next = goes_again(&failure).then(|| relay.next_attempt(&job, hint(&finding)));
     let (kind, outcome) = match next {
         None => (EventKind::Failed, Outcome::End(End::Failed)),
         Some(Next::GiveUp) => (EventKind::Expired, Outcome::End(End::Expired)),
@@ -477,6 +480,21 @@ async fn conclude(
         relay.weigh_address(&job, &finding, &event).await;
     }
     Settlement::told(job, outcome, event)
+}
+
+/// Whether another attempt may help. A server that says 5yz has said never: to insist
+/// costs reputation. It is believed unless it only means the pace, as some do.
+fn goes_again(failure: &Failure<'_>) -> bool {
+    let insists = failure.reply.is_some_and(Reply::is_permanent);
+    let is_pace = matches!(
+        failure.finding.signal,
+        Signal::Rate
+            | Signal::Connections
+            | Signal::MessagesPerConnection
+            | Signal::Greylist
+            | Signal::RecipientBusy
+    );
+    failure.finding.permanence == Permanence::Temporary && (!insists || is_pace)
 }
 
 fn hint(finding: &Finding) -> Hint {
