@@ -1,5 +1,6 @@
 //! A relay, a real Redis and the pretend internet, without the API in front: what was
 //! queued arrives, and the queue's accounts agree with the internet's book.
+#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
 #[path = "../../store/tests/support/mod.rs"]
 mod support;
@@ -123,7 +124,12 @@ fn relay_config(port: u16) -> relay::Config {
 }
 
 fn parts(store: &Store, dns: SocketAddr) -> relay::Parts {
-    let config = dns::Config { servers: vec![dns], timeout_ms: 1000, ..Default::default() };
+    let config = dns::Config {
+        servers: vec![dns],
+        timeout_ms: 1000,
+        failure_ttl_s: 2,
+        ..Default::default()
+    };
     relay::Parts {
         store: store.clone(),
         resolver: Arc::new(dns::Resolver::new(&config).unwrap()),

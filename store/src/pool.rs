@@ -1,6 +1,10 @@
 //! Connections to Redis. One that failed once is not used again: an answer that
-//! comes late must never be taken for the answer to the next question.
+//! comes late must never be taken for the answer to the next question. And when one
+//! fails, those that were opened before it are not used either: a server that went
+//! away took all of them with it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use deadpool::managed::{self, Metrics, Pool, RecycleError, RecycleResult, Timeouts};
@@ -17,12 +21,15 @@ use crate::scripts;
 pub(crate) struct Manager {
     client: Client,
     config: AsyncConnectionConfig,
+    failures: Arc<AtomicU64>,
 }
 
-/// A connection that remembers whether it ever failed.
+/// A connection that remembers whether any failed since it was opened.
 pub(crate) struct Conn {
     inner: MultiplexedConnection,
-    broken: bool,
+    failures: Arc<AtomicU64>,
+    /// Failures when it was opened.
+    before: u64,
 }
 
 impl managed::Manager for Manager {
@@ -30,35 +37,45 @@ impl managed::Manager for Manager {
     type Error = RedisError;
 
     async fn create(&self) -> Result<Conn, RedisError> {
+        let before = self.failures.load(Ordering::Relaxed);
         let inner = self.client.get_multiplexed_async_connection_with_config(&self.config).await?;
-        let mut conn = Conn { inner, broken: false };
+        let mut conn = Conn { inner, failures: self.failures.clone(), before };
         scripts::load_all(&mut conn).await?;
         Ok(conn)
     }
 
     async fn recycle(&self, conn: &mut Conn, _: &Metrics) -> RecycleResult<RedisError> {
-        if conn.broken { Err(RecycleError::message("failed before")) } else { Ok(()) }
+        if conn.failures.load(Ordering::Relaxed) == conn.before {
+            Ok(())
+        } else {
+            Err(RecycleError::message("opened before a failure"))
+        }
     }
 }
 
 impl Conn {
-    fn note<T>(broken: &mut bool, answer: Result<T, RedisError>) -> Result<T, RedisError> {
-        if let Err(e) = &answer {
-            *broken |= e.is_io_error()
-                || e.is_timeout()
-                || e.is_connection_dropped()
-                || e.is_unrecoverable_error()
-                || e.code() == Some("READONLY");
+    fn note<T>(failures: &AtomicU64, answer: Result<T, RedisError>) -> Result<T, RedisError> {
+        if answer.as_ref().is_err_and(is_failure) {
+            failures.fetch_add(1, Ordering::Relaxed);
         }
         answer
     }
+}
+
+/// Whether an error is the connection's, not the command's.
+fn is_failure(e: &RedisError) -> bool {
+    e.is_io_error()
+        || e.is_timeout()
+        || e.is_connection_dropped()
+        || e.is_unrecoverable_error()
+        || e.code() == Some("READONLY")
 }
 
 impl ConnectionLike for Conn {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
         Box::pin(async move {
             let answer = self.inner.req_packed_command(cmd).await;
-            Self::note(&mut self.broken, answer)
+            Self::note(&self.failures, answer)
         })
     }
 
@@ -70,7 +87,7 @@ impl ConnectionLike for Conn {
     ) -> RedisFuture<'a, Vec<Value>> {
         Box::pin(async move {
             let answer = self.inner.req_packed_commands(pipeline, offset, count).await;
-            Self::note(&mut self.broken, answer)
+            Self::note(&self.failures, answer)
         })
     }
 
@@ -98,7 +115,7 @@ pub(crate) fn build(config: &Config) -> Result<Pool<Manager>, StoreError> {
     let conn_config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(Duration::from_secs(2)))
         .set_response_timeout(Some(timeout));
-    Pool::builder(Manager { client, config: conn_config })
+    Pool::builder(Manager { client, config: conn_config, failures: Arc::default() })
         .max_size(config.connections)
         .runtime(deadpool::Runtime::Tokio1)
         .timeouts(Timeouts { wait: Some(timeout), create: Some(timeout), recycle: None })

@@ -2,6 +2,7 @@
 //! `mail::queue` and to the Redis scripts; every answer and every byte of state must
 //! agree, and the accounts must balance after each command. A failure names the seed
 //! that replays it: `CONFORMANCE_SEED=17 cargo nextest run -p store conformance`.
+#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
 mod support;
 

@@ -1,6 +1,11 @@
 //! A real Redis for one test: a child on a unix socket in a folder of its own, ended
 //! with the test.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "shared by test files that each use a part"
+)]
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
