@@ -97,9 +97,8 @@ impl ReturnPathKeys {
                 return Err(KeyError::Twice(*id));
             }
         }
-        let keyed = |(id, key): (char, [u8; 32])| {
-            (id, Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &key)))
-        };
+        let keyed =
+            |(id, key): (char, [u8; 32])| (id, Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &key)));
         Ok(Self(keys.into_iter().map(keyed).collect()))
     }
 

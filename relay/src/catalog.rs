@@ -24,7 +24,8 @@ pub(crate) struct Sending {
     pub(crate) pool: String,
     pub(crate) lifetime: Option<Duration>,
     pub(crate) template: Template,
-    pub(crate) signer: Signer,
+    /// None where the next hop signs.
+    pub(crate) signer: Option<Signer>,
     pub(crate) feedback_id: String,
 }
 
@@ -59,12 +60,13 @@ type Entry = (Instant, Result<Arc<Sending>, Arc<Unsendable>>);
 pub(crate) struct Catalog {
     store: Store,
     seal: SealKeys,
+    signs: bool,
     known: Mutex<HashMap<CampaignId, Entry>>,
 }
 
 impl Catalog {
-    pub(crate) fn new(store: Store, seal: SealKeys) -> Self {
-        Self { store, seal, known: Mutex::new(HashMap::new()) }
+    pub(crate) fn new(store: Store, seal: SealKeys, signs: bool) -> Self {
+        Self { store, seal, signs, known: Mutex::new(HashMap::new()) }
     }
 
     pub(crate) async fn look_up(&self, id: CampaignId) -> Looked {
@@ -99,7 +101,7 @@ impl Catalog {
         let sender = record.template.from_address.domain();
         let template =
             Template::compile(&content(&record)).map_err(|e| Unsendable::Template(id, e))?;
-        let signer = self.signer(id, &sender).await?;
+        let signer = if self.signs { Some(self.signer(id, &sender).await?) } else { None };
         Ok(Sending {
             id,
             feedback_id: format!("{id}:{}:bulk:malleposte", feedback_word(&record.tenant)),

@@ -36,6 +36,9 @@ pub struct Config {
     pub in_hand_max: usize,
     /// SMTP connections open at one time, to all sites together.
     pub connections_max: u32,
+    /// Whether messages are signed with the sender domain's DKIM key. Off only where the next hop
+    /// signs, and to measure what signing costs: large providers refuse bulk mail without a signature.
+    pub sign: bool,
     /// How long an idle connection is kept, in seconds.
     pub idle_s: u64,
     /// When to try again, and for how long.
@@ -73,6 +76,7 @@ impl Default for Config {
             unsettled_max: 8,
             in_hand_max: 20_000,
             connections_max: 1000,
+            sign: true,
             idle_s: 5,
             retry: retry::Config::default(),
             pace: throttle::Limits::default(),

@@ -247,6 +247,10 @@ async fn sift(relay: &Arc<Relay>, jobs: Vec<Job>) -> Vec<Job> {
     let mut kept = Vec::with_capacity(jobs.len());
     for (job, suppressed) in jobs.into_iter().zip(suppressed) {
         let (kind, end) = if suppressed {
+            if let Some((outcome, event)) = own_failure(relay, &tenant, &job).await {
+                relay.settle(Settlement::told(job, outcome, event)).await;
+                continue;
+            }
             (EventKind::Suppressed, End::Suppressed)
         } else if relay.is_expired(&job) {
             (EventKind::Expired, End::Expired)
@@ -258,6 +262,22 @@ async fn sift(relay: &Arc<Relay>, jobs: Vec<Job>) -> Vec<Job> {
         relay.settle(Settlement::told(job, Outcome::End(end), event)).await;
     }
     kept
+}
+
+/// An address that this very delivery got suppressed: the relay that heard the refusal noted it
+/// and was lost before it could settle. Then this is a failure, told a little late.
+async fn own_failure(relay: &Relay, tenant: &str, job: &Job) -> Option<(Outcome, Event)> {
+    let address = job.address().to_lowercase();
+    let record = relay.store.suppression(tenant, &address).await.ok()??;
+    if record.delivery != Some(job.delivery()) || record.category.is_none() {
+        return None;
+    }
+    let mut event = relay.event(EventKind::Failed, job);
+    event.category = record.category;
+    event.reply = Reply::parse(&record.evidence);
+    event.attempt = job.attempt();
+    "heard by a relay that was lost before it could settle".clone_into(&mut event.note);
+    Some((Outcome::End(End::Failed), event))
 }
 
 fn by_domain(jobs: Vec<Job>) -> BTreeMap<Domain, Vec<Job>> {
@@ -296,7 +316,8 @@ fn compose(
     };
     let recipient = Recipient { address, name, values: &values };
     sending.template.render(&recipient, &envelope, message).map_err(|e| e.to_string())?;
-    sending.signer.sign(batch.accepted_at(), message).map_err(|e| e.to_string())
+    let Some(signer) = &sending.signer else { return Ok(()) };
+    signer.sign(batch.accepted_at(), message).map_err(|e| e.to_string())
 }
 
 async fn set_aside(relay: &Arc<Relay>, job: Job, why: &str) {
@@ -401,7 +422,7 @@ async fn judge(
         Some(reply) => classify(&Said::reply(phase, reply)),
         None => network(phase, &note),
     };
-    site.pace.saw(finding.signal, reply.is_some(), carried);
+    site.pace.saw(pace_signal(&finding, phase), reply.is_some(), carried);
     if finding.signal == Signal::MessagesPerConnection {
         site.push_front(job);
         return None;
@@ -480,6 +501,17 @@ async fn conclude(
         relay.weigh_address(&job, &finding, &event).await;
     }
     Settlement::told(job, outcome, event)
+}
+
+/// What the pace of this site should make of an answer. "Too many connections" to a
+/// connection that was let in long ago, and a sender's rate, are both about speed.
+fn pace_signal(finding: &Finding, phase: Phase) -> Signal {
+    let is_greeted = !matches!(phase, Phase::Connect | Phase::Banner | Phase::Ehlo | Phase::Tls);
+    match finding.signal {
+        Signal::Connections if is_greeted => Signal::Rate,
+        Signal::SenderDomain if finding.category == Category::RateLimited => Signal::Rate,
+        signal => signal,
+    }
 }
 
 /// Whether another attempt may help. A server that says 5yz has said never: to insist

@@ -45,6 +45,7 @@ pub(crate) struct PaceMeter {
     /// The whole rate of this pair, in thousandths of a message a second.
     rate_milli: AtomicU64,
     connections: AtomicU32,
+    sharing: AtomicU32,
     per_connection: AtomicU32,
     hold_until: AtomicU64,
     starved: AtomicBool,
@@ -72,6 +73,7 @@ impl PaceMeter {
             granted_at: Mutex::new(Instant::now()),
             rate_milli: AtomicU64::new((limits.rate_start * 1000.0) as u64),
             connections: AtomicU32::new(1),
+            sharing: AtomicU32::new(1),
             per_connection: AtomicU32::new(limits.messages_per_connection_max),
             hold_until: AtomicU64::new(0),
             starved: AtomicBool::new(false),
@@ -149,6 +151,7 @@ impl PaceMeter {
     fn take(&self, slice: PaceSlice) {
         self.rate_milli.store((slice.rate * 1000.0) as u64, Ordering::Relaxed);
         self.connections.store(slice.connections, Ordering::Relaxed);
+        self.sharing.store(slice.sharing, Ordering::Relaxed);
         let mut granted_at =
             self.granted_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // What a slice left over is gone: time not used is not saved up for a burst.
@@ -255,6 +258,7 @@ impl PaceMeter {
         observation.window = seen.since.elapsed();
         observation.connections = in_use;
         observation.demand = self.starved.swap(false, Ordering::Relaxed);
+        observation.sharing = self.sharing.load(Ordering::Relaxed);
         seen.since = Instant::now();
         seen.refused = false;
         observation

@@ -144,6 +144,9 @@ impl Relay {
         let unique = format!("{name}-{}-{:x}", std::process::id(), started_at.0);
         let tls = TlsClient::with_system_roots()
             .map_err(|e| ConfigError::Setting(format!("TLS: {e}")))?;
+        if !config.sign {
+            tracing::warn!("relay.sign is off: nothing is signed here, the next hop must do it");
+        }
         let return_path_domain = match config.return_path_domain.as_str() {
             "" => {
                 let made = format!("returns.{}", parts.host);
@@ -159,7 +162,7 @@ impl Relay {
             schedule: Schedule::new(&config.retry)?,
             policy: Policy::default(),
             pools: config.resolved_pools(&parts.host),
-            catalog: Catalog::new(parts.store.clone(), parts.seal),
+            catalog: Catalog::new(parts.store.clone(), parts.seal, config.sign),
             batches: Batches::default(),
             heart: Heart::new(unique, parts.store.shards()),
             register: Arc::new(Register::default()),

@@ -92,6 +92,7 @@ fn listing(about: &AddressNews<'_>, reason: Reason, now: Timestamp) -> Suppressi
         category,
         at: now,
         evidence: about.evidence.to_owned(),
+        delivery: Some(about.news.delivery),
     }
 }
 

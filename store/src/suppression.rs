@@ -2,7 +2,7 @@
 //! shard of the address's domain, beside the batches that they filter. What leads
 //! to a suppression is decided in `mail::hygiene`; its history lies here as it came.
 
-use mail::{Category, Event, ShardId, Timestamp};
+use mail::{Category, DeliveryId, Event, ShardId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::campaigns::{pack, unpack};
@@ -18,7 +18,7 @@ const PLATFORM: &str = "*";
 /// Why an address gets no mail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SuppressionRecord {
-    /// `bounce`, `complaint`, `unsubscribe` or `operator`.
+    /// A word of [`mail::hygiene::Reason`], or `operator`.
     pub reason: String,
     /// What the bounce was.
     pub category: Option<Category>,
@@ -26,6 +26,9 @@ pub struct SuppressionRecord {
     pub at: Timestamp,
     /// What was said, or by whom.
     pub evidence: String,
+    /// The delivery whose failure was enough.
+    #[serde(default)]
+    pub delivery: Option<DeliveryId>,
 }
 
 /// A suppressed address and where it stands.

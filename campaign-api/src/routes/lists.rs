@@ -128,6 +128,7 @@ pub(crate) async fn suppress(
         category: None,
         at: clock::now(),
         evidence: format!("by {}: {}", caller.0.name, note.note).trim_end_matches(": ").to_owned(),
+        delivery: None,
     };
     change(&app, &tenant, &address, Some(&record), &caller.0.name).await?;
     Ok(Json(view(&Suppression { address: address.folded(), record })).into_response())

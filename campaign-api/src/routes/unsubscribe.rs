@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use mail::Event;
 use mail::event::EventKind;
+use mail::hygiene::Reason;
 use mail::unsubscribe::{Unsubscription, verify};
 use store::{AddressChange, StoreError, SuppressionRecord};
 
@@ -96,10 +97,11 @@ async fn unsubscribe(app: &App, link: &Unsubscription) -> Result<bool, StoreErro
     let address = link.address.to_lowercase();
     let now = clock::now();
     let record = SuppressionRecord {
-        reason: "unsubscribe".into(),
+        reason: Reason::Unsubscribed.as_str().into(),
         category: None,
         at: now,
         evidence: format!("link of campaign {}", link.campaign),
+        delivery: Some(link.delivery),
     };
     let event = |kind| Event {
         campaign: Some(link.campaign),

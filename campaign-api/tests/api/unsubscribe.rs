@@ -37,7 +37,7 @@ async fn one_click_suppresses_and_tells_once() {
     let kept = world.get(suppression).await.json();
     assert_eq!(
         (kept["reason"].as_str(), kept["evidence"].as_str()),
-        (Some("unsubscribe"), Some("link of campaign c1"))
+        (Some("unsubscribed"), Some("link of campaign c1"))
     );
     let of = |kind| move |e: &&mail::Event| e.kind == kind;
     let events = world.events().await;
@@ -57,7 +57,7 @@ async fn an_unsubscription_is_stronger_than_a_bounce_and_a_complaint_stays_told(
     assert_eq!(reply.json()["reason"], "operator");
     let link = unsubscribe_path(&links(), DELIVERY, CampaignId(1), "ann@example.org");
     assert_eq!(world.request("POST", &link).without_key().send().await.status, 200);
-    assert_eq!(world.get("/v1/suppressions/ann@example.org").await.json()["reason"], "unsubscribe");
+    assert_eq!(world.get("/v1/suppressions/ann@example.org").await.json()["reason"], "unsubscribed");
 }
 
 #[tokio::test]

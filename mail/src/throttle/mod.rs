@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What all relays saw of one source at one site during a window.
+/// What a relay saw of one source at one site during a window, or all of them together.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Observation {
     /// How long the window was.
@@ -40,6 +40,9 @@ pub struct Observation {
     pub connections: u32,
     /// Whether messages were ready that the pace did not let go.
     pub demand: bool,
+    /// Relays that share the pace when the numbers are one relay's; 0 and 1: they are all
+    /// there is. Relays that share have equal parts, so what all did is a multiple.
+    pub sharing: u32,
 }
 
 impl Observation {
@@ -55,6 +58,24 @@ impl Observation {
         self.trouble += other.trouble;
         self.connections += other.connections;
         self.demand |= other.demand;
+    }
+
+    /// What all relays did, judged by this one.
+    fn of_all(&self) -> Self {
+        let n = self.sharing.max(1);
+        Self {
+            passed: self.passed.saturating_mul(n),
+            rate_refusals: self.rate_refusals.saturating_mul(n),
+            blocks: self.blocks.saturating_mul(n),
+            trouble: self.trouble.saturating_mul(n),
+            connections: self.connections.saturating_mul(n),
+            ..*self
+        }
+    }
+
+    /// Messages a second over the window.
+    fn achieved(&self) -> f64 {
+        f64::from(self.attempts()) / self.window.as_secs_f64().max(0.05)
     }
 
     fn attempts(&self) -> u32 {

@@ -128,7 +128,7 @@ impl Pace {
 
     /// Takes in what was seen up to `now`; tells what it changed.
     pub fn observe(&mut self, limits: &Limits, now: Timestamp, seen: &Observation) -> Vec<Change> {
-        let mut changes = Changes { list: Vec::new(), seen: *seen };
+        let mut changes = Changes { list: Vec::new(), seen: seen.of_all() };
         self.keep_within(limits, &mut changes);
         self.learn_messages_per_connection(limits, now, &mut changes);
         if self.observe_hold(limits, now, &mut changes) {
@@ -300,8 +300,7 @@ impl Pace {
 
     /// Whether it was the rate that kept messages back, and not the connections.
     fn rate_binds(&self, seen: &Observation) -> bool {
-        let sent = f64::from(seen.attempts());
-        sent >= 0.8 * self.rate * seen.window.as_secs_f64() || seen.connections < self.connections
+        seen.achieved() >= 0.75 * self.rate
     }
 
     /// Down to just below what passed, as far as the numbers can tell.
@@ -310,8 +309,12 @@ impl Pace {
             return;
         }
         let seen = changes.seen;
-        let from = self.rate;
-        let attempts = seen.attempts();
+        let (before, attempts) = (self.rate, seen.attempts());
+        // What was refused is what was sent, which may be far below what was allowed.
+        let from = match attempts {
+            0..ATTEMPTS_TELLING => self.rate,
+            _ => self.rate.min(seen.achieved().max(limits.rate_min)),
+        };
         let passed = f64::from(seen.passed) / f64::from(attempts.max(1));
         let share = if attempts >= ATTEMPTS_TELLING {
             passed.clamp(0.25, 0.98)
@@ -323,9 +326,9 @@ impl Pace {
         self.rate_told = self.rate;
         self.rate_cut_at = now;
         self.rate_step_at = now;
-        if from != self.rate {
+        if before != self.rate {
             let refusals = if why == Why::TooFast { seen.rate_refusals } else { seen.trouble };
-            changes.add(Dimension::Rate, from, self.rate, why, refusals);
+            changes.add(Dimension::Rate, before, self.rate, why, refusals);
         }
     }
 
@@ -333,7 +336,9 @@ impl Pace {
         if now.since(self.rate_cut_at) < EPISODE {
             return;
         }
-        let window_s = changes.seen.window.as_secs_f64().min(WINDOW_S_MAX);
+        // Several relays look at the same seconds.
+        let since_step = now.since(self.rate_step_at);
+        let window_s = changes.seen.window.min(since_step).as_secs_f64().min(WINDOW_S_MAX);
         let to = match self.rate_refused {
             None => self.rate * FREE_GROWTH.powf(window_s),
             Some(_) if now.since(self.rate_step_at) < STEP => return,

@@ -244,6 +244,7 @@ fn observation() -> impl Strategy<Value = Observation> {
                 trouble,
                 connections,
                 demand,
+                sharing: 0,
             }
         },
     )
