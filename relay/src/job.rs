@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use mail::queue::{BatchId, Lane, Outcome, Token};
 use mail::{DeliveryId, Domain, Event, ShardId};
 use store::Batch;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::catalog::Sending;
+use crate::site::Place;
 
 /// A lease as its jobs remember it.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ pub(crate) struct Settlement {
     /// Told with it; `None` for what is handed back.
     pub(crate) event: Option<Box<Event>>,
     /// The connection's place for an unsettled message, free again once this is durable.
-    pub(crate) unsettled: Option<OwnedSemaphorePermit>,
+    pub(crate) unsettled: Option<Place>,
     _job: Option<Job>,
 }
 
@@ -125,7 +125,7 @@ impl Settlement {
         Self { lease, index, outcome, event, unsettled: None, _job: Some(job) }
     }
 
-    pub(crate) fn holding(mut self, unsettled: OwnedSemaphorePermit) -> Self {
+    pub(crate) fn holding(mut self, unsettled: Place) -> Self {
         self.unsettled = Some(unsettled);
         self
     }

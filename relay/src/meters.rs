@@ -47,6 +47,17 @@ pub(crate) fn unanswered() {
     counter!("malleposte_relay_unanswered_total").increment(1);
 }
 
+/// What a kill of this relay could double at most: the first term of the bound.
+pub(crate) fn kill_could_double(connections: usize, unsettled_max: u8) {
+    let messages = connections * usize::from(unsettled_max);
+    gauge!("malleposte_relay_unsettled_max").set(messages as f64);
+}
+
+/// Outcomes that the store has not confirmed: the last term, should Redis lose its memory.
+pub(crate) fn unsettled(outcomes: usize) {
+    gauge!("malleposte_relay_unsettled").set(outcomes as f64);
+}
+
 /// What the relay holds now.
 pub(crate) fn holding(in_hand: usize, connections: usize, sites: usize) {
     gauge!("malleposte_relay_in_hand").set(in_hand as f64);

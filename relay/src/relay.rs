@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, SystemTime};
 
 use dns::{Resolver, Route};
-use mail::classify::Finding;
+use mail::classify::{Finding, Signal};
 use mail::event::EventKind;
 use mail::hygiene::{News, Policy, What};
 use mail::queue::{CampaignState, End, Outcome};
@@ -14,8 +14,8 @@ use mail::retry::{Hint, Next, Schedule};
 use mail::unsubscribe::unsubscribe_path;
 use mail::verp::ReturnPathKeys;
 use mail::{
-    Address, CampaignId, Domain, EnhancedStatus, Event, Hygiene, Phase, ShardId, Site, Timestamp,
-    id::domain_hash,
+    Address, CampaignId, Category, Domain, EnhancedStatus, Event, Hygiene, Phase, ShardId, Site,
+    Timestamp, id::domain_hash,
 };
 use store::{AddressNews, RelayRecord, SealKeys, Store};
 use tokio::sync::{Semaphore, mpsc};
@@ -35,6 +35,8 @@ use crate::settler::{self, Settler};
 use crate::site::{SiteKey, SiteLane};
 use crate::smtp::TlsClient;
 
+/// Feedback records taken in one heartbeat.
+const FEEDBACK_MAX: usize = 100;
 /// Sites known by domain for this long without asking the resolver's cache again.
 const DESTINATIONS_MAX: usize = 50_000;
 
@@ -224,10 +226,12 @@ impl Relay {
             self.register.forget(shard);
         }
         self.learn_stops().await?;
+        self.take_feedback().await?;
         let connections =
             self.config.connections_max as usize - self.connections.available_permits();
         let in_hand = self.in_hand.load(Ordering::Relaxed);
         meters::holding(in_hand, connections, self.lock_sites().len());
+        meters::kill_could_double(connections, self.config.unsettled_max);
         let record = RelayRecord {
             host: self.host.clone(),
             pid: std::process::id(),
@@ -239,6 +243,27 @@ impl Relay {
             draining: self.stopping.is_cancelled(),
         };
         self.store.put_relay(self.heart.relay(), &record).await
+    }
+
+    /// Returned mail weighs in: what it says of the pace goes to the sites that it came from, as
+    /// far as this relay sends there.
+    async fn take_feedback(&self) -> Result<(), store::StoreError> {
+        for feedback in self.store.take_feedback(FEEDBACK_MAX).await? {
+            let signal = match feedback.category {
+                Some(Category::RateLimited) => Signal::Rate,
+                Some(Category::ReputationBlock) => Signal::Block,
+                Some(Category::System | Category::Network) => Signal::SiteTrouble,
+                _ => continue,
+            };
+            let Ok(domain) = feedback.domain.parse() else { continue };
+            let Some(destination) = self.known_destination(&domain) else { continue };
+            for (key, site) in self.lock_sites().iter() {
+                if key.site == destination.site {
+                    site.heard_later(signal);
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn learn_stops(&self) -> Result<(), store::StoreError> {

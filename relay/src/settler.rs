@@ -58,6 +58,7 @@ impl Settler {
                     }
                 }
             }
+            meters::unsettled(batch.len() + inbox.len());
             let pending = self.by_shard(std::mem::take(&mut batch));
             let store = &self.store;
             let relay = self.relay.as_str();

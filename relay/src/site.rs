@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use deadpool::managed::{self, Metrics, Object, Pool, RecycleError, RecycleResult};
 use dns::{Exchanger, Resolver};
+use mail::classify::Signal;
 use mail::queue::Outcome;
 use mail::{Phase, Site, Timestamp};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -64,13 +65,22 @@ pub(crate) struct Wire {
     pub(crate) session: Session,
     pub(crate) mx: String,
     unsettled: Arc<Semaphore>,
-    _open: OwnedSemaphorePermit,
+    open: Arc<OwnedSemaphorePermit>,
+}
+
+/// The place of one unsettled message. The connection counts as open until the last of
+/// its messages is settled, closed or not: so connections times places is what a kill can double.
+#[derive(Debug)]
+pub(crate) struct Place {
+    _unsettled: OwnedSemaphorePermit,
+    _open: Arc<OwnedSemaphorePermit>,
 }
 
 impl Wire {
     /// Waits until another message may be unsettled.
-    pub(crate) async fn place(&self) -> Option<OwnedSemaphorePermit> {
-        self.unsettled.clone().acquire_owned().await.ok()
+    pub(crate) async fn place(&self) -> Option<Place> {
+        let unsettled = self.unsettled.clone().acquire_owned().await.ok()?;
+        Some(Place { _unsettled: unsettled, _open: self.open.clone() })
     }
 }
 
@@ -132,7 +142,7 @@ impl managed::Manager for Connector {
                             unsettled: Arc::new(Semaphore::new(usize::from(
                                 self.relay.unsettled_max,
                             ))),
-                            _open: open,
+                            open: Arc::new(open),
                         });
                     }
                     Err(error) => last = error,
@@ -227,6 +237,12 @@ impl SiteLane {
 
     fn pop(&self) -> Option<Job> {
         self.lock().pop_front()
+    }
+
+    /// What returned mail says about the pace here.
+    pub(crate) fn heard_later(&self, signal: Signal) {
+        self.pace.saw(signal, false, 0);
+        self.wake.notify_one();
     }
 
     /// Takes out the recipients that `is_stopped` names.
