@@ -28,30 +28,35 @@ struct Ours {
 
 /// The comparison.
 #[derive(Debug, Default)]
-pub(super) struct Audit {
+pub struct Audit {
     /// Neither delivered, nor failed for a reason, nor waiting; or delivered by our book only.
-    pub(super) lost: u64,
+    pub lost: u64,
     /// Ended with another category than was meant, or with another end.
-    pub(super) misclassified: u64,
+    pub misclassified: u64,
     /// Copies beyond the first in a mailbox.
-    pub(super) duplicates: u64,
+    pub duplicates: u64,
     /// Final dots that were not answered, by our own history: a term of the bound.
-    pub(super) unanswered: u64,
-    /// Recipients refused for now at least once, and how many of them came to an end.
-    pub(super) deferred: u64,
-    pub(super) deferred_ended: u64,
+    pub unanswered: u64,
+    /// Recipients refused for now at least once.
+    pub deferred: u64,
+    /// How many of those came to an end.
+    pub deferred_ended: u64,
     /// Rules of good mail that the strict servers found broken.
-    pub(super) violations: u64,
+    pub violations: u64,
     /// Recipients whose Message-ID or return path changed between attempts.
-    pub(super) unstable: u64,
+    pub unstable: u64,
     /// A few of the disagreements, in words.
-    pub(super) samples: Vec<String>,
+    pub samples: Vec<String>,
     /// A recipient whose story is worth reading.
-    pub(super) story: Option<String>,
+    pub story: Option<String>,
 }
 
 impl Audit {
-    pub(super) async fn make(
+    /// Compares the two books, once history has read everything that the queue told.
+    ///
+    /// # Errors
+    /// When queue or history cannot be read.
+    pub async fn make(
         platform: &Platform,
         campaign: CampaignId,
         recipients: &Generator,

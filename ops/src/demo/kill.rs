@@ -38,7 +38,7 @@ impl Kill {
         watch.say(&format!(
             "waiting for {name} to have {CONNECTIONS_MIN} connections past the final dot"
         ));
-        platform.internet.hold_replies(Hold { client: Some(address), longest: HOLD });
+        platform.internet.hold_replies(Hold { client: Some(address.into()), longest: HOLD });
         let held = platform.internet.wait_held(CONNECTIONS_MIN, GATHER).await;
         if held.len() < CONNECTIONS_MIN {
             platform.internet.release_replies();

@@ -12,15 +12,15 @@ mod watch;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use loadtests::Generator;
+use loadtests::{Generator, Scenario};
 use mail::CampaignId;
 
+pub use audit::Audit;
+pub use platform::{Platform, RelayProcess, Stage};
 pub use summary::Summary;
 
-use audit::Audit;
 use client::Client;
 use kill::Kill;
-use platform::Platform;
 use watch::Watch;
 
 /// What the demo is asked to do.
@@ -56,7 +56,12 @@ const RETURNS_PATIENCE: Duration = Duration::from_secs(60);
 /// When it cannot be set up, or does not come to an end.
 pub async fn run(wish: &Wish) -> anyhow::Result<Summary> {
     let began = Instant::now();
-    let mut platform = Platform::start(wish).await?;
+    let mut platform = Platform::start(Stage {
+        program: wish.program.clone(),
+        data_dir: wish.data_dir.clone(),
+        scenario: Scenario::named("demo")?,
+    })
+    .await?;
     let told = tell(wish, &mut platform, began).await;
     let ended = platform.stop().await;
     let summary = told?;
@@ -92,8 +97,11 @@ async fn tell(wish: &Wish, platform: &mut Platform, began: Instant) -> anyhow::R
     Summary::new(platform, campaign, &audit, kill.as_ref(), began.elapsed()).await
 }
 
-/// Over HTTP, as any customer would.
-async fn submit(platform: &Platform, recipients: &Generator) -> anyhow::Result<CampaignId> {
+/// Submits a campaign over HTTP, as any customer would, and starts it.
+///
+/// # Errors
+/// What the API refused.
+pub async fn submit(platform: &Platform, recipients: &Generator) -> anyhow::Result<CampaignId> {
     let client = Client::new(platform.api_url(), platform.api_key.clone());
     let template = loadtests::generator::Template::of_size(MESSAGE_OCTETS);
     let id = client.create(&template).await.context("create the campaign")?;
@@ -106,8 +114,9 @@ async fn submit(platform: &Platform, recipients: &Generator) -> anyhow::Result<C
     Ok(id.parse()?)
 }
 
-/// Reports, complaints and out-of-office replies come a little later.
-async fn await_returns(platform: &Platform) {
+/// Waits until reports, complaints and out-of-office replies, which come a little later,
+/// are in.
+pub async fn await_returns(platform: &Platform) {
     let start = Instant::now();
     while platform.internet.returns_waiting() > 0 && start.elapsed() < RETURNS_PATIENCE {
         tokio::time::sleep(LOOK).await;

@@ -1,20 +1,23 @@
-//! The platform of the demo: private Redis, ledger, bounce processor and API in this
-//! process, two relays as processes of their own, and the pretend internet around them.
+//! The platform of the demo and of the chaos runs: private Redis, ledger, bounce processor
+//! and API in this process, two relays as processes of their own, and the pretend internet
+//! around them.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use ledger::Ledger;
 use loadtests::{Internet, Listen, Scenario};
-use mail::{Domain, retry};
+use mail::{CampaignId, Domain, retry};
+use rustix::process::{Pid, Signal, kill_process};
 use store::{ApiKey, ApiKeyRecord, Right, Store};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-use super::Wish;
 use crate::commands::{add_sender, now};
 use crate::config::Config;
 use crate::redis_child::{RedisChild, STOP_GRACE};
@@ -30,40 +33,65 @@ pub(super) const RELAYS: [(&str, Ipv4Addr); 2] =
     [("relay-a", Ipv4Addr::new(127, 0, 1, 1)), ("relay-b", Ipv4Addr::new(127, 0, 1, 2))];
 const RELAY_STOPS_WITHIN: Duration = Duration::from_secs(30);
 
-pub(super) struct Platform {
-    pub(super) internet: Internet,
-    pub(super) store: Store,
-    pub(super) ledger: Ledger,
-    pub(super) api_key: String,
-    pub(super) relays: Vec<RelayProcess>,
+/// What a platform is put up with.
+#[derive(Debug, Clone)]
+pub struct Stage {
+    /// The program to run relays with.
+    pub program: PathBuf,
+    /// Where everything is kept; a temporary folder when it is not given.
+    pub data_dir: Option<PathBuf>,
+    /// The pretend internet.
+    pub scenario: Scenario,
+}
+
+/// Everything that a campaign passes through, and the internet that it goes to.
+pub struct Platform {
+    /// Where the mail goes.
+    pub internet: Internet,
+    /// The queue.
+    pub store: Store,
+    /// History, to be read.
+    pub ledger: Ledger,
+    /// A key of the API that may submit campaigns.
+    pub api_key: String,
+    /// Two, in processes of their own.
+    pub relays: Vec<RelayProcess>,
     pub(super) config: Config,
+    redis_pid: Arc<AtomicU32>,
+    program: PathBuf,
     services: Option<tokio::task::JoinHandle<anyhow::Result<()>>>,
     asked: CancellationToken,
     _folder: Option<tempfile::TempDir>,
 }
 
 /// A relay in a process of its own.
-pub(super) struct RelayProcess {
-    pub(super) name: &'static str,
-    pub(super) address: IpAddr,
+pub struct RelayProcess {
+    /// Its name in the configuration; that in the queue begins with it.
+    pub name: &'static str,
+    /// The address that it sends from.
+    pub address: Ipv4Addr,
     child: Child,
     log: PathBuf,
     /// Killed on purpose.
-    pub(super) is_killed: bool,
+    is_killed: bool,
 }
 
 impl Platform {
-    pub(super) async fn start(wish: &Wish) -> anyhow::Result<Self> {
-        let folder = match wish.data_dir {
+    /// Starts everything and waits until the relays are there.
+    ///
+    /// # Errors
+    /// When a part does not come up, with its reason.
+    pub async fn start(stage: Stage) -> anyhow::Result<Self> {
+        let folder = match stage.data_dir {
             Some(_) => None,
             None => Some(tempfile::Builder::new().prefix("malleposte-demo-").tempdir()?),
         };
-        let data_dir = match (&wish.data_dir, &folder) {
+        let data_dir = match (&stage.data_dir, &folder) {
             (Some(given), _) => given.clone(),
             (None, Some(made)) => made.path().to_owned(),
             (None, None) => bail!("no folder for the demo"),
         };
-        let internet = Internet::start(Scenario::named("demo")?, Listen::default()).await?;
+        let internet = Internet::start(stage.scenario, Listen::default()).await?;
         let mut config = settings(&data_dir, &internet)?;
         let asked = CancellationToken::new();
         let mut frame =
@@ -71,6 +99,7 @@ impl Platform {
         let redis = RedisChild::start(&config.redis, &data_dir).await?;
         config.store.url = redis.url();
         frame.config.store.url = redis.url();
+        let redis_pid = redis.pid_cell();
         frame.services.start("redis", STOP_GRACE, |stop| redis.supervise(stop));
         let store = wiring::open_store(&config.store).await?;
         let keys = Keys::open(&config)?;
@@ -83,7 +112,7 @@ impl Platform {
         let services = tokio::spawn(frame.services.run(asked.clone()));
         let mut relays = Vec::new();
         for (name, address) in RELAYS {
-            relays.push(RelayProcess::start(wish, &config, name, address)?);
+            relays.push(RelayProcess::start(&stage.program, &config, name, address)?);
         }
         let mut platform = Self {
             internet,
@@ -92,6 +121,8 @@ impl Platform {
             api_key,
             relays,
             config,
+            redis_pid,
+            program: stage.program,
             services: Some(services),
             asked,
             _folder: folder,
@@ -100,8 +131,46 @@ impl Platform {
         Ok(platform)
     }
 
-    pub(super) fn api_url(&self) -> String {
+    /// Where the API is.
+    #[must_use]
+    pub fn api_url(&self) -> String {
         format!("http://{}", self.config.api.listen)
+    }
+
+    /// `kill -9` of Redis; its supervisor brings it back. `false` when it is down already.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub fn kill_redis(&self) -> anyhow::Result<bool> {
+        let pid = self.redis_pid.load(Ordering::Relaxed);
+        let Some(pid) = Pid::from_raw(pid as i32) else { return Ok(false) };
+        kill_process(pid, Signal::KILL)?;
+        Ok(true)
+    }
+
+    /// Puts a new process in the place of a relay that was killed.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn restart_relay(&mut self, at: usize) -> anyhow::Result<()> {
+        let RelayProcess { name, address, .. } = self.relays[at];
+        self.relays[at] = RelayProcess::start(&self.program, &self.config, name, address)?;
+        Ok(())
+    }
+
+    /// Recipients by which the accounts of a campaign differ: the queue's counters, history
+    /// at the same position, and the states counted one by one. 0 when they balance.
+    ///
+    /// # Errors
+    /// When queue or history cannot be read.
+    pub async fn imbalance(&self, campaign: CampaignId) -> anyhow::Result<u64> {
+        let counters = self.store.campaign_counters(campaign).await?;
+        let mut by_state = 0;
+        for shard in self.store.all_shards() {
+            by_state += self.store.audit(shard).await?.waiting(campaign);
+        }
+        let balance = self.ledger.balance(&self.store).await?;
+        Ok(balance.imbalance + counters.imbalance() + counters.waiting.abs_diff(by_state))
     }
 
     async fn await_relays(&mut self) -> anyhow::Result<()> {
@@ -116,7 +185,10 @@ impl Platform {
     }
 
     /// Whether everything runs that should.
-    pub(super) fn is_well(&mut self) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// What does not, with its last words.
+    pub fn is_well(&mut self) -> anyhow::Result<()> {
         if self.services.as_ref().is_some_and(tokio::task::JoinHandle::is_finished) {
             bail!("a service ended; its log is above");
         }
@@ -131,7 +203,10 @@ impl Platform {
     }
 
     /// Relays first, Redis last.
-    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// What did not end in good order.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
         for relay in &mut self.relays {
             relay.stop().await?;
         }
@@ -213,7 +288,7 @@ async fn make_key(store: &Store) -> anyhow::Result<String> {
 
 impl RelayProcess {
     fn start(
-        wish: &Wish,
+        program: &Path,
         config: &Config,
         name: &'static str,
         address: Ipv4Addr,
@@ -229,10 +304,10 @@ impl RelayProcess {
         let file = config.data_dir.join(format!("{name}.toml"));
         std::fs::write(&file, toml::to_string(&config)?)?;
         let log = config.data_dir.join(format!("{name}.log"));
-        let log_file = std::fs::File::create(&log)?;
+        let log_file = std::fs::File::options().create(true).append(true).open(&log)?;
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
-            .arg(&wish.program)
+            .arg(program)
             .arg("--config")
             .arg(&file)
             .arg("relay")
@@ -242,11 +317,20 @@ impl RelayProcess {
             .kill_on_drop(true)
             .spawn()
             .context("cannot start a relay with setpriv; install util-linux")?;
-        Ok(Self { name, address: address.into(), child, log, is_killed: false })
+        Ok(Self { name, address, child, log, is_killed: false })
+    }
+
+    /// The process, while it runs; `setpriv` gives its own number to the relay.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
     }
 
     /// `kill -9`: no goodbye, no clean-up.
-    pub(super) async fn kill(&mut self) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
         self.is_killed = true;
         self.child.start_kill()?;
         self.child.wait().await?;
@@ -255,8 +339,8 @@ impl RelayProcess {
 
     async fn stop(&mut self) -> anyhow::Result<()> {
         let Some(pid) = self.child.id() else { return Ok(()) };
-        let pid = rustix::process::Pid::from_raw(pid as i32).context("a relay without a pid")?;
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        let pid = Pid::from_raw(pid as i32).context("a relay without a pid")?;
+        kill_process(pid, Signal::TERM)?;
         match tokio::time::timeout(RELAY_STOPS_WITHIN, self.child.wait()).await {
             Ok(status) if status.as_ref().is_ok_and(std::process::ExitStatus::success) => Ok(()),
             Ok(status) => bail!("{} ended with {}:\n{}", self.name, status?, self.last_words()),

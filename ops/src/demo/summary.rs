@@ -81,12 +81,7 @@ impl Summary {
         took: Duration,
     ) -> anyhow::Result<Self> {
         let n = platform.store.campaign_counters(campaign).await?;
-        let mut by_state = 0;
-        for shard in platform.store.all_shards() {
-            by_state += platform.store.audit(shard).await?.waiting(campaign);
-        }
-        let balance = platform.ledger.balance(&platform.store).await?;
-        let imbalance = balance.imbalance + n.imbalance() + n.waiting.abs_diff(by_state);
+        let imbalance = platform.imbalance(campaign).await?;
         let ledger = platform.ledger.clone();
         let story = match audit.story.clone() {
             Some(address) => Some(
