@@ -371,6 +371,25 @@ async fn the_dot_is_not_written_when_the_lease_is_gone() {
 }
 
 #[tokio::test]
+async fn the_dot_of_a_large_message_is_not_written_when_the_lease_ends_on_the_way() {
+    let (addr, peer) = server(|mut peer| async move {
+        peer.greet("PIPELINING").await;
+        peer.pipeline("250 ok\r\n250 ok\r\n354 go\r\n").await;
+        peer.body().await
+    })
+    .await;
+    let mut session = connect(addr).await;
+    let large = b"0123456789 0123456789 0123456789 0123456789\r\n".repeat(400_000);
+    let asked = std::cell::Cell::new(0);
+    let is_ours = || asked.replace(asked.get() + 1) == 0;
+    let done = session.transact(&ENVELOPE, &large, is_ours).await;
+    assert!(matches!(done.outcome, Outcome::Withheld), "{:?}", done.outcome);
+    assert!(!done.dot_written && !session.is_usable() && asked.get() == 2);
+    session.quit().await;
+    assert_eq!(peer.await.expect("peer"), None);
+}
+
+#[tokio::test]
 async fn what_cannot_be_sent_is_not_begun() {
     let (addr, peer) = server(|mut peer| async move {
         peer.greet("PIPELINING SIZE_100").await;

@@ -71,14 +71,14 @@ pub struct Transaction {
 type Ended = (Phase, Option<Reply>, Outcome);
 
 impl Session {
-    /// Sends one message, which ends in CRLF. `before_dot` is asked right before the
-    /// write that holds the final dot. Without a session that
+    /// Sends one message, which ends in CRLF. `before_dot` is asked right before each
+    /// write that may hold the final dot. Without a session that
     /// [`is_usable`](Session::is_usable) nothing is sent.
     pub async fn transact(
         &mut self,
         envelope: &Envelope<'_>,
         message: &[u8],
-        before_dot: impl FnOnce() -> bool,
+        before_dot: impl Fn() -> bool,
     ) -> Transaction {
         let mut transaction = Transaction {
             outcome: Outcome::Accepted,
@@ -105,7 +105,7 @@ impl Session {
         &mut self,
         envelope: &Envelope<'_>,
         message: &[u8],
-        before_dot: impl FnOnce() -> bool,
+        before_dot: impl Fn() -> bool,
         done: &mut Transaction,
     ) -> Ended {
         if let Err(outcome) = self.prepare(envelope, message) {
@@ -123,8 +123,7 @@ impl Session {
         };
         match begun {
             Err(ended) => ended,
-            Ok(()) if !before_dot() => (Phase::Data, None, Outcome::Withheld),
-            Ok(()) => self.send_body(done).await,
+            Ok(()) => self.send_body(before_dot, done).await,
         }
     }
 
@@ -312,8 +311,12 @@ impl Session {
     }
 
     /// The message and its final dot, and the answer.
-    async fn send_body(&mut self, done: &mut Transaction) -> Ended {
-        let written = self.write_body(done).await;
+    async fn send_body(&mut self, before_dot: impl Fn() -> bool, done: &mut Transaction) -> Ended {
+        let written = match self.write_body(before_dot, done).await {
+            Ok(true) => Ok(()),
+            Ok(false) => return (Phase::Data, None, Outcome::Withheld),
+            Err(trouble) => Err(trouble),
+        };
         let answer = match &written {
             Ok(()) => self.reply(Phase::Dot).await,
             // The server may have said why before it closed.
@@ -346,12 +349,21 @@ impl Session {
         }
     }
 
-    /// Writes block by block, so that a slow server is not a dead one. Once the last
-    /// octet was taken the server may get it, whatever is heard of the connection.
-    async fn write_body(&mut self, done: &mut Transaction) -> Result<(), Trouble> {
+    /// Writes block by block, so that a slow server is not a dead one; `false` when the rest
+    /// was withheld. A large message may take longer than a lease is known to last, so the
+    /// question is asked before each block. Once the last octet was taken the server may get
+    /// it, whatever is heard of the connection.
+    async fn write_body(
+        &mut self,
+        before_dot: impl Fn() -> bool,
+        done: &mut Transaction,
+    ) -> Result<bool, Trouble> {
         let wait = std::time::Duration::from_secs(u64::from(self.timeouts.block_s));
         let mut at = 0;
         while at < self.body.len() {
+            if !before_dot() {
+                return Ok(false);
+            }
             let write = timeout(wait, self.stream.write(&self.body[at..])).await;
             match write.map_err(|_| Trouble::Timeout)?? {
                 0 => return Err(Trouble::Closed),
@@ -360,6 +372,6 @@ impl Session {
         }
         done.dot_written = true;
         timeout(wait, self.stream.flush()).await.map_err(|_| Trouble::Timeout)??;
-        Ok(())
+        Ok(true)
     }
 }
