@@ -31,8 +31,8 @@ const CONNECTIONS_PAUSE: Duration = Duration::from_millis(300);
 const RENEWAL_PAUSE: Duration = Duration::from_millis(200);
 
 /// A lease was answered: its recipients find their sites, or their end.
-pub(crate) async fn begin(relay: &Arc<Relay>, shard: ShardId, leased: LeasedBatch) {
-    let Some(jobs) = open(relay, shard, leased).await else { return };
+pub(crate) async fn begin(relay: &Arc<Relay>, shard: ShardId, epoch: u64, leased: LeasedBatch) {
+    let Some(jobs) = open(relay, shard, epoch, leased).await else { return };
     let jobs = sift(relay, jobs).await;
     for (domain, jobs) in by_domain(jobs) {
         match relay.destination(&domain).await {
@@ -150,7 +150,12 @@ impl Refusal {
 
 /// Reads the batch and finds the campaign; what cannot be read is set aside, what is
 /// not readable now goes back.
-async fn open(relay: &Arc<Relay>, shard: ShardId, leased: LeasedBatch) -> Option<Vec<Job>> {
+async fn open(
+    relay: &Arc<Relay>,
+    shard: ShardId,
+    epoch: u64,
+    leased: LeasedBatch,
+) -> Option<Vec<Job>> {
     let LeasedBatch { lease: l, blob } = leased;
     let lease = Arc::new(Lease {
         shard,
@@ -159,7 +164,7 @@ async fn open(relay: &Arc<Relay>, shard: ShardId, leased: LeasedBatch) -> Option
         batch: l.batch,
         lane: l.lane,
         count: l.count,
-        epoch: relay.heart.epoch(shard),
+        epoch,
     });
     let batch = match relay.batches.read(&relay.store, shard, l.batch, blob).await {
         Ok(batch) => batch,

@@ -34,10 +34,9 @@ struct Round {
 /// Leases until the relay is stopping.
 pub(crate) async fn run(relay: &Arc<Relay>) {
     let resolving = Arc::new(Semaphore::new(RESOLVING_MAX));
-    let mut uncertain = vec![false; usize::from(relay.store.shards())];
     let mut told_full = false;
     while !relay.stopping.is_cancelled() {
-        let wait = match round(relay, &resolving, &mut uncertain).await {
+        let wait = match round(relay, &resolving).await {
             Ok(round) => {
                 if round.full && !told_full {
                     tracing::error!(
@@ -61,28 +60,38 @@ pub(crate) async fn run(relay: &Arc<Relay>) {
     let _ = resolving.acquire_many(RESOLVING_MAX as u32).await;
 }
 
-async fn round(
-    relay: &Arc<Relay>,
-    resolving: &Arc<Semaphore>,
-    uncertain: &mut [bool],
-) -> Result<Round, StoreError> {
+async fn round(relay: &Arc<Relay>, resolving: &Arc<Semaphore>) -> Result<Round, StoreError> {
     let mut sum = Round::default();
     for (shard, ready) in relay.store.ready_counts().await?.into_iter().enumerate() {
+        let shard = ShardId(shard as u16);
+        // Also where nothing is ready: everything there may be leased to nobody.
+        reconcile(relay, shard).await?;
         if ready == 0 || relay.stopping.is_cancelled() {
             continue;
         }
-        let id = ShardId(shard as u16);
-        if uncertain[shard] {
-            relay.store.reconcile(id, relay.heart.relay(), &relay.register.held(id)).await?;
-            uncertain[shard] = false;
+        let answer = shard_round(relay, resolving, shard).await;
+        if answer.is_err() {
+            relay.register.doubt(shard);
         }
-        let answer = shard_round(relay, resolving, id).await;
-        uncertain[shard] = answer.is_err();
         let part = answer?;
         sum.leased += part.leased;
         sum.full |= part.full;
     }
     Ok(sum)
+}
+
+/// Hands back what the queue holds for this relay and nobody here knows of. Only the
+/// leaser may: between a lease and its entry in the register nothing else runs here.
+async fn reconcile(relay: &Relay, shard: ShardId) -> Result<(), StoreError> {
+    if !relay.register.take_doubt(shard) {
+        return Ok(());
+    }
+    let known = relay.register.held(shard);
+    let answer = relay.store.reconcile(shard, relay.heart.relay(), &known).await;
+    if answer.is_err() {
+        relay.register.doubt(shard);
+    }
+    answer.map(|_| ())
 }
 
 async fn shard_round(
@@ -147,6 +156,7 @@ async fn lease(
     shard: ShardId,
     wants: &[(Lane, u16)],
 ) -> Result<Round, StoreError> {
+    let epoch = relay.heart.epoch(shard);
     let leases = match relay.store.lease(shard, relay.heart.relay(), wants).await? {
         LeaseAnswer::Leases(leases) => leases,
         LeaseAnswer::Lost => {
@@ -156,6 +166,12 @@ async fn lease(
         }
         LeaseAnswer::OutboxFull => return Ok(Round { leased: 0, full: true }),
     };
+    if relay.heart.is_gone(shard, epoch) {
+        // Lost while this was on its way: taken back, or granted to the new standing;
+        // nobody can tell, so it is handed back and leased again.
+        relay.register.doubt(shard);
+        return Ok(Round::default());
+    }
     let mut leased = 0;
     for batch in leases {
         leased += batch.lease.items.len();
@@ -165,7 +181,7 @@ async fn lease(
         let Ok(permit) = resolving.clone().acquire_owned().await else { break };
         let relay = relay.clone();
         relay.clone().tasks.spawn(async move {
-            delivery::begin(&relay, shard, batch).await;
+            delivery::begin(&relay, shard, epoch, batch).await;
             drop(permit);
         });
     }

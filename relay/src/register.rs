@@ -1,14 +1,18 @@
-//! Which leases this relay believes to hold. After a lease whose answer was lost,
-//! everything else that the queue has in its name is handed back.
+//! Which leases this relay believes to hold. Where the queue may believe otherwise, after
+//! a lease whose answer was lost or a standing that was, everything else that it has in the
+//! relay's name is handed back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
 use mail::ShardId;
 use mail::queue::Token;
 
 #[derive(Default)]
-pub(crate) struct Register(Mutex<HashMap<(ShardId, Token), usize>>);
+pub(crate) struct Register {
+    held: Mutex<HashMap<(ShardId, Token), usize>>,
+    doubted: Mutex<HashSet<ShardId>>,
+}
 
 impl Register {
     /// A lease of so many recipients was answered.
@@ -29,9 +33,21 @@ impl Register {
         }
     }
 
-    /// The queue has taken back everything in this shard.
+    /// The queue has taken back everything in this shard, or will: a relay that comes back
+    /// to its old name before anybody has reaped it would keep for ever what nobody works on.
     pub(crate) fn forget(&self, shard: ShardId) {
         self.lock().retain(|(s, _), _| *s != shard);
+        self.doubt(shard);
+    }
+
+    /// The queue may hold leases in this shard that are not known here.
+    pub(crate) fn doubt(&self, shard: ShardId) {
+        self.doubted().insert(shard);
+    }
+
+    /// Whether there was doubt; now somebody sees to it.
+    pub(crate) fn take_doubt(&self, shard: ShardId) -> bool {
+        self.doubted().remove(&shard)
     }
 
     /// The leases held in a shard.
@@ -40,6 +56,27 @@ impl Register {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(ShardId, Token), usize>> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn doubted(&self) -> std::sync::MutexGuard<'_, HashSet<ShardId>> {
+        self.doubted.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_loss_nothing_is_held_and_the_queue_is_asked_once() {
+        let register = Register::default();
+        let (lost, kept) = (ShardId(3), ShardId(4));
+        register.leased(lost, Token(1), 10);
+        register.leased(kept, Token(2), 10);
+        register.forget(lost);
+        assert!(register.held(lost).is_empty() && register.held(kept) == [Token(2)]);
+        assert!(register.take_doubt(lost) && !register.take_doubt(lost));
+        assert!(!register.take_doubt(kept));
     }
 }
