@@ -1,6 +1,7 @@
 //! The pretend internet, the generator of campaigns, and what is measured and tried
 //! out with them. Services know nothing of this crate; `ops` uses it for its demo.
 
+pub mod bench;
 pub mod book;
 pub mod command;
 pub mod generator;

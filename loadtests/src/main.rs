@@ -17,6 +17,10 @@ enum Command {
     Internet(command::internet::Arguments),
     /// Writes the recipients of a pretend campaign as NDJSON.
     Recipients(command::recipients::Arguments),
+    /// Measures what a delivered message costs relay, Redis, ledger and API.
+    Throughput(command::throughput::Arguments),
+    /// Measures how fast and in how much memory recipients are accepted.
+    Intake(command::intake::Arguments),
 }
 
 #[tokio::main]
@@ -24,5 +28,7 @@ async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Internet(arguments) => command::internet::run(arguments).await,
         Command::Recipients(arguments) => command::recipients::run(&arguments),
+        Command::Throughput(arguments) => command::throughput::run(arguments).await,
+        Command::Intake(arguments) => command::intake::run(arguments).await,
     }
 }

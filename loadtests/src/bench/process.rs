@@ -1,0 +1,158 @@
+//! One process of the system under test: started, measured from `/proc`, ended. Its
+//! children count as it, because the private Redis is one.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// What a service may take to come up, and to end in good order.
+const STARTS_WITHIN: Duration = Duration::from_secs(20);
+const STOPS_WITHIN: Duration = Duration::from_secs(40);
+/// Fields of `/proc/PID/stat` after the name: user and system time of the process, and
+/// of the children that it has waited for (proc(5), fields 14 to 17).
+const TIMES: std::ops::Range<usize> = 11..15;
+
+pub(super) struct Process {
+    name: &'static str,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `PROGRAM --config CONFIG NAME`. It dies with the measurement.
+    pub(super) fn start(program: &Path, config: &Path, name: &'static str) -> Result<Self> {
+        let log = config.with_file_name(format!("{name}.log"));
+        let stderr = std::fs::File::create(&log)?;
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL"])
+            .arg(program)
+            .arg("--config")
+            .arg(config)
+            .arg(name)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start {name} with setpriv; install util-linux"))?;
+        Ok(Self { name, child, log })
+    }
+
+    /// The first line that it prints.
+    pub(super) async fn first_line(&mut self) -> Result<String> {
+        let stdout = self.child.stdout.take().context("its output was read before")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let line = tokio::time::timeout(STARTS_WITHIN, lines.next_line()).await;
+        match line {
+            Ok(Ok(Some(line))) => Ok(line),
+            _ => bail!("{} says nothing:\n{}", self.name, self.last_words()),
+        }
+    }
+
+    /// Waits until it answers on a page of its own.
+    pub(super) async fn await_page(&mut self, url: &str) -> Result<()> {
+        let patience = tokio::time::Instant::now() + STARTS_WITHIN;
+        while tokio::time::Instant::now() < patience {
+            self.is_well()?;
+            if super::client::page(url).await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        bail!("{} does not come up:\n{}", self.name, self.last_words())
+    }
+
+    /// Whether it runs.
+    pub(super) fn is_well(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => {
+                bail!("{} ended by itself with {status}:\n{}", self.name, self.last_words())
+            }
+        }
+    }
+
+    /// Processor time that it and its children have used since their start.
+    pub(super) fn cpu(&self) -> Result<Duration> {
+        let ticks: u64 = self.pids()?.into_iter().map(ticks).sum::<Result<u64>>()?;
+        let per_second = rustix::param::clock_ticks_per_second();
+        Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
+    }
+
+    /// The most memory that it and its children ever had resident, in KiB.
+    pub(super) fn peak_kib(&self) -> Result<u64> {
+        self.pids()?.into_iter().map(peak_kib).sum()
+    }
+
+    /// Asks it to end and waits for it.
+    pub(super) async fn stop(mut self) -> Result<()> {
+        let pid = Pid::from_raw(self.pid()? as i32).context("a process without a number")?;
+        kill_process(pid, Signal::TERM)?;
+        match tokio::time::timeout(STOPS_WITHIN, self.child.wait()).await {
+            Ok(status) if status.as_ref().is_ok_and(std::process::ExitStatus::success) => Ok(()),
+            Ok(status) => bail!("{} ended with {}:\n{}", self.name, status?, self.last_words()),
+            Err(_) => bail!("{} does not end on SIGTERM:\n{}", self.name, self.last_words()),
+        }
+    }
+
+    pub(super) fn last_words(&self) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(12)..].join("\n")
+    }
+
+    fn pid(&self) -> Result<u32> {
+        self.child.id().with_context(|| format!("{} has ended", self.name))
+    }
+
+    fn pids(&self) -> Result<Vec<u32>> {
+        let pid = self.pid()?;
+        let mut pids = vec![pid];
+        // A child belongs to the thread that started it.
+        for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+            let children = std::fs::read_to_string(task?.path().join("children"));
+            let children = children.context("this kernel does not tell a process's children")?;
+            pids.extend(children.split_ascii_whitespace().filter_map(|c| c.parse::<u32>().ok()));
+        }
+        Ok(pids)
+    }
+}
+
+fn ticks(pid: u32) -> Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name stands in parentheses and may hold anything, spaces too.
+    let (_, fields) = stat.rsplit_once(')').context("not a stat file")?;
+    let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
+    let times = fields.get(TIMES).context("a stat file that ends early")?;
+    times.iter().map(|field| Ok(field.parse::<u64>()?)).sum()
+}
+
+fn peak_kib(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.split_ascii_whitespace().next());
+    Ok(kib.context("no VmHWM in /proc/PID/status")?.parse()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_used_time_and_memory() {
+        let pid = std::process::id();
+        let before = ticks(pid).expect("its stat file");
+        let began = std::time::Instant::now();
+        let mut sum = 0u64;
+        while began.elapsed() < Duration::from_millis(60) {
+            sum = std::hint::black_box(sum.wrapping_add(1));
+        }
+        assert!(ticks(pid).expect("its stat file") > before);
+        assert!(peak_kib(pid).expect("its status file") > 500);
+    }
+}

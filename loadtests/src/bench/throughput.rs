@@ -1,0 +1,159 @@
+//! A campaign through the whole platform to a sink that takes everything, and what it
+//! costs each service.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use serde::Serialize;
+
+use super::platform::{Platform, Program, SENDER, Setup};
+use super::{DURABILITY, PerService};
+use crate::generator::{Generator, Template};
+
+/// Messages of one connection: enough that opening it does not show.
+const MESSAGES_PER_CONNECTION: u32 = 5000;
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+/// A measurement that is slower than this many messages a second has gone wrong.
+const RATE_MIN: f64 = 100.0;
+/// After the last delivery, history has this long to hold everything.
+const STORED_WITHIN: Duration = Duration::from_secs(30);
+
+/// What to measure.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish {
+    /// Messages, one recipient each.
+    pub messages: u64,
+    /// Octets of text and HTML together.
+    pub octets: usize,
+    /// Whether the sink demands TLS.
+    pub tls: bool,
+    /// Whether the relay signs.
+    pub dkim: bool,
+    /// SMTP connections.
+    pub connections: u32,
+    /// The seed of the recipients.
+    pub seed: u64,
+}
+
+/// What came out.
+#[derive(Debug, Clone, Serialize)]
+pub struct Run {
+    /// Whether the connections were encrypted.
+    pub tls: bool,
+    /// Whether the messages were signed (RSA, 2048 bits).
+    pub dkim: bool,
+    /// Octets of text and HTML in the template.
+    pub bytes: usize,
+    /// Octets of a message on the wire, on average.
+    pub wire_bytes: u64,
+    /// Messages delivered, once each.
+    pub messages: u64,
+    /// Connections that were opened for them.
+    pub connections: u64,
+    /// From the start of the campaign to the last delivery.
+    pub seconds: f64,
+    /// Messages delivered a second in that time.
+    pub messages_per_s: f64,
+    /// Processor time for one message from its upload to its place in history, in microseconds.
+    pub cpu_us: PerService,
+    /// The part of it that was spent before the campaign was started.
+    pub intake_cpu_us: PerService,
+    /// The part after: lease, delivery, settlement, history.
+    pub delivery_cpu_us: PerService,
+    /// Most memory resident, in MiB.
+    pub rss_mb: PerService,
+    /// What an answer of the store was worth.
+    pub durability: &'static str,
+}
+
+/// Makes one measurement on a fresh platform.
+///
+/// # Errors
+/// When the platform cannot be set up, or does not deliver each message exactly once.
+pub async fn throughput(program: &Program, wish: &Wish) -> Result<Run> {
+    let setup = Setup {
+        tls: wish.tls,
+        dkim: wish.dkim,
+        connections: wish.connections,
+        messages_per_connection: MESSAGES_PER_CONNECTION,
+    };
+    let mut platform = Platform::start(program, &setup).await?;
+    let measured = measure(&mut platform, wish).await;
+    let stopped = platform.stop().await;
+    let run = measured?;
+    stopped?;
+    Ok(run)
+}
+
+async fn measure(platform: &mut Platform, wish: &Wish) -> Result<Run> {
+    let before_intake = platform.times()?;
+    let id = platform.client.create(SENDER, &Template::of_size(wish.octets)).await?;
+    platform.client.upload(&id, Generator::new(wish.seed, wish.messages)).await?;
+    let accepted = platform.client.close(&id).await?;
+    ensure!(accepted == wish.messages, "{accepted} of {} were accepted", wish.messages);
+    let intake = platform.times()?.since(before_intake);
+
+    platform.start_relay().await?;
+    let events_before = platform.events().await?;
+    let before = platform.times()?;
+    let began = Instant::now();
+    platform.client.start(&id).await?;
+    let seconds = await_delivered(platform, wish.messages, began).await?.as_secs_f64();
+    await_stored(platform, events_before + wish.messages).await?;
+    let delivery = platform.times()?.since(before);
+
+    let book = platform.internet.book().summary();
+    ensure!(
+        book.delivered == wish.messages && book.duplicates == 0,
+        "{} of {} were delivered, {} of them twice",
+        book.delivered,
+        wish.messages,
+        book.duplicates
+    );
+    let octets: u64 = book.providers.values().map(|live| live.octets).sum();
+    let encrypted: u64 = book.providers.values().map(|live| live.encrypted).sum();
+    ensure!((encrypted > 0) == wish.tls, "{encrypted} connections were encrypted");
+    Ok(Run {
+        tls: wish.tls,
+        dkim: wish.dkim,
+        bytes: wish.octets,
+        wire_bytes: octets / wish.messages,
+        messages: wish.messages,
+        connections: book.providers.values().map(|live| live.connections).sum(),
+        seconds,
+        messages_per_s: (wish.messages as f64 / seconds).round(),
+        cpu_us: intake.plus(delivery).for_each_of(wish.messages),
+        intake_cpu_us: intake.for_each_of(wish.messages),
+        delivery_cpu_us: delivery.for_each_of(wish.messages),
+        rss_mb: platform.peaks()?,
+        durability: DURABILITY,
+    })
+}
+
+async fn await_delivered(platform: &mut Platform, wanted: u64, began: Instant) -> Result<Duration> {
+    let patience = Duration::from_secs_f64(20.0 + wanted as f64 / RATE_MIN);
+    let book = platform.internet.book();
+    loop {
+        let delivered: u64 = book.live().values().map(|live| live.delivered).sum();
+        if delivered >= wanted {
+            return Ok(began.elapsed());
+        }
+        platform.is_well()?;
+        ensure!(began.elapsed() < patience, "only {delivered} of {wanted} are delivered");
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// A message costs until its event is in history; the work is not done before.
+async fn await_stored(platform: &Platform, events: u64) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        let stored = platform.events().await?;
+        if stored >= events {
+            return Ok(());
+        }
+        ensure!(began.elapsed() < STORED_WITHIN, "history holds {stored} of {events} events");
+        tokio::time::sleep(LOOK).await;
+    }
+}

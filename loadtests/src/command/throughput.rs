@@ -1,0 +1,120 @@
+//! `loadtests throughput`: what a delivered message costs. Arguments and output only.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::bench::{DURABILITY, Machine, PerService, Program, Run, Wish, throughput};
+
+/// What to measure.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Messages of a run, one recipient each.
+    #[arg(long, default_value_t = 50_000)]
+    messages: u64,
+    /// SMTP connections.
+    #[arg(long, default_value_t = 20)]
+    connections: u32,
+    /// Only these runs; all four without it. May be repeated.
+    #[arg(long, value_enum)]
+    run: Vec<Kind>,
+    /// Octets of text and HTML of a message.
+    #[arg(long, default_value_t = 10_000)]
+    bytes: usize,
+    /// Also the runs with 50 KB.
+    #[arg(long)]
+    all: bool,
+    /// The same seed gives the same recipients.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The program under test; `malleposte` beside this one without it.
+    #[arg(long)]
+    program: Option<PathBuf>,
+    /// Where it keeps its data; the disk is part of what is measured.
+    #[arg(long)]
+    folder: Option<PathBuf>,
+    /// Prints one object of JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    /// Neither TLS nor DKIM.
+    Plain,
+    /// Signed.
+    Dkim,
+    /// Encrypted.
+    Tls,
+    /// Encrypted and signed.
+    TlsDkim,
+}
+
+const LARGE: usize = 50_000;
+
+/// Measures and prints.
+///
+/// # Errors
+/// When a run cannot be made, or not every message arrives once.
+pub async fn run(arguments: Arguments) -> Result<()> {
+    let kinds = match arguments.run.as_slice() {
+        [] => &[Kind::Plain, Kind::Dkim, Kind::Tls, Kind::TlsDkim],
+        some => some,
+    };
+    let sizes = if arguments.all { vec![arguments.bytes, LARGE] } else { vec![arguments.bytes] };
+    let program = Program::find(arguments.program.clone(), arguments.folder.clone())?;
+    let mut runs = Vec::new();
+    for octets in sizes {
+        for kind in kinds {
+            let run = throughput(&program, &wish(&arguments, *kind, octets)).await?;
+            if !arguments.json {
+                print(&run);
+            }
+            runs.push(run);
+        }
+    }
+    if arguments.json {
+        let all = serde_json::json!({
+            "machine": Machine::here(),
+            "durability": DURABILITY,
+            "connections": arguments.connections,
+            "runs": runs,
+        });
+        println!("{all}");
+    }
+    Ok(())
+}
+
+fn wish(arguments: &Arguments, kind: Kind, octets: usize) -> Wish {
+    Wish {
+        messages: arguments.messages,
+        octets,
+        tls: matches!(kind, Kind::Tls | Kind::TlsDkim),
+        dkim: matches!(kind, Kind::Dkim | Kind::TlsDkim),
+        connections: arguments.connections,
+        seed: arguments.seed,
+    }
+}
+
+fn print(run: &Run) {
+    let word = |is: bool, word: &'static str| if is { word } else { "no" };
+    println!(
+        "{} octets, {} TLS, {} DKIM: {} messages, {:.0}/s, durability {}",
+        run.bytes,
+        word(run.tls, "with"),
+        word(run.dkim, "with"),
+        run.messages,
+        run.messages_per_s,
+        run.durability
+    );
+    println!("                       relay    redis   ledger      api    total");
+    line("CPU µs/message", &run.cpu_us);
+    line("  of it intake", &run.intake_cpu_us);
+    line("  of it delivery", &run.delivery_cpu_us);
+    line("peak RSS MiB", &run.rss_mb);
+}
+
+pub(super) fn line(name: &str, figures: &PerService) {
+    let PerService { relay, redis, ledger, api, total } = figures;
+    println!("  {name:<18} {relay:>8.1} {redis:>8.1} {ledger:>8.1} {api:>8.1} {total:>8.1}");
+}
