@@ -9,8 +9,15 @@ fn program() -> Program {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_message_arrives_once_and_is_charged_to_the_services() {
-    let wish =
-        Wish { messages: 2_000, octets: 10_000, tls: true, dkim: true, connections: 5, seed: 3 };
+    let wish = Wish {
+        messages: 2_000,
+        octets: 10_000,
+        tls: true,
+        dkim: true,
+        connections: 5,
+        shards: 4,
+        seed: 3,
+    };
     let run = throughput(&program(), &wish).await.expect("a run");
     assert_eq!((run.messages, run.durability), (2_000, "always"));
     assert!(run.wire_bytes > 10_000, "{run:?}");

@@ -149,10 +149,9 @@ async fn history(
         let mut cursor = None;
         loop {
             let page = ledger.trace(&filter, PAGE, cursor)?;
-            page.entries
-                .iter()
-                .filter(|e| e.judgement != "refused")
-                .for_each(|e| fold(&mut known, &e.event));
+            for entry in &page.entries {
+                fold(&mut known, &entry.event, entry.judgement != "refused");
+            }
             match page.next {
                 Some(next) => cursor = Some(next),
                 None => return Ok(known),
@@ -162,11 +161,20 @@ async fn history(
     .await?
 }
 
-fn fold(known: &mut HashMap<String, Ours>, event: &mail::Event) {
+/// What the queue refused changed nothing there; an ending without an answer was one all
+/// the same.
+fn fold(known: &mut HashMap<String, Ours>, event: &mail::Event, is_applied: bool) {
     if event.recipient.is_empty() {
         return;
     }
     let ours = known.entry(event.recipient.to_lowercase()).or_default();
+    if event.kind == EventKind::Deferred {
+        let past_the_dot = event.phase == Some(mail::Phase::Dot) && event.reply.is_none();
+        ours.unanswered += u32::from(past_the_dot);
+    }
+    if !is_applied {
+        return;
+    }
     match event.kind {
         EventKind::Delivered | EventKind::LateDelivered => ours.end = Some(EventKind::Delivered),
         EventKind::Failed
@@ -177,11 +185,7 @@ fn fold(known: &mut HashMap<String, Ours>, event: &mail::Event) {
             ours.end = ours.end.or(Some(event.kind));
             ours.category = ours.category.or(event.category);
         }
-        EventKind::Deferred => {
-            ours.deferred += 1;
-            let past_the_dot = event.phase == Some(mail::Phase::Dot) && event.reply.is_none();
-            ours.unanswered += u32::from(past_the_dot);
-        }
+        EventKind::Deferred => ours.deferred += 1,
         EventKind::Returned => ours.returned = ours.returned.or(event.category),
         EventKind::Accepted
         | EventKind::Complained

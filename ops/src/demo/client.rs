@@ -5,25 +5,48 @@ use std::io::Read;
 use anyhow::{Context, bail};
 use loadtests::Generator;
 use loadtests::generator::{MERGE_FIELDS, Template};
+use mail::CampaignId;
 use serde_json::{Value, json};
 
 use super::platform::SENDER;
 
+/// Octets of a message.
+const MESSAGE_OCTETS: usize = 10_000;
+
+/// A customer with a key.
 #[derive(Clone)]
-pub(super) struct Client {
+pub struct Client {
     agent: ureq::Agent,
     url: String,
     key: String,
 }
 
 impl Client {
-    pub(super) fn new(url: String, key: String) -> Self {
+    /// A customer of the API at this address.
+    #[must_use]
+    pub fn new(url: String, key: String) -> Self {
         let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
         Self { agent, url, key }
     }
 
+    /// Makes a campaign of these recipients and starts it.
+    ///
+    /// # Errors
+    /// What the API refused.
+    pub async fn submit(&self, recipients: &Generator) -> anyhow::Result<CampaignId> {
+        let template = Template::of_size(MESSAGE_OCTETS);
+        let id = self.create(&template).await.context("create the campaign")?;
+        self.upload(&id, recipients.clone()).await.context("upload the recipients")?;
+        let accepted = self.close(&id).await.context("close the recipients")?;
+        if accepted != recipients.len() {
+            bail!("{accepted} of {} recipients were accepted", recipients.len());
+        }
+        self.start(&id).await.context("start the campaign")?;
+        Ok(id.parse()?)
+    }
+
     /// Creates a campaign; answers its name.
-    pub(super) async fn create(&self, template: &Template) -> anyhow::Result<String> {
+    async fn create(&self, template: &Template) -> anyhow::Result<String> {
         let body = json!({
             "name": "demo",
             "from": {"name": "Malleposte", "address": format!("news@{SENDER}")},
@@ -38,7 +61,7 @@ impl Client {
     }
 
     /// Streams the recipients, made as they are read.
-    pub(super) async fn upload(&self, id: &str, recipients: Generator) -> anyhow::Result<()> {
+    async fn upload(&self, id: &str, recipients: Generator) -> anyhow::Result<()> {
         let path = format!("{}/v1/campaigns/{id}/recipients", self.url);
         let this = self.clone();
         tokio::task::spawn_blocking(move || {
@@ -55,12 +78,12 @@ impl Client {
     }
 
     /// Closes the list; answers how many were accepted.
-    pub(super) async fn close(&self, id: &str) -> anyhow::Result<u64> {
+    async fn close(&self, id: &str) -> anyhow::Result<u64> {
         let answer = self.post(&format!("/v1/campaigns/{id}/recipients/close"), json!({})).await?;
         answer["progress"]["accepted"].as_u64().context("the answer tells no number accepted")
     }
 
-    pub(super) async fn start(&self, id: &str) -> anyhow::Result<()> {
+    async fn start(&self, id: &str) -> anyhow::Result<()> {
         self.post(&format!("/v1/campaigns/{id}/start"), json!({})).await.map(|_| ())
     }
 

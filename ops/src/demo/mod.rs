@@ -11,15 +11,15 @@ mod watch;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use loadtests::{Generator, Scenario};
 use mail::CampaignId;
 
 pub use audit::Audit;
-pub use platform::{Platform, RelayProcess, Stage};
+pub use client::Client;
+pub use platform::{Platform, RelayProcess, SENDER, Stage};
 pub use summary::Summary;
 
-use client::Client;
 use kill::Kill;
 use watch::Watch;
 
@@ -40,8 +40,6 @@ pub struct Wish {
 
 /// The relay is killed when this part of the campaign is done.
 const KILL_AT: f64 = 0.3;
-/// Octets of a message.
-const MESSAGE_OCTETS: usize = 10_000;
 /// A demo that takes longer has gone wrong: fixed part, and part per recipient.
 const PATIENCE: Duration = Duration::from_secs(240);
 const PATIENCE_PER_RECIPIENT: Duration = Duration::from_millis(15);
@@ -102,16 +100,7 @@ async fn tell(wish: &Wish, platform: &mut Platform, began: Instant) -> anyhow::R
 /// # Errors
 /// What the API refused.
 pub async fn submit(platform: &Platform, recipients: &Generator) -> anyhow::Result<CampaignId> {
-    let client = Client::new(platform.api_url(), platform.api_key.clone());
-    let template = loadtests::generator::Template::of_size(MESSAGE_OCTETS);
-    let id = client.create(&template).await.context("create the campaign")?;
-    client.upload(&id, recipients.clone()).await.context("upload the recipients")?;
-    let accepted = client.close(&id).await.context("close the recipients")?;
-    if accepted != recipients.len() {
-        bail!("{accepted} of {} recipients were accepted", recipients.len());
-    }
-    client.start(&id).await.context("start the campaign")?;
-    Ok(id.parse()?)
+    Client::new(platform.api_url(), platform.api_key.clone()).submit(recipients).await
 }
 
 /// Waits until reports, complaints and out-of-office replies, which come a little later,

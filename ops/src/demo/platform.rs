@@ -25,8 +25,8 @@ use crate::run::frame::Frame;
 use crate::run::services::Services;
 use crate::wiring::{self, Keys};
 
-/// The sender domain.
-pub(super) const SENDER: &str = "news.malleposte.test";
+/// The sender domain of the campaigns here.
+pub const SENDER: &str = "news.malleposte.test";
 const RETURNS: &str = "returns.malleposte.test";
 /// The relays' own addresses, by which the pretend internet tells them apart.
 pub(super) const RELAYS: [(&str, Ipv4Addr); 2] =

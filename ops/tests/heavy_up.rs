@@ -1,0 +1,346 @@
+//! `malleposte up` as somebody meets it who has just installed it: the first start, the
+//! second, the end, a mistake in the configuration, and faults under load.
+#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use loadtests::{Generator, Internet, Listen, Scenario};
+use mail::CampaignId;
+use ops::demo::{Client, SENDER};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use store::Store;
+
+const UP_WITHIN: Duration = Duration::from_secs(20);
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
+const RETURNS: &str = "returns.malleposte.test";
+/// A dead relay's recipients must be others' within this.
+const TAKEOVER_MAX: Duration = Duration::from_secs(10);
+
+/// `malleposte` in a folder, without the variables of whoever runs the tests.
+fn malleposte(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_malleposte"));
+    command.current_dir(dir).env_remove("RUST_LOG").env("MALLEPOSTE_METRICS__LISTEN", "off");
+    command
+}
+
+fn free_port() -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+fn kill(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
+}
+
+fn text(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+fn until<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < limit, "{what}: not within {limit:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A running `malleposte up` or `malleposte relay`; killed when a test fails before its end.
+struct Running {
+    child: Child,
+    log: PathBuf,
+    /// What it printed for a person, as far as it was read.
+    api: String,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Running {
+    fn start(dir: &Path, name: &str, mut command: Command, api: &str) -> Self {
+        let log = dir.join(format!("{name}.log"));
+        let file = std::fs::File::options().create(true).append(true).open(&log).unwrap();
+        let child = command.stdout(Stdio::piped()).stderr(file).spawn().unwrap();
+        Self { child, log, api: api.to_owned() }
+    }
+
+    fn up(dir: &Path) -> Self {
+        let api = free_port();
+        let mut command = malleposte(dir);
+        command.arg("up").env("MALLEPOSTE_API__LISTEN", &api);
+        command.env("MALLEPOSTE_BOUNCES__LISTEN", free_port());
+        let mut up = Self::start(dir, "up", command, &api);
+        up.await_ready();
+        up
+    }
+
+    fn await_ready(&mut self) {
+        let url = format!("http://{}/readyz", self.api);
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .timeout_global(Some(Duration::from_secs(2)))
+            .build()
+            .into();
+        until(UP_WITHIN, "ready", || {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "ended with {ended:?}:\n{}", self.told());
+            agent.get(&url).call().ok().filter(|answer| answer.status() == 200)
+        });
+    }
+
+    fn told(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// The key of the administrator; the line that holds it comes after the API's address.
+    fn shown_key(&mut self) -> String {
+        let mut out = BufReader::new(self.child.stdout.take().unwrap());
+        for _ in 0..5 {
+            let mut line = String::new();
+            out.read_line(&mut line).unwrap();
+            if let Some((_, key)) = line.trim_end().split_once("shown only now: ") {
+                self.child.stdout = Some(out.into_inner());
+                return key.to_owned();
+            }
+        }
+        panic!("no key is shown");
+    }
+
+    fn terminate(mut self) -> (ExitStatus, String) {
+        kill(self.child.id(), Signal::TERM);
+        let status = until(ENDS_WITHIN, "an end on SIGTERM", || self.child.try_wait().unwrap());
+        let mut rest = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut rest).unwrap();
+        (status, rest)
+    }
+}
+
+/// The Redis that runs on a data folder.
+fn redis_of(data_dir: &Path) -> Vec<u32> {
+    let socket = std::fs::canonicalize(data_dir).unwrap().join("redis/redis.sock");
+    let names_it = |pid: &u32| {
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&words).contains(&*socket.to_string_lossy())
+    };
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(|e| e.file_name().to_str()?.parse().ok()).filter(names_it).collect()
+}
+
+#[test]
+fn heavy_up_needs_no_configuration_and_ends_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = dir.path().join("malleposte-data");
+
+    let mut first = Running::up(dir.path());
+    let key = first.shown_key();
+    assert!(key.starts_with("mp_") && key.len() > 20, "{key:?}");
+    assert_eq!(redis_of(&data_dir).len(), 1);
+    let (status, _) = first.terminate();
+    assert!(status.success(), "{status}");
+    assert!(redis_of(&data_dir).is_empty(), "Redis goes last, and is waited for");
+
+    let second = Running::up(dir.path());
+    let client = ureq::get(&format!("http://{}/v1/campaigns", second.api));
+    let answer = client.header("Authorization", format!("Bearer {key}")).call().unwrap();
+    assert_eq!(answer.status(), 200, "the key is good after a restart");
+    let (status, printed) = second.terminate();
+    assert!(status.success() && !printed.contains("key"), "{status}: {printed}");
+
+    let mut third = Running::up(dir.path());
+    third.child.kill().unwrap();
+    third.child.wait().unwrap();
+    until(Duration::from_secs(2), "no Redis after kill -9", || {
+        redis_of(&data_dir).is_empty().then_some(())
+    });
+    let (status, _) = Running::up(dir.path()).terminate();
+    assert!(status.success(), "the folder is free at once: {status}");
+    let log = std::fs::read_to_string(dir.path().join("up.log")).unwrap();
+    assert!(!log.contains(&key), "the key stands in no log");
+    assert!(!log.contains("ERROR"), "{log}");
+}
+
+#[test]
+fn a_corrupt_configuration_is_refused_before_any_port_is_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = taken.local_addr().unwrap();
+    // Were a port bound before, that would be what it complains of.
+    let config = format!(
+        "metrics.listen = '{port}'\n[api]\nlisten = '{port}'\n[bounces]\nlisten = '{port}'\n\
+         [relay]\nunsetled_max = 4\n"
+    );
+    std::fs::write(dir.path().join("malleposte.toml"), config).unwrap();
+    for command in ["up", "relay", "api", "bounces", "ledger"] {
+        let mut command =
+            malleposte(dir.path()).arg(command).env_remove("MALLEPOSTE_METRICS__LISTEN").output();
+        let output = command.as_mut().unwrap();
+        let (out, err) = text(output);
+        assert_eq!((output.status.code(), out.as_str()), (Some(1), ""), "{err}");
+        for part in ["malleposte.toml", "relay.unsetled_max", "unsettled_max", "did you mean"] {
+            assert!(err.contains(part), "{part:?} is missing: {err}");
+        }
+        assert!(!err.contains(&port.to_string()), "{err}");
+    }
+    assert!(!dir.path().join("malleposte-data").exists());
+}
+
+/// Everything that differs from the defaults because the internet is a pretended one.
+fn write_config(file: &Path, internet: &Internet, returns: &str, source: Ipv4Addr, name: &str) {
+    let text = format!(
+        "log.level = 'info'\n\
+         [api]\npublic_url = 'https://mail.malleposte.test'\n\
+         [bounces]\nlisten = '{returns}'\nconnections_per_client_max = 50\n\
+         [dns]\nservers = ['{dns}']\ntimeout_ms = 1000\nfailure_ttl_s = 2\n\
+         [relay]\nname = '{name}'\nport = {port}\nallow_private = true\n\
+         return_path_domain = '{RETURNS}'\n\
+         sources = [{{ name = 'one', address = '{source}', ehlo = '{name}.malleposte.test' }}]\n\
+         [relay.retry]\nfirst_s = 2\nmax_s = 8\nlifetime_s = 300\ngreylist_s = 3\nbusy_mailbox_s = 4\n\
+         [relay.pace]\nhold_s = 5\nhold_max_s = 20\nprobes_per_minute = 60.0\n",
+        dns = internet.dns_address(),
+        port = internet.smtp_port(),
+    );
+    std::fs::write(file, text).unwrap();
+}
+
+/// A command beside the running `up`; answers what it printed.
+fn beside(dir: &Path, args: &[&str]) -> String {
+    let output = malleposte(dir).args(args).output().unwrap();
+    let (out, err) = text(&output);
+    assert!(output.status.success(), "malleposte {}: {err}", args.join(" "));
+    out
+}
+
+/// Makes a signing key with the command and publishes what it says is to be published.
+fn prove_sender(dir: &Path, internet: &Internet) {
+    let told = beside(dir, &["dkim", "add", SENDER]);
+    let (name, value) =
+        told.lines().find_map(|line| line.split_once(". TXT ")).expect("a record is printed");
+    let record: String =
+        value.split('"').enumerate().filter(|(i, _)| i % 2 == 1).map(|(_, part)| part).collect();
+    let check = || malleposte(dir).args(["dkim", "check", SENDER]).status().unwrap().code();
+    internet.zone().add_txt(name, &record);
+    assert_eq!(check(), Some(0), "dkim check finds what dkim add printed");
+    assert!(beside(dir, &["dkim", "list"]).contains(SENDER));
+    assert_eq!(beside(dir, &["dkim", "show", SENDER]), told);
+}
+
+fn json(dir: &Path, args: &[&str]) -> Value {
+    serde_json::from_str(&beside(dir, args)).unwrap()
+}
+
+#[test]
+fn heavy_up_outlives_redis_and_a_second_relay_under_load() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (dir, data_dir) = (dir.path(), dir.path().join("malleposte-data"));
+    let internet =
+        runtime.block_on(Internet::start(Scenario::named("chaos").unwrap(), Listen::default()));
+    let internet = internet.unwrap();
+    let returns = free_port();
+    let config = dir.join("malleposte.toml");
+    write_config(&config, &internet, &returns, Ipv4Addr::new(127, 0, 1, 1), "one");
+    write_config(&dir.join("two.toml"), &internet, &returns, Ipv4Addr::new(127, 0, 1, 2), "two");
+    internet.send_returns_to(returns.parse().unwrap());
+
+    let api = free_port();
+    let mut command = malleposte(dir);
+    command.arg("up").env("MALLEPOSTE_API__LISTEN", &api);
+    let mut up = Running::start(dir, "up", command, &api);
+    up.await_ready();
+    prove_sender(dir, &internet);
+    let key = beside(dir, &["key", "add", "a tool"]).trim().to_owned();
+    let mut command = malleposte(dir);
+    command.args(["relay", "--config", "two.toml"]);
+    let mut two = Running::start(dir, "two", command, "");
+
+    let store = runtime.block_on(Store::open(&store::Config {
+        url: ops::redis_child::running(&data_dir).expect("up runs"),
+        ..store::Config::default()
+    }));
+    let store = store.unwrap();
+    let relay_two = until(UP_WITHIN, "two relays", || {
+        let relays = runtime.block_on(store.relays()).unwrap();
+        relays.into_iter().map(|(id, _)| id).find(|id| id.starts_with("two-"))
+    });
+    let recipients = Generator::new(5, 1500);
+    let client = Client::new(format!("http://{api}"), key);
+    let campaign = runtime.block_on(client.submit(&recipients)).unwrap();
+    let wait = |share: f64| await_share(&runtime, &store, campaign, share);
+
+    wait(0.15);
+    let redis = redis_of(&data_dir);
+    kill(redis[0], Signal::KILL);
+    let back = until(Duration::from_secs(5), "Redis is back", || {
+        let now = redis_of(&data_dir);
+        (now.len() == 1 && now != redis).then_some(now)
+    });
+    assert_eq!(back.len(), 1);
+    wait(0.4);
+    two.child.kill().unwrap();
+    two.child.wait().unwrap();
+    let killed = Instant::now();
+    until(TAKEOVER_MAX, "the killed relay's recipients are the other's", || {
+        (runtime.block_on(store.leases_held(&relay_two)).ok()? == 0).then_some(())
+    });
+    eprintln!("taken over within {:.1} s", killed.elapsed().as_secs_f64());
+    wait(1.0);
+
+    let told = up.told();
+    for part in ["private Redis was killed", "starting it again", "private Redis is back"] {
+        assert!(told.contains(part), "{part:?} is missing: {told}");
+    }
+    check_stories(dir, campaign, &recipients, &internet);
+    let (status, printed) = up.terminate();
+    assert!(status.success(), "{status}:\n{told}");
+    assert!(!printed.contains("shown only now"), "{printed}");
+    runtime.block_on(internet.stop());
+}
+
+fn await_share(runtime: &tokio::runtime::Runtime, store: &Store, campaign: CampaignId, share: f64) {
+    until(Duration::from_secs(90), "the campaign goes on", || {
+        let n = runtime.block_on(store.campaign_counters(campaign)).ok()?;
+        (n.waiting as f64 <= n.accepted as f64 * (1.0 - share)).then_some(())
+    });
+}
+
+/// What the commands tell of the campaign, for people and for machines.
+fn check_stories(dir: &Path, campaign: CampaignId, recipients: &Generator, internet: &Internet) {
+    let id = campaign.to_string();
+    let shown = json(dir, &["queue", "show", &id, "--json"]);
+    assert_eq!(shown["accounts"]["accepted"], 1500, "{shown}");
+    for zero in [&shown["accounts"]["waiting"], &shown["imbalance"], &shown["waiting_by_state"]] {
+        assert_eq!(*zero, 0, "{shown}");
+    }
+    assert!(beside(dir, &["queue"]).contains(&id));
+    assert!(beside(dir, &["queue", "show", &id]).contains("accepted 1500 = "));
+    assert!(beside(dir, &["queue", "relays"]).contains("one-"));
+    let failed = recipients.iter().find(|r| {
+        let end = internet.meant(&r.address).end;
+        end == loadtests::internet::End::Failed(mail::Category::NoMailbox)
+    });
+    let address = failed.expect("somebody is unknown").address;
+    let story = until(Duration::from_secs(10), "the ledger has caught up", || {
+        let story = json(dir, &["trace", &address, "--json"]);
+        story.to_string().contains("no-mailbox").then_some(story)
+    });
+    let last = story["chapters"][0]["entries"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (&last["event"]["kind"], &last["event"]["reply"]["code"]),
+        (&"failed".into(), &550.into())
+    );
+    let english = beside(dir, &["trace", &address]);
+    let french = beside(dir, &["trace", &address, "--lang", "fr"]);
+    assert!(english.contains(&address) && french.contains(&address) && english != french);
+    eprintln!("{english}\n{french}");
+}
