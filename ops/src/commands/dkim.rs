@@ -63,13 +63,13 @@ impl Dkim {
                     let domain = parse(&domain)?;
                     let keys = Keys::open(&config)?;
                     let record = add(&store, &keys, &domain, &selector, &tenant).await?;
-                    print_record(&domain, &record);
+                    print_records(&domain, &[record]);
                     Ok(ExitCode::SUCCESS)
                 }
                 Verb::Show { domain } => {
                     let domain = parse(&domain)?;
                     let sender = known(&store, &domain).await?;
-                    sender.selectors.iter().for_each(|s| print_record(&domain, s));
+                    print_records(&domain, &sender.selectors);
                     Ok(ExitCode::SUCCESS)
                 }
                 Verb::Check { domain } => check(&store, &config, &parse(&domain)?).await,
@@ -80,7 +80,9 @@ impl Dkim {
 }
 
 fn parse(domain: &str) -> anyhow::Result<Domain> {
-    domain.parse().map_err(|e| anyhow::anyhow!("{domain:?} {e}"))
+    domain
+        .parse()
+        .map_err(|_| anyhow::anyhow!("{domain:?} is not a domain name, such as news.example"))
 }
 
 async fn known(store: &Store, domain: &Domain) -> anyhow::Result<SenderRecord> {
@@ -121,9 +123,12 @@ pub(crate) async fn add(
     Ok(made)
 }
 
-fn print_record(domain: &Domain, selector: &Selector) {
-    println!("Publish this TXT record; mail from {domain} is taken once it can be seen:\n");
-    println!("{}._domainkey.{domain}. TXT {}", selector.name, quoted(&selector.record));
+fn print_records(domain: &Domain, selectors: &[Selector]) {
+    let what = if selectors.len() == 1 { "this TXT record" } else { "these TXT records" };
+    println!("Publish {what}; mail from {domain} is taken once it can be seen:\n");
+    for selector in selectors {
+        println!("{}._domainkey.{domain}. TXT {}", selector.name, quoted(&selector.record));
+    }
 }
 
 /// A TXT record's strings hold 255 octets each (RFC 1035, 3.3).
@@ -151,7 +156,11 @@ async fn check(store: &Store, config: &Config, domain: &Domain) -> anyhow::Resul
 }
 
 async fn list(store: &Store) -> anyhow::Result<ExitCode> {
-    for (domain, sender) in store.senders().await? {
+    let senders = store.senders().await?;
+    if senders.is_empty() {
+        println!("no sender domains yet: `malleposte dkim add DOMAIN` makes the first");
+    }
+    for (domain, sender) in senders {
         let names: Vec<&str> = sender.selectors.iter().map(|s| s.name.as_str()).collect();
         let proved =
             sender.proved_at.map_or("not proved yet".to_owned(), |at| format!("proved {at}"));

@@ -1,7 +1,9 @@
 //! `malleposte queue`: what waits.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use mail::CampaignId;
 use mail::queue::Counters;
@@ -36,6 +38,8 @@ enum Verb {
 
 /// Campaigns listed.
 const LISTED_MAX: usize = 100;
+/// A relay renews each second; one that was silent for this long has lost what it held.
+const GONE_AFTER: Duration = Duration::from_secs(10);
 
 impl Queue {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
@@ -72,6 +76,10 @@ async fn list(store: &Store, as_json: bool) -> anyhow::Result<()> {
         println!("{}", json!({ "campaigns": rows }));
         return Ok(());
     }
+    if rows.is_empty() {
+        println!("no campaigns yet: they come in over the API, see docs/API.md");
+        return Ok(());
+    }
     println!(
         "{:<8} {:<10} {:>10} {:>10} {:>10} {:>8} {:>8}  name",
         "campaign", "status", "accepted", "waiting", "delivered", "failed", "other"
@@ -93,6 +101,9 @@ async fn list(store: &Store, as_json: bool) -> anyhow::Result<()> {
 }
 
 async fn show(store: &Store, id: CampaignId, as_json: bool) -> anyhow::Result<()> {
+    let campaign = store.campaign(id).await?;
+    let campaign = campaign
+        .with_context(|| format!("there is no campaign {id}; `malleposte queue` lists them"))?;
     let counters = store.campaign_counters(id).await?;
     let mut waiting = 0;
     let mut lanes = Vec::new();
@@ -107,11 +118,13 @@ async fn show(store: &Store, id: CampaignId, as_json: bool) -> anyhow::Result<()
     if as_json {
         println!(
             "{}",
-            json!({"campaign": id.to_string(), "accounts": counters,
+            json!({"campaign": id.to_string(), "name": campaign.record.name,
+            "status": campaign.status, "accounts": counters,
             "imbalance": counters.imbalance(), "waiting_by_state": waiting, "ready_lanes": lanes})
         );
         return Ok(());
     }
+    println!("{id} {:?} is {}", campaign.record.name, campaign.status.as_str());
     print_accounts(&counters);
     println!("waiting, counted recipient by recipient: {waiting}");
     println!(
@@ -151,11 +164,19 @@ async fn relays(store: &Store, as_json: bool) -> anyhow::Result<()> {
         println!("{}", json!({ "relays": rows }));
         return Ok(());
     }
+    if relays.is_empty() {
+        println!("no relay runs: start `malleposte up`, or `malleposte relay`");
+    }
     let now = super::now();
     for (id, r) in relays {
+        let silent = now.since(r.seen_at);
+        if silent > GONE_AFTER {
+            println!("{id}  gone: silent for {} s; the others have what it held", silent.as_secs());
+            continue;
+        }
         println!(
             "{id}  seen {:.1} s ago, {} connections, {} recipients in hand{}",
-            now.since(r.seen_at).as_secs_f64(),
+            silent.as_secs_f64(),
             r.connections,
             r.leased,
             if r.draining { ", draining" } else { "" }

@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::Args;
 use ledger::{Ledger, render_story};
+use mail::Address;
 use mail::plain::Lang;
 
 use super::Global;
@@ -28,6 +30,17 @@ fn lang(word: &str) -> Result<Lang, String> {
 impl Trace {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
         let config = global.read()?;
+        if let Err(error) = self.address.parse::<Address>() {
+            bail!("{:?} {error}", self.address);
+        }
+        // Whoever only asks makes no history.
+        let folder = &config.ledger.folder;
+        if !folder.exists() {
+            bail!(
+                "there is no history in {}: run this where `malleposte up` runs, or name its folder with --data-dir",
+                folder.display()
+            );
+        }
         let story = Ledger::open(&config.ledger)?.story(&self.address)?;
         if self.json {
             println!("{}", serde_json::to_string(&story)?);
