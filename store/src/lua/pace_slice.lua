@@ -33,9 +33,14 @@ local clock = now * 1e4
 local window = arg.slice_ms * 1e4
 local tat = math.max(tonumber(record[4] or '0'), clock - window)
 local room = math.floor((clock + window - tat) / interval)
-local part = math.max(1, math.ceil(room * arg.demand / demand))
+-- Slower than one a slice: one, when its time has come.
+if room < 1 and tat <= clock then room = 1 end
+-- A relay's part of what a slice brings, not of what
+-- is left, or whoever asks first would have twice as much as the next.
+local part = room
+if sharing > 1 then part = math.max(1, math.ceil(window / interval * arg.demand / demand)) end
 local granted = math.max(0, math.min(room, part, arg.demand))
 call('HSET', KEYS[1], 'tat', whole(tat + granted * interval))
 local wait = 0
-if granted == 0 then wait = math.ceil((tat + interval - clock - window) / 1e4) end
+if granted == 0 then wait = math.ceil((math.min(tat, tat + interval - window) - clock) / 1e4) end
 return { granted, connections, record[2], tonumber(record[1]), sharing, wait }
