@@ -301,9 +301,8 @@ fn heavy_up_outlives_redis_and_a_second_relay_under_load() {
         assert!(told.contains(part), "{part:?} is missing: {told}");
     }
     check_stories(dir, campaign, &recipients, &internet);
-    let (status, printed) = up.terminate();
+    let (status, _) = up.terminate();
     assert!(status.success(), "{status}:\n{told}");
-    assert!(!printed.contains("shown only now"), "{printed}");
     runtime.block_on(internet.stop());
 }
 
