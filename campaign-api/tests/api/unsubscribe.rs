@@ -57,7 +57,10 @@ async fn an_unsubscription_is_stronger_than_a_bounce_and_a_complaint_stays_told(
     assert_eq!(reply.json()["reason"], "operator");
     let link = unsubscribe_path(&links(), DELIVERY, CampaignId(1), "ann@example.org");
     assert_eq!(world.request("POST", &link).without_key().send().await.status, 200);
-    assert_eq!(world.get("/v1/suppressions/ann@example.org").await.json()["reason"], "unsubscribed");
+    assert_eq!(
+        world.get("/v1/suppressions/ann@example.org").await.json()["reason"],
+        "unsubscribed"
+    );
 }
 
 #[tokio::test]
