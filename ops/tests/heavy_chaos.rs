@@ -1,6 +1,6 @@
-//! The chaos run: a campaign through real processes while relays and Redis are killed at
-//! moments drawn from a seed, and both books compared at the end. `CHAOS_SEED=n` replays
-//! the run of a seed that failed.
+//! The chaos run: a campaign through real processes while relays and Redis are killed, or
+//! put to sleep, at moments drawn from a seed, and both books compared at the end.
+//! `CHAOS_SEED=n` replays the run of a seed that failed.
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,11 +11,14 @@ use anyhow::{Context, ensure};
 use loadtests::{Generator, Scenario};
 use mail::CampaignId;
 use ops::demo::{Audit, Platform, Stage, await_returns, submit};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Without CHAOS_SEED these are run, one after the other.
 const SEEDS: [u64; 2] = [1, 2];
 /// Kills in a run.
-const KILLS: usize = 5;
+const KILLS: usize = 4;
+/// For longer than a lease: a relay that sleeps is as good as dead, and then wakes up.
+const SLEEP: Duration = Duration::from_secs(9);
 /// A run that takes longer has gone wrong.
 const PATIENCE: Duration = Duration::from_secs(75);
 /// A dead relay's recipients must be others' within this.
@@ -57,11 +60,14 @@ fn replayable(seed: u64, victims: &[Victim], recipients: u64) {
 /// What is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Victim {
+    /// With kill -9; a new process comes a little later.
     Relay(usize),
+    /// Stopped, and woken up when its leases have gone to the other.
+    Sleeper(usize),
     Redis,
 }
 
-const ALL: [Victim; 3] = [Victim::Relay(0), Victim::Relay(1), Victim::Redis];
+const ALL: [Victim; 4] = [Victim::Relay(0), Victim::Relay(1), Victim::Sleeper(0), Victim::Redis];
 
 /// One kill: when this part of the campaign is at rest, and a little later.
 #[derive(Debug, Clone, Copy)]
@@ -184,8 +190,8 @@ async fn verdict(
 struct Chaos {
     began: Instant,
     strikes: std::vec::IntoIter<Strike>,
-    /// A relay that is down, since when, and when it is started again.
-    down: BTreeMap<usize, Instant>,
+    /// Relays that are down, and when they come back: as a new process, or woken up.
+    down: BTreeMap<usize, (Instant, Option<Pid>)>,
     /// Names in the queue of relays that were killed, with the moment, until they hold nothing.
     dead: HashMap<String, Instant>,
     /// What each relay said of its connections lately, by process.
@@ -269,6 +275,10 @@ impl Chaos {
         campaign: CampaignId,
     ) -> Result<(f64, Option<u64>), store::StoreError> {
         let now = Instant::now();
+        if self.down.len() == platform.relays.len() {
+            // Nobody is there who could take over.
+            self.dead.values_mut().for_each(|since| *since = now);
+        }
         for (id, record) in platform.store.relays().await? {
             let seen = self.seen.entry(record.pid).or_default();
             seen.id = id;
@@ -296,8 +306,8 @@ impl Chaos {
                 let was_up = platform.kill_redis()?;
                 self.note(&format!("redis at {at:.2}{}", if was_up { "" } else { " (was down)" }));
             }
-            Victim::Relay(which) if self.down.contains_key(&which) => {
-                self.note(&format!("relay {which} at {at:.2} (was down)"));
+            Victim::Relay(which) | Victim::Sleeper(which) if self.down.contains_key(&which) => {
+                self.note(&format!("{victim:?} at {at:.2} (was down)"));
             }
             Victim::Relay(which) => {
                 let relay = &mut platform.relays[which];
@@ -305,8 +315,18 @@ impl Chaos {
                 let open = established(relay.address);
                 relay.kill().await?;
                 self.bury(pid, open);
-                self.down.insert(which, Instant::now() + restart_after);
-                self.note(&format!("relay {which} at {at:.2} with {open} connections"));
+                self.down.insert(which, (Instant::now() + restart_after, None));
+                self.note(&format!("{victim:?} at {at:.2} with {open} connections"));
+            }
+            Victim::Sleeper(which) => {
+                let relay = &platform.relays[which];
+                let pid = relay.pid().context("a relay without a process")?;
+                let open = established(relay.address);
+                let process = Pid::from_raw(pid as i32).context("a process without a number")?;
+                kill_process(process, Signal::STOP)?;
+                self.bury(pid, open);
+                self.down.insert(which, (Instant::now() + SLEEP, Some(process)));
+                self.note(&format!("{victim:?} at {at:.2} with {open} connections"));
             }
         }
         Ok(())
@@ -323,10 +343,15 @@ impl Chaos {
 
     fn restart(&mut self, platform: &mut Platform) -> anyhow::Result<()> {
         let now = Instant::now();
-        let ready: Vec<usize> =
-            self.down.iter().filter(|(_, at)| now >= **at).map(|(which, _)| *which).collect();
-        for which in ready {
-            platform.restart_relay(which)?;
+        let ready: Vec<(usize, Option<Pid>)> = (self.down.iter())
+            .filter(|(_, (at, _))| now >= *at)
+            .map(|(which, (_, sleeper))| (*which, *sleeper))
+            .collect();
+        for (which, sleeper) in ready {
+            match sleeper {
+                Some(process) => kill_process(process, Signal::CONT)?,
+                None => platform.restart_relay(which)?,
+            }
             self.down.remove(&which);
             self.note(&format!("relay {which} again"));
         }
