@@ -6,9 +6,18 @@ use mail::queue::{End, Judgement, Outcome};
 use mail::{Category, Phase};
 use metrics::{counter, gauge, histogram};
 
-/// An outcome as the queue judged it.
-pub(crate) fn settled(outcome: Outcome, judgement: Judgement) {
-    let word = match outcome {
+/// Outcomes as the queue judged them.
+pub(crate) fn settled(judged: impl Iterator<Item = (Outcome, Judgement)>) {
+    let judged: Vec<_> = judged.map(|(outcome, judgement)| (word(outcome), judgement)).collect();
+    // Nearly always one run: a look-up of the counter costs more than to count.
+    for run in judged.chunk_by(|a, b| a == b) {
+        let (word, judgement) = run[0];
+        count(word, judgement, run.len() as u64);
+    }
+}
+
+fn word(outcome: Outcome) -> &'static str {
+    match outcome {
         Outcome::End(End::Delivered) => "delivered",
         Outcome::End(End::Failed) => "failed",
         Outcome::End(End::Suppressed) => "suppressed",
@@ -18,14 +27,17 @@ pub(crate) fn settled(outcome: Outcome, judgement: Judgement) {
         Outcome::Deferred { .. } => "deferred",
         Outcome::Waits { .. } => "waits",
         Outcome::Back => "back",
-    };
+    }
+}
+
+fn count(word: &'static str, judgement: Judgement, n: u64) {
     match judgement {
         Judgement::Applied => {
-            counter!("malleposte_relay_settled_total", "outcome" => word).increment(1)
+            counter!("malleposte_relay_settled_total", "outcome" => word).increment(n)
         }
-        Judgement::Late => counter!("malleposte_relay_late_total").increment(1),
-        Judgement::Twice => counter!("malleposte_relay_duplicates_total").increment(1),
-        Judgement::Refused => counter!("malleposte_relay_refused_settles_total").increment(1),
+        Judgement::Late => counter!("malleposte_relay_late_total").increment(n),
+        Judgement::Twice => counter!("malleposte_relay_duplicates_total").increment(n),
+        Judgement::Refused => counter!("malleposte_relay_refused_settles_total").increment(n),
     }
 }
 

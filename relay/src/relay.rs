@@ -31,7 +31,7 @@ use crate::job::{Job, Settlement};
 use crate::leaser;
 use crate::meters;
 use crate::register::Register;
-use crate::settler::{self, Settler};
+use crate::settler::{self, Places, Settler};
 use crate::site::{SiteKey, SiteLane};
 use crate::smtp::TlsClient;
 
@@ -103,7 +103,12 @@ pub async fn run(
     let relay = Arc::new(Relay::new(config, parts, stopping, settlements)?);
     let name = relay.heart.relay().to_owned();
     tracing::info!(relay = name, "relay starts");
-    let settler = Settler::new(relay.store.clone(), name.clone(), relay.register.clone());
+    let places = Places {
+        closed: relay.connections.clone(),
+        connections_max: relay.config.connections_max as usize,
+        unsettled_max: usize::from(relay.config.unsettled_max),
+    };
+    let settler = Settler::new(relay.store.clone(), name.clone(), relay.register.clone(), places);
     let settler = tokio::spawn(settler.run(inbox));
     let beating = CancellationToken::new();
     let heart = tokio::spawn(relay.clone().beat(beating.clone()));

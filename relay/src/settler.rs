@@ -1,6 +1,6 @@
-//! Outcomes on their way into the queue: many at a time, one settle per shard in
-//! flight, repeated under the same number until the store has answered. What waits
-//! here is bounded, because every message sent holds a place of its connection.
+//! Outcomes on their way into the queue: many at a time, all shards in one round trip,
+//! repeated under the same number until the store has answered. What waits here is
+//! bounded, because every message sent holds a place of its connection.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use mail::queue::{Judgement, Outcome, Settle, Token};
 use mail::{Event, ShardId};
-use store::{Frame, Store};
-use tokio::sync::mpsc;
+use store::{Frame, ShardSettle, Store};
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::job::{Lease, Settlement};
 use crate::meters;
@@ -19,8 +19,10 @@ use crate::register::Register;
 pub(crate) const WAITING_MAX: usize = 4096;
 /// Outcomes settled together at most, over all shards.
 const TOGETHER_MAX: usize = 1024;
-/// How long the first outcome waits for company: a settle of ten costs little more than one of one.
-const LINGER: Duration = Duration::from_millis(4);
+/// The first outcome waits for company: a settle of ten costs little more than one of one. Step
+/// by step, so many steps at most, and no longer than more keep coming.
+const LINGER_STEP: Duration = Duration::from_millis(4);
+const LINGER_STEPS: u32 = 4;
 /// Between two tries when the store does not answer.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -29,6 +31,23 @@ pub(crate) struct Settler {
     relay: String,
     register: Arc<Register>,
     numbers: HashMap<ShardId, u64>,
+    places: Places,
+}
+
+/// How much the open connections may have sent and not settled.
+pub(crate) struct Places {
+    /// Connections that may be opened yet.
+    pub(crate) closed: Arc<Semaphore>,
+    pub(crate) connections_max: usize,
+    pub(crate) unsettled_max: usize,
+}
+
+impl Places {
+    /// With so many outcomes waiting, a connection may soon stand still for want of a place.
+    fn nearly_taken(&self) -> usize {
+        let open = self.connections_max.saturating_sub(self.closed.available_permits());
+        open * self.unsettled_max * 3 / 4
+    }
 }
 
 /// One shard's settle, kept until it is answered.
@@ -41,29 +60,46 @@ struct Pending {
 }
 
 impl Settler {
-    pub(crate) fn new(store: Store, relay: String, register: Arc<Register>) -> Self {
-        Self { store, relay, register, numbers: HashMap::new() }
+    pub(crate) fn new(
+        store: Store,
+        relay: String,
+        register: Arc<Register>,
+        places: Places,
+    ) -> Self {
+        Self { store, relay, register, numbers: HashMap::new(), places }
     }
 
     /// Settles what comes until nobody can send any more.
     pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Settlement>) {
         let mut batch = Vec::with_capacity(TOGETHER_MAX);
         while inbox.recv_many(&mut batch, TOGETHER_MAX).await > 0 {
-            if batch.len() < TOGETHER_MAX / 4 {
-                tokio::time::sleep(LINGER).await;
-                while batch.len() < TOGETHER_MAX {
-                    match inbox.try_recv() {
-                        Ok(more) => batch.push(more),
-                        Err(_) => break,
-                    }
-                }
-            }
+            self.await_company(&mut batch, &mut inbox).await;
             meters::unsettled(batch.len() + inbox.len());
             let pending = self.by_shard(std::mem::take(&mut batch));
-            let store = &self.store;
-            let relay = self.relay.as_str();
-            let all = pending.into_iter().map(|p| settle(store, relay, &self.register, p));
-            futures_util::future::join_all(all).await;
+            settle(&self.store, &self.relay, &self.register, pending).await;
+        }
+    }
+
+    async fn await_company(
+        &self,
+        batch: &mut Vec<Settlement>,
+        inbox: &mut mpsc::Receiver<Settlement>,
+    ) {
+        for _ in 0..LINGER_STEPS {
+            let before = batch.len();
+            if before >= self.places.nearly_taken().min(TOGETHER_MAX / 4) {
+                return;
+            }
+            tokio::time::sleep(LINGER_STEP).await;
+            while batch.len() < TOGETHER_MAX {
+                match inbox.try_recv() {
+                    Ok(more) => batch.push(more),
+                    Err(_) => break,
+                }
+            }
+            if batch.len() == before {
+                return;
+            }
         }
     }
 
@@ -98,6 +134,13 @@ impl Settler {
     }
 }
 
+impl Pending {
+    fn part(&self) -> ShardSettle<'_> {
+        let Self { shard, number, groups, frame, members: _ } = self;
+        ShardSettle { shard: *shard, number: *number, groups, frame }
+    }
+}
+
 fn group_of(lease: &Lease, index: u16, outcome: Outcome) -> Settle {
     Settle {
         token: lease.token,
@@ -109,34 +152,53 @@ fn group_of(lease: &Lease, index: u16, outcome: Outcome) -> Settle {
     }
 }
 
-async fn settle(store: &Store, relay: &str, register: &Register, pending: Pending) {
+/// Settles every part; what failed is sent again under its number until it is answered.
+async fn settle(store: &Store, relay: &str, register: &Register, mut pending: Vec<Pending>) {
     let mut tries = 0u32;
-    let judgements = loop {
-        let answer =
-            store.settle(pending.shard, relay, pending.number, &pending.groups, &pending.frame);
-        match answer.await {
-            Ok(judgements) => break judgements,
-            Err(error) => {
-                if tries.is_multiple_of(25) {
-                    tracing::warn!(shard = pending.shard.0, waiting = pending.members.len(), %error,
-                        "cannot settle; keeping the outcomes and trying again");
-                }
-                tries += 1;
-                tokio::time::sleep(AGAIN).await;
+    while !pending.is_empty() {
+        let parts: Vec<ShardSettle<'_>> = pending.iter().map(Pending::part).collect();
+        let error = match store.settle_together(relay, &parts).await {
+            Ok(answers) => {
+                let mut failed = None;
+                let mut answers = answers.into_iter();
+                pending.retain(|part| match answers.next() {
+                    Some(Ok(judgements)) => {
+                        settled(register, part, &judgements);
+                        false
+                    }
+                    Some(Err(error)) => {
+                        failed = Some(error);
+                        true
+                    }
+                    None => true,
+                });
+                failed
             }
+            Err(error) => Some(error),
+        };
+        let Some(error) = error else { continue };
+        if tries.is_multiple_of(25) {
+            let waiting: usize = pending.iter().map(|p| p.members.len()).sum();
+            tracing::warn!(waiting, %error,
+                "cannot settle; keeping the outcomes and trying again");
         }
-    };
-    for (member, judgement) in pending.members.iter().zip(&judgements) {
-        meters::settled(member.outcome, *judgement);
+        tries += 1;
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+fn settled(register: &Register, part: &Pending, judgements: &[Judgement]) {
+    meters::settled(part.members.iter().map(|m| m.outcome).zip(judgements.iter().copied()));
+    for judgement in judgements {
         if *judgement == Judgement::Late || *judgement == Judgement::Twice {
             tracing::warn!(
-                shard = pending.shard.0,
+                shard = part.shard.0,
                 ?judgement,
                 "a delivery was settled after its lease was lost"
             );
         }
     }
     let tokens: Vec<(Token, usize)> =
-        pending.groups.iter().map(|g| (g.token, g.outcomes.len())).collect();
-    register.settled(pending.shard, &tokens);
+        part.groups.iter().map(|g| (g.token, g.outcomes.len())).collect();
+    register.settled(part.shard, &tokens);
 }

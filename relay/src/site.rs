@@ -28,7 +28,7 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 const ROOM_S: f64 = 2.0;
 /// … but at least and at most so many.
 const ROOM_MIN: usize = 20;
-const ROOM_MAX: usize = 2000;
+const ROOM_MAX: usize = 4000;
 /// A site that nobody could connect to rests this long, doubling to the maximum.
 const REST: Duration = Duration::from_secs(2);
 const REST_MAX: Duration = Duration::from_secs(60);
@@ -208,8 +208,10 @@ impl SiteLane {
         if self.at_rest(now).is_some() {
             return 0;
         }
-        let wanted = (self.pace.rate() * ROOM_S) as usize;
-        wanted.clamp(ROOM_MIN, ROOM_MAX).saturating_sub(self.waiting())
+        let wanted = ((self.pace.rate() * ROOM_S) as usize).clamp(ROOM_MIN, ROOM_MAX);
+        let waiting = self.waiting();
+        // A lease costs the queue a write, however few it holds: none for what has just gone.
+        if waiting > wanted / 2 { 0 } else { wanted - waiting }
     }
 
     /// Until when nothing can go, if so: a block, or nobody answers.

@@ -1,8 +1,11 @@
 //! A frame: a block of events as it lies in the outbox. Version byte, then zstd over
 //! a msgpack array. The service makes it once; a script stores it unread.
 
+use std::cell::RefCell;
+
 use mail::Event;
 use mail::queue::Judgement;
+use zstd::bulk::{Compressor, Decompressor};
 
 use crate::error::StoreError;
 
@@ -11,6 +14,14 @@ const VERSION: u8 = 1;
 const LEVEL: i32 = 1;
 /// A frame that unpacks to more than this was not made by us.
 const UNPACKED_MAX: usize = 64 << 20;
+
+thread_local! {
+    // Their tables are some hundred KB: to make them costs more than to pack a frame.
+    static PACKER: RefCell<Compressor<'static>> =
+        RefCell::new(Compressor::new(LEVEL).expect("zstd knows its levels"));
+    static UNPACKER: RefCell<Decompressor<'static>> =
+        RefCell::new(Decompressor::new().expect("zstd without a dictionary"));
+}
 
 /// Events on their way to the outbox.
 pub struct Frame;
@@ -21,7 +32,8 @@ impl Frame {
     pub fn encode(events: &[Event]) -> Vec<u8> {
         let plain = rmp_serde::to_vec(events).expect("events are plain values");
         let mut frame = vec![VERSION];
-        let packed = zstd::bulk::compress(&plain, LEVEL).expect("zstd compresses in memory");
+        let packed = PACKER.with_borrow_mut(|packer| packer.compress(&plain));
+        let packed = packed.expect("zstd compresses in memory");
         frame.extend_from_slice(&packed);
         frame
     }
@@ -37,7 +49,8 @@ impl Frame {
         if *version != VERSION {
             return Err(StoreError::Newer { what: "a frame of events".into(), version: *version });
         }
-        let plain = zstd::bulk::decompress(packed, UNPACKED_MAX)
+        let plain = UNPACKER
+            .with_borrow_mut(|unpacker| unpacker.decompress(packed, UNPACKED_MAX))
             .map_err(|e| StoreError::corrupt("a frame of events", e))?;
         rmp_serde::from_slice(&plain).map_err(|e| StoreError::corrupt("a frame of events", e))
     }

@@ -37,7 +37,7 @@ pub use frame::{Frame, Settled};
 pub use hygiene::AddressNews;
 pub use outbox::{OutboxFrame, Position, ShardAccounts};
 pub use pace::{PaceRecord, PaceSlice, SliceRequest};
-pub use queue::{Audit, LeaseAnswer, LeasedBatch, OpenBatch, ReadyLane, Renewal};
+pub use queue::{Audit, LeaseAnswer, LeasedBatch, OpenBatch, ReadyLane, Renewal, ShardSettle};
 pub use relays::RelayRecord;
 pub use seal::SealKeys;
 pub use senders::{Selector, SenderRecord, SigningKey};

@@ -5,6 +5,7 @@ use mail::queue::{
     PROMOTE_GROUPS_MAX, REAP_LEASES_MAX, SLOTS_MAX, Settle, Standing, Token,
 };
 use mail::{CampaignId, ShardId, Timestamp};
+use redis::aio::ConnectionLike;
 use redis::{FromRedisValue, Value};
 use serde::Serialize;
 
@@ -53,6 +54,19 @@ pub struct LeasedBatch {
     pub lease: Leased,
     /// The batch; empty when the relay is likely to know it, see [`Store::batch`].
     pub blob: Vec<u8>,
+}
+
+/// What a relay settles in one shard.
+#[derive(Debug, Clone, Copy)]
+pub struct ShardSettle<'a> {
+    /// Where.
+    pub shard: ShardId,
+    /// See [`Store::settle`].
+    pub number: u64,
+    /// Outcomes by lease.
+    pub groups: &'a [Settle],
+    /// Their events.
+    pub frame: &'a [u8],
 }
 
 /// What a lease answered.
@@ -497,25 +511,66 @@ impl Store {
         groups: &[Settle],
         frame: &[u8],
     ) -> Result<Vec<Judgement>, StoreError> {
-        #[derive(Serialize)]
-        struct Settled<'a> {
-            relay: &'a str,
-            number: u64,
-            groups: Vec<GroupArgs>,
-        }
-        let groups = groups.iter().map(GroupArgs::new).collect();
-        let args = self.args(now, Settled { relay, number, groups });
+        let args = self.settlement(now, relay, number, groups);
         let mut conn = self.conn().await?;
         let key = self.shard_key(shard, "meta");
         let value = scripts::SETTLE.call(&mut *conn, &key, &args, &[frame]).await?;
         self.confirm(&mut *conn).await?;
-        parse::<Vec<u8>>(value)?
-            .into_iter()
-            .map(|b| {
-                Judgement::from_letter(b)
-                    .ok_or_else(|| StoreError::corrupt("the answer to settle", b))
-            })
-            .collect()
+        judgements(value)
+    }
+
+    /// Settles in several shards in one round trip, which costs one fsync and not one a
+    /// shard. Each part has its own answer: what failed is sent again, alone or together.
+    ///
+    /// # Errors
+    /// When Redis does not answer: send all of them again.
+    pub async fn settle_together(
+        &self,
+        relay: &str,
+        parts: &[ShardSettle<'_>],
+    ) -> Result<Vec<Result<Vec<Judgement>, StoreError>>, StoreError> {
+        let mut pipe = redis::pipe();
+        for part in parts {
+            let args = self.settlement(None, relay, part.number, part.groups);
+            let key = self.shard_key(part.shard, "meta");
+            pipe.add_command(scripts::SETTLE.command(&key, &args, &[part.frame]));
+        }
+        let mut conn = self.conn().await?;
+        let values = conn.req_packed_commands(&pipe, 0, parts.len()).await?;
+        if values.len() != parts.len() {
+            return Err(StoreError::corrupt("the answers to settle", values.len()));
+        }
+        self.confirm(&mut *conn).await?;
+        drop(conn);
+        let mut answers = Vec::with_capacity(parts.len());
+        for (part, value) in parts.iter().zip(values) {
+            answers.push(match value.extract_error() {
+                Ok(value) => judgements(value),
+                // The server forgot the scripts; this call teaches it again.
+                Err(e) if e.code() == Some("NOSCRIPT") => {
+                    self.settle(part.shard, relay, part.number, part.groups, part.frame).await
+                }
+                Err(e) => Err(e.into()),
+            });
+        }
+        Ok(answers)
+    }
+
+    fn settlement(
+        &self,
+        now: Option<Timestamp>,
+        relay: &str,
+        number: u64,
+        groups: &[Settle],
+    ) -> impl Serialize + use<> {
+        #[derive(Serialize)]
+        struct Settled {
+            relay: String,
+            number: u64,
+            groups: Vec<GroupArgs>,
+        }
+        let groups = groups.iter().map(GroupArgs::new).collect();
+        self.args(now, Settled { relay: relay.to_owned(), number, groups })
     }
 
     /// Leases that a relay holds, over all shards.
@@ -646,6 +701,12 @@ impl Store {
 
 pub(crate) fn parse<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
     T::from_redis_value(value).map_err(|e| StoreError::corrupt("an answer of redis", e))
+}
+
+fn judgements(value: Value) -> Result<Vec<Judgement>, StoreError> {
+    let judgement =
+        |b| Judgement::from_letter(b).ok_or_else(|| StoreError::corrupt("the answer to settle", b));
+    parse::<Vec<u8>>(value)?.into_iter().map(judgement).collect()
 }
 
 fn renewal((word, now, ready): (String, u64, u64)) -> Renewal {

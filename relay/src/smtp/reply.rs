@@ -109,7 +109,7 @@ impl ReplyReader {
         let mut octets = unread.iter();
         let result = self.receiver.parse(&mut octets);
         let used = unread.len() - octets.len();
-        let seen = String::from_utf8_lossy(&unread[..unread.len().min(60)]).into_owned();
+        let began = self.at;
         self.at += used;
         self.octets += used;
         match result {
@@ -117,7 +117,7 @@ impl ReplyReader {
                 self.receiver.reset();
                 self.octets = 0;
                 if !(200..600).contains(&response.code) {
-                    return Err(Trouble::Garbage(mail::reply::clean_text(&seen)));
+                    return Err(self.garbage(began));
                 }
                 Ok(Some(response))
             }
@@ -127,8 +127,15 @@ impl ReplyReader {
             Err(smtp_proto::Error::NeedsMoreData { .. } | smtp_proto::Error::ResponseTooLong) => {
                 Err(Trouble::TooLong)
             }
-            Err(_) => Err(Trouble::Garbage(mail::reply::clean_text(&seen))),
+            Err(_) => Err(self.garbage(began)),
         }
+    }
+
+    /// What came instead of a reply, its beginning.
+    fn garbage(&self, began: usize) -> Trouble {
+        let unread = &self.buffer[began..];
+        let seen = String::from_utf8_lossy(&unread[..unread.len().min(60)]);
+        Trouble::Garbage(mail::reply::clean_text(&seen))
     }
 }
 
