@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use serde::Serialize;
 
 use super::platform::{Platform, Program, SENDER, Setup};
-use super::{DURABILITY, PerService};
+use super::{DURABILITY, PerService, SHARDS};
 use crate::generator::{Generator, Template};
 
 /// What came out.
@@ -40,7 +40,13 @@ pub struct Intake {
 /// # Errors
 /// When the platform cannot be set up, or does not accept every recipient.
 pub async fn intake(program: &Program, recipients: u64, seed: u64) -> Result<Intake> {
-    let setup = Setup { tls: false, dkim: true, connections: 1, messages_per_connection: 1 };
+    let setup = Setup {
+        tls: false,
+        dkim: true,
+        connections: 1,
+        messages_per_connection: 1,
+        shards: SHARDS,
+    };
     let platform = Platform::start(program, &setup).await?;
     let measured = measure(&platform, recipients, seed).await;
     let stopped = platform.stop().await;

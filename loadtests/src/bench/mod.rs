@@ -19,6 +19,9 @@ pub use throughput::{Run, Wish, throughput};
 /// The durability that every measurement is made at: what was answered is on the disk.
 pub const DURABILITY: &str = "always";
 
+/// Shards of a new store unless configured otherwise.
+pub const SHARDS: u16 = 16;
+
 /// A figure for each service, and their sum.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct PerService {

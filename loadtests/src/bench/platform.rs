@@ -54,6 +54,7 @@ pub(super) struct Setup {
     pub(super) dkim: bool,
     pub(super) connections: u32,
     pub(super) messages_per_connection: u32,
+    pub(super) shards: u16,
 }
 
 pub(super) struct Platform {
@@ -195,10 +196,10 @@ fn free_port() -> Result<SocketAddr> {
 /// What differs from the defaults: addresses, durability named, and a pace that never
 /// binds, because the pace is not what is measured.
 fn settings(setup: &Setup, internet: &Internet, redis_url: &str, api: SocketAddr) -> String {
-    let Setup { dkim, connections, messages_per_connection, .. } = setup;
+    let Setup { tls: _, dkim, connections, messages_per_connection, shards } = setup;
     let (dns, smtp) = (internet.dns_address(), internet.smtp_port());
     format!(
-        "[store]\nurl = {redis_url:?}\ndurability = {DURABILITY:?}\n\
+        "[store]\nurl = {redis_url:?}\ndurability = {DURABILITY:?}\nshards = {shards}\n\
          [api]\nlisten = \"{api}\"\npublic_url = \"https://mail.malleposte.test\"\n\
          [dns]\nservers = [\"{dns}\"]\n\
          [relay]\nname = \"relay\"\nreturn_path_domain = \"returns.malleposte.test\"\n\

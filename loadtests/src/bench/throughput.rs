@@ -32,6 +32,8 @@ pub struct Wish {
     pub dkim: bool,
     /// SMTP connections.
     pub connections: u32,
+    /// Shards of the store.
+    pub shards: u16,
     /// The seed of the recipients.
     pub seed: u64,
 }
@@ -77,6 +79,7 @@ pub async fn throughput(program: &Program, wish: &Wish) -> Result<Run> {
         dkim: wish.dkim,
         connections: wish.connections,
         messages_per_connection: MESSAGES_PER_CONNECTION,
+        shards: wish.shards,
     };
     let mut platform = Platform::start(program, &setup).await?;
     let measured = measure(&mut platform, wish).await;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::bench::{DURABILITY, Machine, PerService, Program, Run, Wish, throughput};
+use crate::bench::{DURABILITY, Machine, PerService, Program, Run, SHARDS, Wish, throughput};
 
 /// What to measure.
 #[derive(Debug, clap::Args)]
@@ -15,6 +15,9 @@ pub struct Arguments {
     /// SMTP connections.
     #[arg(long, default_value_t = 20)]
     connections: u32,
+    /// Shards of the store.
+    #[arg(long, default_value_t = SHARDS)]
+    shards: u16,
     /// Only these runs; all four without it. May be repeated.
     #[arg(long, value_enum)]
     run: Vec<Kind>,
@@ -78,6 +81,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             "machine": Machine::here(),
             "durability": DURABILITY,
             "connections": arguments.connections,
+            "shards": arguments.shards,
             "runs": runs,
         });
         println!("{all}");
@@ -92,6 +96,7 @@ fn wish(arguments: &Arguments, kind: Kind, octets: usize) -> Wish {
         tls: matches!(kind, Kind::Tls | Kind::TlsDkim),
         dkim: matches!(kind, Kind::Dkim | Kind::TlsDkim),
         connections: arguments.connections,
+        shards: arguments.shards,
         seed: arguments.seed,
     }
 }
