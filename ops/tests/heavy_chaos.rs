@@ -129,6 +129,12 @@ async fn run(seed: u64, victims: &[Victim], count: u64, folder: &Path) -> anyhow
         program: env!("CARGO_BIN_EXE_malleposte").into(),
         data_dir: Some(folder.to_owned()),
         scenario,
+        adjust: |config| {
+            // What is looked at here are the books. Cut connections and trouble are many in
+            // this internet, and a pace that respects them would take minutes.
+            config.relay.pace.rate_start = 40.0;
+            config.relay.pace.rate_min = 40.0;
+        },
     })
     .await?;
     let recipients = Generator::new(seed, count);

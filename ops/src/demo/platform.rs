@@ -42,6 +42,8 @@ pub struct Stage {
     pub data_dir: Option<PathBuf>,
     /// The pretend internet.
     pub scenario: Scenario,
+    /// Changes settings before anything starts.
+    pub adjust: fn(&mut Config),
 }
 
 /// Everything that a campaign passes through, and the internet that it goes to.
@@ -93,6 +95,7 @@ impl Platform {
         };
         let internet = Internet::start(stage.scenario, Listen::default()).await?;
         let mut config = settings(&data_dir, &internet)?;
+        (stage.adjust)(&mut config);
         let asked = CancellationToken::new();
         let mut frame =
             Frame { config: config.clone(), services: Services::new(), asked: asked.clone() };
