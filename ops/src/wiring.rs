@@ -1,16 +1,13 @@
 //! How services get what they need from the configuration: the store, the keys, the
 //! resolver. One function a service; which of them run together is the command's business.
 
-use std::future::Future;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use bounce_processor::Bounces;
-use campaign_api::{TxtError, TxtRecords};
-use dns::{Resolver, Txt};
+use dns::Resolver;
 use mail::hygiene::Policy;
 use mail::verp::ReturnPathKeys;
 use store::{SealKeys, Store};
@@ -100,24 +97,6 @@ pub fn host_name() -> String {
     if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
 }
 
-/// TXT records by the shared resolver.
-pub struct Texts(pub Arc<Resolver>);
-
-impl TxtRecords for Texts {
-    fn txt<'a>(
-        &'a self,
-        name: &'a str,
-    ) -> Pin<Box<dyn Future<Output = Result<Vec<String>, TxtError>> + Send + 'a>> {
-        Box::pin(async move {
-            match self.0.txt(name).await {
-                Txt::Found(records) => Ok(records),
-                Txt::NotFound => Ok(Vec::new()),
-                Txt::Temporary { why } => Err(TxtError(why)),
-            }
-        })
-    }
-}
-
 /// Starts the ledger.
 pub fn start_ledger(frame: &mut Frame, store: &Store) -> anyhow::Result<()> {
     let ledger = ledger::Ledger::open(&frame.config.ledger)?;
@@ -141,6 +120,9 @@ pub async fn start_bounces(frame: &mut Frame, store: &Store, keys: &Keys) -> any
 
 /// Starts the relay.
 pub fn start_relay(frame: &mut Frame, store: &Store, keys: &Keys) -> anyhow::Result<()> {
+    if let Some(warning) = frame.config.return_path_warning() {
+        tracing::warn!("{warning}");
+    }
     let config = frame.config.relay.clone();
     let parts = relay::Parts {
         store: store.clone(),
@@ -161,7 +143,7 @@ pub fn start_api(frame: &mut Frame, store: &Store, keys: &Keys) -> anyhow::Resul
     let config = frame.config.api.clone();
     let parts = campaign_api::Parts {
         store: store.clone(),
-        txt: Arc::new(Texts(Arc::new(Resolver::new(&frame.config.dns)?))),
+        txt: Arc::new(Resolver::new(&frame.config.dns)?),
         links: keys.links()?,
         staging: staging(&frame.config.data_dir),
     };

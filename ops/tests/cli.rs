@@ -133,14 +133,19 @@ fn a_corrupt_configuration_is_refused_before_anything_is_made() {
 #[test]
 fn check_says_ok_and_warns() {
     let dir = tempfile::tempdir().expect("a folder");
-    let (output, out, err) = run(malleposte(dir.path()).arg("check"));
+    let returns = ("MALLEPOSTE_RELAY__RETURN_PATH_DOMAIN", "returns.example.org");
+    let (output, out, err) = run(malleposte(dir.path()).arg("check").env(returns.0, returns.1));
     assert_eq!((output.status.code(), err.as_str()), (Some(0), ""));
     assert_eq!(out, "no file, only defaults and variables: OK\n");
+    let (_, _, err) = run(malleposte(dir.path()).arg("check"));
+    assert!(err.starts_with("warning: relay.return_path_domain is not set"), "{err}");
 
     std::fs::write(dir.path().join("m.toml"), "metrics.listen = '0.0.0.0:9464'").expect("written");
     let mut check = malleposte(dir.path());
-    let (output, out, err) =
-        run(check.args(["check", "m.toml"]).env_remove("MALLEPOSTE_METRICS__LISTEN"));
+    let (output, out, err) = run(check
+        .args(["check", "m.toml"])
+        .env_remove("MALLEPOSTE_METRICS__LISTEN")
+        .env(returns.0, returns.1));
     assert_eq!((output.status.code(), out.as_str()), (Some(0), "m.toml: OK\n"));
     assert!(err.starts_with("warning: `metrics.listen`: 0.0.0.0:9464"), "{err}");
 }

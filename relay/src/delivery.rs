@@ -35,7 +35,14 @@ pub(crate) async fn begin(relay: &Arc<Relay>, shard: ShardId, epoch: u64, leased
     let Some(jobs) = open(relay, shard, epoch, leased).await else { return };
     let jobs = sift(relay, jobs).await;
     for (domain, jobs) in by_domain(jobs) {
-        match relay.destination(&domain).await {
+        let whereto = tokio::select! {
+            whereto = relay.destination(&domain) => whereto,
+            () = relay.stopping.cancelled() => {
+                hand_back(relay, jobs).await;
+                continue;
+            }
+        };
+        match whereto {
             Whereto::Site(destination) => {
                 for job in jobs {
                     relay.site_for(&destination, &job).push(job);
@@ -243,9 +250,7 @@ async fn sift(relay: &Arc<Relay>, jobs: Vec<Job>) -> Vec<Job> {
         Ok(suppressed) => suppressed,
         Err(error) => {
             tracing::warn!(shard = shard.0, %error, "cannot ask the suppression list; handed back");
-            for job in jobs {
-                relay.settle(Settlement::silent(job, Outcome::Back)).await;
-            }
+            hand_back(relay, jobs).await;
             return Vec::new();
         }
     };
@@ -283,6 +288,12 @@ async fn own_failure(relay: &Relay, tenant: &str, job: &Job) -> Option<(Outcome,
     event.attempt = job.attempt();
     "heard by a relay that was lost before it could settle".clone_into(&mut event.note);
     Some((Outcome::End(End::Failed), event))
+}
+
+async fn hand_back(relay: &Relay, jobs: Vec<Job>) {
+    for job in jobs {
+        relay.settle(Settlement::silent(job, Outcome::Back)).await;
+    }
 }
 
 fn by_domain(jobs: Vec<Job>) -> BTreeMap<Domain, Vec<Job>> {

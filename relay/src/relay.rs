@@ -155,14 +155,7 @@ impl Relay {
             tracing::warn!("relay.sign is off: nothing is signed here, the next hop must do it");
         }
         let return_path_domain = match config.return_path_domain.as_str() {
-            "" => {
-                let made = format!("returns.{}", parts.host);
-                tracing::warn!(
-                    domain = made,
-                    "relay.return_path_domain is not set: returned mail will not find its way back"
-                );
-                made
-            }
+            "" => format!("returns.{}", parts.host),
             given => given.to_owned(),
         };
         Ok(Self {

@@ -49,6 +49,13 @@ enum Verb {
         /// The domain
         domain: String,
     },
+    /// Sign with another key of the domain from now on; its record must be published
+    Use {
+        /// The domain
+        domain: String,
+        /// The name of the key
+        selector: String,
+    },
     /// All sender domains
     List,
 }
@@ -73,6 +80,9 @@ impl Dkim {
                     Ok(ExitCode::SUCCESS)
                 }
                 Verb::Check { domain } => check(&store, &config, &parse(&domain)?).await,
+                Verb::Use { domain, selector } => {
+                    switch(&store, &config, &parse(&domain)?, &selector).await
+                }
                 Verb::List => list(&store).await,
             }
         })
@@ -92,7 +102,8 @@ async fn known(store: &Store, domain: &Domain) -> anyhow::Result<SenderRecord> {
     })
 }
 
-/// Makes a key for a domain; the newest signs.
+/// Makes a key for a domain. The first key of a domain signs at once; a later one when it is
+/// told to with `use`.
 ///
 /// # Errors
 /// When the domain is another tenant's, or has a key of this name already.
@@ -117,8 +128,8 @@ pub(crate) async fn add(
     // A selector that cannot be signed with is refused before it is kept.
     message::Signer::rsa(&key.pkcs8, domain, selector)?;
     let made = Selector::new(&keys.seal(), domain, &key, record, super::now());
-    sender.selectors.insert(0, made.clone());
-    sender.proved_at = None;
+    // The first one signs: a second is published before it is used.
+    sender.selectors.push(made.clone());
     store.put_sender(domain, &sender).await?;
     Ok(made)
 }
@@ -153,6 +164,29 @@ async fn check(store: &Store, config: &Config, domain: &Domain) -> anyhow::Resul
         println!("{name}: {verdict}");
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Puts a published key in front: the relays sign with it within five minutes.
+async fn switch(
+    store: &Store,
+    config: &Config,
+    domain: &Domain,
+    selector: &str,
+) -> anyhow::Result<ExitCode> {
+    let mut sender = known(store, domain).await?;
+    let at = sender.selectors.iter().position(|s| s.name == selector);
+    let at = at.with_context(|| format!("{domain} has no key {selector:?}"))?;
+    let name = format!("{selector}._domainkey.{domain}");
+    match Resolver::new(&config.dns)?.txt(&name).await {
+        Txt::Found(texts) if texts.contains(&sender.selectors[at].record) => {}
+        _ => bail!("{name} does not show this key yet: publish its record, then try again"),
+    }
+    let key = sender.selectors.remove(at);
+    sender.selectors.insert(0, key);
+    sender.proved_at = Some(super::now());
+    store.put_sender(domain, &sender).await?;
+    println!("{domain} signs with {selector} from now on; keep the old record for a week");
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn list(store: &Store) -> anyhow::Result<ExitCode> {

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use store::{ApiKey, ApiKeyRecord, Right, Store};
+use store::{ApiKey, ApiKeyRecord, Durability, Right, Store};
 
 use super::Global;
 use crate::config::Config;
-use crate::redis_child::{RedisChild, STOP_GRACE};
+use crate::redis_child::{Fsync, RedisChild, STOP_GRACE};
 use crate::run::frame::{Frame, serve};
 use crate::wiring::{self, Keys, connect, open_store};
 
@@ -98,7 +98,12 @@ async fn own_or_shared(frame: &mut Frame) -> anyhow::Result<Store> {
         return connect(&frame.config).await;
     }
     let redis = RedisChild::start(&frame.config.redis, &frame.config.data_dir).await?;
-    let settings = store::Config { url: redis.url(), ..frame.config.store.clone() };
+    let mut settings = store::Config { url: redis.url(), ..frame.config.store.clone() };
+    // An answer must not promise more than this child keeps.
+    if frame.config.redis.appendfsync != Fsync::Always && settings.durability == Durability::Always
+    {
+        settings.durability = Durability::Everysec;
+    }
     frame.services.start("redis", STOP_GRACE, |stop| redis.supervise(stop));
     open_store(&settings).await
 }

@@ -110,7 +110,7 @@ impl Config {
             self.relay.public_url.clone_from(&self.api.public_url);
         }
         if self.relay.return_path_domain.is_empty() {
-            self.relay.return_path_domain = format!("returns.{}", wiring::host_name());
+            self.relay.return_path_domain = made_up_domain();
         }
         if self.bounces.domains.is_empty() {
             self.bounces.domains.push(self.relay.return_path_domain.clone());
@@ -120,6 +120,18 @@ impl Config {
         }
     }
 
+    /// Said when a relay starts, too: mail without a way back is seldom meant.
+    #[must_use]
+    pub fn return_path_warning(&self) -> Option<String> {
+        let domain = &self.relay.return_path_domain;
+        (*domain == made_up_domain()).then(|| {
+            format!(
+                "relay.return_path_domain is not set: mail goes out with return paths at {domain}, \
+                 to which nothing can return"
+            )
+        })
+    }
+
     /// What is allowed and probably not meant, in sentences.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
@@ -127,8 +139,14 @@ impl Config {
         warnings.extend(self.metrics.warning());
         warnings.extend(self.redis.warning());
         warnings.extend(secrets::warning(&self.data_dir));
+        warnings.extend(self.return_path_warning());
         warnings
     }
+}
+
+/// What stands in return paths until a domain is configured: good for a trial on one host.
+fn made_up_domain() -> String {
+    format!("returns.{}", wiring::host_name())
 }
 
 impl Sources {
