@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod book;
+pub mod client;
 pub mod command;
 pub mod generator;
 pub mod internet;

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use loadtests::client::Client;
 use loadtests::{Generator, Internet, Listen, Scenario};
 use mail::CampaignId;
-use ops::demo::{Client, SENDER};
+use ops::demo::SENDER;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use store::Store;
@@ -275,7 +276,8 @@ fn heavy_up_outlives_redis_and_a_second_relay_under_load() {
     });
     let recipients = Generator::new(5, 1500);
     let client = Client::new(format!("http://{api}"), key);
-    let campaign = runtime.block_on(client.submit(&recipients)).unwrap();
+    let campaign = runtime.block_on(client.submit(SENDER, &recipients, 10_000)).unwrap();
+    let campaign = campaign.parse().unwrap();
     let wait = |share: f64| await_share(&runtime, &store, campaign, share);
 
     wait(0.15);

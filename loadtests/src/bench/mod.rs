@@ -2,7 +2,6 @@
 //! the pretend internet, told over HTTP as any customer would, its CPU and memory read
 //! from the kernel. Nothing of a service is linked in.
 
-mod client;
 mod intake;
 mod platform;
 mod process;

@@ -9,9 +9,9 @@ use anyhow::{Context, Result, ensure};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 
-use super::client::{Client, metric, page};
 use super::process::Process;
 use super::{DURABILITY, PerService, Times};
+use crate::client::{Client, metric, page};
 use crate::internet::{Internet, Listen};
 use crate::scenario::{Scenario, Tls};
 

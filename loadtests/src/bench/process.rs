@@ -59,7 +59,7 @@ impl Process {
         let patience = tokio::time::Instant::now() + STARTS_WITHIN;
         while tokio::time::Instant::now() < patience {
             self.is_well()?;
-            if super::client::page(url).await.is_ok() {
+            if crate::client::page(url).await.is_ok() {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -321,7 +321,10 @@ impl Pace {
         } else {
             passed.clamp(0.7, 0.95)
         };
-        self.rate_refused = Some(from * share);
+        // Trouble of the site's own tells nothing about its limit: growth goes on as before.
+        if why == Why::TooFast {
+            self.rate_refused = Some(from * share);
+        }
         self.rate = (from * share * 0.93).clamp(limits.rate_min, limits.rate_max);
         self.rate_told = self.rate;
         self.rate_cut_at = now;

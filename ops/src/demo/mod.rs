@@ -3,7 +3,6 @@
 //! end. Nothing in it is special to the demo but the internet.
 
 mod audit;
-mod client;
 mod kill;
 mod platform;
 mod summary;
@@ -12,11 +11,11 @@ mod watch;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use loadtests::client::Client;
 use loadtests::{Generator, Scenario};
 use mail::CampaignId;
 
 pub use audit::Audit;
-pub use client::Client;
 pub use platform::{Platform, RelayProcess, SENDER, Stage};
 pub use summary::Summary;
 
@@ -38,6 +37,8 @@ pub struct Wish {
     pub data_dir: Option<std::path::PathBuf>,
 }
 
+/// Octets of a message.
+const MESSAGE_OCTETS: usize = 10_000;
 /// The relay is killed when this part of the campaign is done.
 const KILL_AT: f64 = 0.3;
 /// A demo that takes longer has gone wrong: fixed part, and part per recipient.
@@ -101,7 +102,8 @@ async fn tell(wish: &Wish, platform: &mut Platform, began: Instant) -> anyhow::R
 /// # Errors
 /// What the API refused.
 pub async fn submit(platform: &Platform, recipients: &Generator) -> anyhow::Result<CampaignId> {
-    Client::new(platform.api_url(), platform.api_key.clone()).submit(recipients).await
+    let client = Client::new(platform.api_url(), platform.api_key.clone());
+    Ok(client.submit(SENDER, recipients, MESSAGE_OCTETS).await?.parse()?)
 }
 
 /// Waits until reports, complaints and out-of-office replies, which come a little later,

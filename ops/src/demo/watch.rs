@@ -28,6 +28,8 @@ pub(super) struct Watch {
 
 struct Bars {
     all: MultiProgress,
+    /// The names of the columns; a bar that nobody holds is not drawn.
+    head: ProgressBar,
     total: ProgressBar,
     providers: BTreeMap<String, ProgressBar>,
 }
@@ -70,6 +72,8 @@ impl Watch {
             return Ok(());
         };
         bars.total.set_position(done);
+        let rate: f64 = live.keys().map(|name| self.rate(name, now)).sum();
+        bars.total.set_message(format!("{rate:.0}/s"));
         for (name, bar) in &bars.providers {
             if let Some(live) = live.get(name) {
                 bar.set_message(line(name, live, self.rate(name, now)));
@@ -94,6 +98,7 @@ impl Watch {
     pub(super) fn end(&self) {
         if let Some(bars) = &self.bars {
             bars.total.finish_and_clear();
+            bars.head.finish();
             bars.providers.values().for_each(ProgressBar::finish);
         }
     }
@@ -121,11 +126,11 @@ impl Bars {
             providers.insert(name, bar);
         }
         let style = ProgressStyle::with_template(
-            "\n  {bar:40.cyan/blue} {pos}/{len} at rest  {per_sec}  {elapsed} gone, about {eta} to go",
+            "\n  {bar:40.cyan/blue} {pos}/{len} at rest  {msg}  {elapsed} gone, about {eta} to go",
         );
         let total = all.add(ProgressBar::new(wish.recipients));
         total.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self { all, total, providers }
+        Self { all, head, total, providers }
     }
 }
 

@@ -1,4 +1,4 @@
-//! A customer of the HTTP API, and a reader of Prometheus pages.
+//! A customer of the HTTP API: four requests make a campaign. And a reader of Prometheus pages.
 
 use std::io::Read;
 
@@ -10,23 +10,48 @@ use crate::generator::{Generator, MERGE_FIELDS, Template};
 /// Octets of recipients made at a time.
 const PIECE_OCTETS: usize = 64 * 1024;
 
-#[derive(Clone)]
-pub(super) struct Client {
+/// A customer with a key.
+#[derive(Debug, Clone)]
+pub struct Client {
     agent: ureq::Agent,
     url: String,
     key: String,
 }
 
 impl Client {
-    pub(super) fn new(url: String, key: String) -> Self {
+    /// A customer of the API at this address.
+    #[must_use]
+    pub fn new(url: String, key: String) -> Self {
         let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
         Self { agent, url, key }
     }
 
+    /// Makes a campaign of these recipients, with messages of so many octets, and starts it;
+    /// answers its name.
+    ///
+    /// # Errors
+    /// What the API refused.
+    pub async fn submit(
+        &self,
+        sender: &str,
+        recipients: &Generator,
+        octets: usize,
+    ) -> Result<String> {
+        let template = Template::of_size(octets);
+        let id = self.create(sender, &template).await.context("create the campaign")?;
+        self.upload(&id, recipients.clone()).await.context("upload the recipients")?;
+        let accepted = self.close(&id).await.context("close the recipients")?;
+        if accepted != recipients.len() {
+            bail!("{accepted} of {} recipients were accepted", recipients.len());
+        }
+        self.start(&id).await.context("start the campaign")?;
+        Ok(id)
+    }
+
     /// Creates a campaign; answers its name.
-    pub(super) async fn create(&self, sender: &str, template: &Template) -> Result<String> {
+    pub(crate) async fn create(&self, sender: &str, template: &Template) -> Result<String> {
         let body = json!({
-            "name": "measurement",
+            "name": "a pretend campaign",
             "from": {"name": "Malleposte", "address": format!("news@{sender}")},
             "subject": template.subject,
             "text": template.text,
@@ -38,7 +63,7 @@ impl Client {
     }
 
     /// Streams the recipients, made as they are read; answers their octets.
-    pub(super) async fn upload(&self, id: &str, recipients: Generator) -> Result<u64> {
+    pub(crate) async fn upload(&self, id: &str, recipients: Generator) -> Result<u64> {
         let path = format!("{}/v1/campaigns/{id}/recipients", self.url);
         let this = self.clone();
         tokio::task::spawn_blocking(move || {
@@ -56,12 +81,12 @@ impl Client {
     }
 
     /// Closes the list; answers how many were accepted.
-    pub(super) async fn close(&self, id: &str) -> Result<u64> {
+    pub(crate) async fn close(&self, id: &str) -> Result<u64> {
         let answer = self.post(&format!("/v1/campaigns/{id}/recipients/close"), json!({})).await?;
         answer["progress"]["accepted"].as_u64().context("the answer tells no number accepted")
     }
 
-    pub(super) async fn start(&self, id: &str) -> Result<()> {
+    pub(crate) async fn start(&self, id: &str) -> Result<()> {
         self.post(&format!("/v1/campaigns/{id}/start"), json!({})).await.map(|_| ())
     }
 
@@ -88,14 +113,14 @@ fn judged(mut answer: ureq::http::Response<ureq::Body>) -> Result<Value> {
 }
 
 /// The text of a page.
-pub(super) async fn page(url: &str) -> Result<String> {
+pub(crate) async fn page(url: &str) -> Result<String> {
     let url = url.to_owned();
     tokio::task::spawn_blocking(move || Ok(ureq::get(&url).call()?.body_mut().read_to_string()?))
         .await?
 }
 
 /// The sum of a metric over all its labels; 0 when it is not on the page yet.
-pub(super) fn metric(page: &str, name: &str) -> f64 {
+pub(crate) fn metric(page: &str, name: &str) -> f64 {
     let value = |line: &str| {
         let rest = line.strip_prefix(name)?;
         let is_it = rest.starts_with('{') || rest.starts_with(' ');
