@@ -10,12 +10,14 @@ mod heart;
 mod job;
 mod leaser;
 mod meters;
+mod opening;
 mod pace;
 mod register;
 mod relay;
 mod settler;
 mod site;
 pub mod smtp;
+mod verdict;
 
 pub use config::{Config, ConfigError, Source};
 pub use pace::decode as decode_pace;

@@ -1,0 +1,251 @@
+//! What an answer means for the recipient: delivered, failed, or again, and when. What it means
+//! is `mail::classify`'s to say; here it becomes an outcome and an event.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mail::classify::{Finding, Permanence, Said, Signal, classify};
+use mail::event::EventKind;
+use mail::queue::{End, Outcome};
+use mail::retry::{Hint, Next};
+use mail::{Category, EnhancedStatus, Event, Hygiene, Phase, Reply};
+
+use crate::delivery::{Refusal, set_aside};
+use crate::job::{Job, Settlement};
+use crate::meters;
+use crate::relay::Relay;
+use crate::site::SiteLane;
+use crate::smtp::{self, SessionError, Transaction};
+
+/// "Too many connections" before any mail: this long until the recipient tries another.
+const CONNECTIONS_PAUSE: Duration = Duration::from_millis(300);
+
+/// What the event tells of the conversation.
+pub(crate) struct Told {
+    pub(crate) mx: String,
+    pub(crate) tls: String,
+    pub(crate) bytes: usize,
+    pub(crate) took: Duration,
+}
+
+pub(crate) async fn refuse_all(relay: &Arc<Relay>, jobs: Vec<Job>, refusal: &Refusal) {
+    let finding = refusal.finding();
+    let reply = Reply::new(refusal.code, Some(refusal.status), &refusal.text);
+    for job in jobs {
+        let failure = Failure { phase: refusal.phase, reply: Some(&reply), finding, note: "" };
+        let settlement = conclude(relay, job, failure, None).await;
+        relay.settle(settlement).await;
+    }
+}
+
+/// No session came about. Everybody rests for a while, this one waits its turn.
+pub(crate) async fn not_connected(
+    relay: &Arc<Relay>,
+    site: &Arc<SiteLane>,
+    job: Job,
+    error: &SessionError,
+) {
+    let text = error.trouble.as_ref().map(ToString::to_string).unwrap_or_default();
+    let finding = match &error.reply {
+        Some(reply) => classify(&Said::reply(error.phase, reply)),
+        None => network(error.phase, &text),
+    };
+    site.pace.saw(finding.signal, false, 0);
+    if finding.signal == Signal::Connections {
+        // One too many, said before any mail: it goes over one that is open.
+        tokio::time::sleep(CONNECTIONS_PAUSE).await;
+        return site.push_front(job);
+    }
+    if error.reply.is_none() {
+        site.unreachable(relay.now());
+    }
+    let failure = Failure { phase: error.phase, reply: error.reply.as_ref(), finding, note: &text };
+    let settlement = conclude(relay, job, failure, Some(site)).await;
+    relay.settle(settlement).await;
+}
+
+fn network(phase: Phase, text: &str) -> Finding {
+    let finding =
+        classify(&Said { phase, code: Some(451), status: Some(EnhancedStatus(4, 4, 1)), text });
+    Finding { category: Category::Network, hygiene: Hygiene::None, ..finding }
+}
+
+/// What a transaction's end means for the recipient; `None` when it goes again at once,
+/// or is settled already.
+pub(crate) async fn judge(
+    relay: &Arc<Relay>,
+    site: &Arc<SiteLane>,
+    job: Job,
+    transaction: Transaction,
+    told: &Told,
+    carried: u32,
+) -> Option<Settlement> {
+    let phase = transaction.phase;
+    let local = |status: EnhancedStatus, text: String| Reply::new(550, Some(status), &text);
+    let (reply, note) = match transaction.outcome {
+        smtp::Outcome::Accepted => {
+            site.pace.saw(Signal::None, true, carried);
+            return Some(delivered(relay, site, job, transaction.reply, told));
+        }
+        // Not sent. If it is still ours it goes again, else the queue refuses it.
+        smtp::Outcome::Withheld => return Some(Settlement::silent(job, Outcome::Back)),
+        smtp::Outcome::Refused => (transaction.reply, String::new()),
+        // The connection had died while nobody used it: that is no attempt.
+        smtp::Outcome::Failed(_) if !transaction.began => {
+            site.push_front(job);
+            return None;
+        }
+        // Some servers say nothing when a connection has carried enough, and close.
+        smtp::Outcome::Failed(_) if phase == Phase::Mail && carried > 1 => {
+            site.pace.saw(Signal::MessagesPerConnection, false, carried - 1);
+            site.push_front(job);
+            return None;
+        }
+        smtp::Outcome::Failed(trouble) => (None, trouble.to_string()),
+        smtp::Outcome::NoReplyAfterDot(trouble) => {
+            meters::unanswered();
+            (None, format!("no answer to the final dot ({trouble}): the recipient may have it"))
+        }
+        smtp::Outcome::Utf8NotOffered => (
+            Some(local(EnhancedStatus(5, 6, 7), "the server takes no UTF-8 addresses".into())),
+            String::new(),
+        ),
+        smtp::Outcome::TooBig { octets_max } => {
+            let text =
+                format!("the message has {} octets, the server takes {octets_max}", told.bytes);
+            (Some(local(EnhancedStatus(5, 3, 4), text)), String::new())
+        }
+        smtp::Outcome::Malformed(why) => {
+            set_aside(relay, job, &why.to_string()).await;
+            return None;
+        }
+        smtp::Outcome::BadPath => {
+            set_aside(relay, job, "an address cannot stand in a command").await;
+            return None;
+        }
+    };
+    let finding = match &reply {
+        Some(reply) => classify(&Said::reply(phase, reply)),
+        None => network(phase, &note),
+    };
+    site.pace.saw(pace_signal(&finding, phase), reply.is_some(), carried);
+    if finding.signal == Signal::MessagesPerConnection {
+        site.push_front(job);
+        return None;
+    }
+    let failure = Failure { phase, reply: reply.as_ref(), finding, note: &note };
+    let mut settlement = conclude(relay, job, failure, Some(site)).await;
+    if let Some(event) = &mut settlement.event {
+        told.write(event);
+    }
+    Some(settlement)
+}
+
+fn delivered(
+    relay: &Relay,
+    site: &SiteLane,
+    job: Job,
+    reply: Option<Reply>,
+    told: &Told,
+) -> Settlement {
+    let mut event = relay.event(EventKind::Delivered, &job);
+    site.key.write(&mut event);
+    event.attempt = job.attempt();
+    event.phase = Some(Phase::Dot);
+    event.reply = reply;
+    told.write(&mut event);
+    Settlement::told(job, Outcome::End(End::Delivered), event)
+}
+
+impl Told {
+    fn write(&self, event: &mut Event) {
+        event.mx.clone_from(&self.mx);
+        event.tls.clone_from(&self.tls);
+        event.bytes = u32::try_from(self.bytes).unwrap_or(u32::MAX);
+        event.elapsed_ms = u32::try_from(self.took.as_millis()).unwrap_or(u32::MAX);
+    }
+}
+
+/// An attempt that did not deliver.
+struct Failure<'a> {
+    phase: Phase,
+    reply: Option<&'a Reply>,
+    finding: Finding,
+    note: &'a str,
+}
+
+/// Failed, expired or deferred; a dead address is suppressed before its failure is settled.
+async fn conclude(
+    relay: &Arc<Relay>,
+    job: Job,
+    failure: Failure<'_>,
+    site: Option<&Arc<SiteLane>>,
+) -> Settlement {
+    let finding = failure.finding;
+    meters::attempt_failed(finding.category, failure.phase);
+    let next = goes_again(&failure).then(|| relay.next_attempt(&job, hint(&finding)));
+    let (kind, outcome) = match next {
+        None => (EventKind::Failed, Outcome::End(End::Failed)),
+        Some(Next::GiveUp) => (EventKind::Expired, Outcome::End(End::Expired)),
+        Some(Next::At(due)) => (EventKind::Deferred, Outcome::Deferred { due }),
+    };
+    let mut event = relay.event(kind, &job);
+    if let Some(site) = site {
+        site.key.write(&mut event);
+    }
+    event.attempt = job.attempt();
+    event.phase = Some(failure.phase);
+    event.reply = failure.reply.cloned();
+    event.category = Some(finding.category);
+    event.hygiene = Some(finding.hygiene);
+    event.scope = Some(finding.scope);
+    finding.rule.clone_into(&mut event.rule);
+    failure.note.clone_into(&mut event.note);
+    if let Outcome::Deferred { due } = outcome {
+        event.next_at = Some(due);
+    } else {
+        relay.weigh_address(&job, &finding, &event).await;
+    }
+    Settlement::told(job, outcome, event)
+}
+
+/// What the pace of this site should make of an answer. "Too many connections" to a
+/// connection that was let in long ago, and a sender's rate, are both about speed.
+fn pace_signal(finding: &Finding, phase: Phase) -> Signal {
+    let is_greeted = !matches!(phase, Phase::Connect | Phase::Banner | Phase::Ehlo | Phase::Tls);
+    match finding.signal {
+        Signal::Connections if is_greeted => Signal::Rate,
+        Signal::SenderDomain if finding.category == Category::RateLimited => Signal::Rate,
+        signal => signal,
+    }
+}
+
+/// Whether another attempt may help. A server that says 5yz has said never: to insist
+/// costs reputation. It is believed unless it only means the pace, as some do.
+fn goes_again(failure: &Failure<'_>) -> bool {
+    let insists = failure.reply.is_some_and(Reply::is_permanent);
+    let is_pace = matches!(
+        failure.finding.signal,
+        Signal::Rate
+            | Signal::Connections
+            | Signal::MessagesPerConnection
+            | Signal::Greylist
+            | Signal::RecipientBusy
+    );
+    failure.finding.permanence == Permanence::Temporary && (!insists || is_pace)
+}
+
+fn hint(finding: &Finding) -> Hint {
+    match finding.signal {
+        Signal::Greylist => Hint::Greylisted,
+        Signal::RecipientBusy => Hint::BusyMailbox,
+        Signal::None
+        | Signal::Rate
+        | Signal::Connections
+        | Signal::MessagesPerConnection
+        | Signal::Block
+        | Signal::SenderDomain
+        | Signal::Content
+        | Signal::SiteTrouble => Hint::None,
+    }
+}
