@@ -85,12 +85,13 @@ impl StoreError {
 impl From<redis::RedisError> for StoreError {
     fn from(error: redis::RedisError) -> Self {
         const REFUSALS: [&str; 6] = ["OOM", "MISCONF", "READONLY", "LOADING", "NOREPLICAS", "BUSY"];
-        match error.code() {
-            Some(code) if REFUSALS.contains(&code) => {
-                let detail = error.detail().unwrap_or_default().to_owned();
-                Self::Refuses(format!("{code} {detail}"))
-            }
-            _ => Self::Unavailable(error),
+        // A pipeline's error holds those of its commands: only its text names them.
+        let text = error.to_string();
+        let refuses = |word: &str| text.split(|c: char| !c.is_ascii_uppercase()).any(|w| w == word);
+        if !error.is_io_error() && REFUSALS.into_iter().any(refuses) {
+            Self::Refuses(text)
+        } else {
+            Self::Unavailable(error)
         }
     }
 }
