@@ -20,5 +20,4 @@ pub mod smtp;
 mod verdict;
 
 pub use config::{Config, ConfigError, Source};
-pub use pace::decode as decode_pace;
 pub use relay::{Parts, run};

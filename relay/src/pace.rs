@@ -270,11 +270,11 @@ impl PaceMeter {
 }
 
 /// The controller's state as the store keeps it.
-pub(crate) fn encode(pace: &Pace) -> Vec<u8> {
+fn encode(pace: &Pace) -> Vec<u8> {
     rmp_serde::to_vec_named(pace).unwrap_or_default()
 }
 
 /// The inverse of [`encode`]; `None` for what does not read.
-pub fn decode(state: &[u8]) -> Option<Pace> {
+fn decode(state: &[u8]) -> Option<Pace> {
     rmp_serde::from_slice(state).ok()
 }

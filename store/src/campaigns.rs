@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 
-use mail::queue::Counters;
 use mail::{Address, CampaignId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -116,13 +115,6 @@ pub struct Campaign {
     pub changed_at: Timestamp,
     /// Small facts that services keep with it, such as where its uploads are staged.
     pub notes: HashMap<String, String>,
-}
-
-/// A campaign's numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CampaignProgress {
-    /// Its accounts.
-    pub counters: Counters,
 }
 
 /// What an idempotency key answered.

@@ -26,9 +26,7 @@ use deadpool::managed::{Object, Pool};
 use redis::aio::ConnectionLike;
 
 pub use batch::{Batch, BatchBuilder};
-pub use campaigns::{
-    Begun, Campaign, CampaignProgress, CampaignRecord, CampaignStatus, StartAt, TemplateRecord,
-};
+pub use campaigns::{Begun, Campaign, CampaignRecord, CampaignStatus, StartAt, TemplateRecord};
 pub use config::{Config, Durability};
 pub use credentials::{ApiKey, ApiKeyRecord, Right};
 pub use error::StoreError;
