@@ -64,6 +64,7 @@ async fn add_campaign(store: &Store) -> CampaignId {
         priority: 1,
         start: StartAt::Now,
         lifetime_s: None,
+        window: None,
         created_at: now(),
         created_by: "test".into(),
     };
@@ -85,7 +86,7 @@ async fn enqueue(store: &Store, campaign: CampaignId, recipients: &Generator) {
             for r in part {
                 let address: Address = r.address.parse().unwrap();
                 let values: Vec<&str> = r.merge.iter().map(|(_, v)| v.as_str()).collect();
-                batch.push(&address, "", &values);
+                batch.push(&address, "", "", &values);
             }
             let first = store.reserve(shard, part.len() as u64).await.unwrap();
             let mut event = Event::new(EventKind::Accepted, now());

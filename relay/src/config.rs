@@ -7,6 +7,7 @@ use mail::{Domain, retry, throttle};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::schedules::Schedules;
 use crate::smtp;
 
 /// How this relay sends.
@@ -43,10 +44,31 @@ pub struct Config {
     pub idle_s: u64,
     /// When to try again, and for how long.
     pub retry: retry::Config,
+    /// What a tenant wants otherwise, by its name.
+    pub tenants: BTreeMap<String, Tenant>,
+    /// What holds for a site otherwise, by the end of its name: `google.com` is also
+    /// `(alt1|alt2|gmail-smtp-in).l.google.com`. The longest end that fits is taken.
+    pub sites: BTreeMap<String, SiteRules>,
     /// Bounds of the pace at each site.
     pub pace: throttle::Limits,
     /// How long each step of a conversation may take.
     pub timeouts: smtp::Timeouts,
+}
+
+/// What one tenant wants otherwise.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tenant {
+    /// When to try again, and for how long.
+    pub retry: retry::Overrides,
+}
+
+/// What holds for one site otherwise.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SiteRules {
+    /// When to try again.
+    pub retry: retry::Overrides,
 }
 
 /// A local address to send from.
@@ -79,6 +101,8 @@ impl Default for Config {
             sign: true,
             idle_s: 5,
             retry: retry::Config::default(),
+            tenants: BTreeMap::new(),
+            sites: BTreeMap::new(),
             pace: throttle::Limits::default(),
             timeouts: smtp::Timeouts::default(),
         }
@@ -91,9 +115,9 @@ pub enum ConfigError {
     /// Out of range or contradictory.
     #[error("{0}")]
     Setting(String),
-    /// The retry schedule.
-    #[error("relay.retry: {0}")]
-    Retry(#[from] retry::ScheduleError),
+    /// A retry schedule.
+    #[error("{0}: {1}")]
+    Retry(String, #[source] retry::ScheduleError),
     /// The bounds of the pace.
     #[error("relay.pace: {0}")]
     Pace(#[from] throttle::LimitsError),
@@ -143,7 +167,7 @@ impl Config {
                 return refuse(format!("relay.pools.{pool} is empty"));
             }
         }
-        retry::Schedule::new(&self.retry)?;
+        Schedules::new(self)?;
         self.pace.check()?;
         Ok(())
     }

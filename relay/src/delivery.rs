@@ -40,6 +40,11 @@ pub(crate) async fn begin(relay: &Arc<Relay>, shard: ShardId, epoch: u64, leased
         match whereto {
             Whereto::Site(destination) => {
                 for job in jobs {
+                    // Now that the site is known: an order may be about it.
+                    if relay.stopped(&job).is_some() {
+                        relay.settle_stopped(job).await;
+                        continue;
+                    }
                     relay.site_for(&destination, &job).push(job);
                 }
             }

@@ -62,6 +62,10 @@ pub(crate) async fn run(relay: &Arc<Relay>) {
 
 async fn round(relay: &Arc<Relay>, resolving: &Arc<Semaphore>) -> Result<Round, StoreError> {
     let mut sum = Round::default();
+    // What it holds it finishes; nothing more is begun.
+    if relay.is_drained() {
+        return Ok(sum);
+    }
     for (shard, ready) in relay.store.ready_counts().await?.into_iter().enumerate() {
         let shard = ShardId(shard as u16);
         // Also where nothing is ready: everything there may be leased to nobody.
@@ -126,6 +130,9 @@ async fn wants(relay: &Arc<Relay>, lanes: Vec<ReadyLane>) -> Vec<(Lane, u16)> {
     let mut free = free_hands(relay);
     let mut wants = Vec::new();
     for ready in lanes {
+        if relay.refuses_lane(&ready.lane) {
+            continue;
+        }
         let want = room(relay, &ready.lane).await.min(LEASE_MAX).min(free);
         if want > 0 {
             free -= want;
@@ -176,7 +183,7 @@ async fn lease(
     for batch in leases {
         leased += batch.lease.items.len();
         relay.register.leased(shard, batch.lease.token, batch.lease.items.len());
-        relay.saw_campaign(batch.lease.lane.campaign);
+        relay.rulings.saw_campaign(batch.lease.lane.campaign);
         // The semaphore is never closed.
         let Ok(permit) = resolving.clone().acquire_owned().await else { break };
         let relay = relay.clone();

@@ -14,10 +14,12 @@ mod opening;
 mod pace;
 mod register;
 mod relay;
+mod rulings;
+mod schedules;
 mod settler;
 mod site;
 pub mod smtp;
 mod verdict;
 
-pub use config::{Config, ConfigError, Source};
+pub use config::{Config, ConfigError, SiteRules, Source, Tenant};
 pub use relay::{Parts, run};
