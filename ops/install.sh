@@ -47,6 +47,11 @@ missing_packages() {
     have cc || echo gcc libc6-dev
 }
 
+# What only tests call: a tracer of system calls, to know what a power cut leaves of a file.
+missing_test_packages() {
+    have strace || echo strace
+}
+
 # Debian starts a service when it installs it; ours is a private child, and another Redis
 # on port 6379 is nobody's wish. policy-rc.d is Debian's way to say so.
 POLICY=/usr/sbin/policy-rc.d
@@ -78,6 +83,10 @@ apt_install() {
 
 check_rust
 packages=$(missing_packages)
+if [ "${1:-}" = --tests ]; then
+    packages="$packages $(missing_test_packages)"
+fi
+packages=${packages# }
 if [ -n "$packages" ]; then
     echo "install.sh: installing" $packages
     # shellcheck disable=SC2086 # words on purpose

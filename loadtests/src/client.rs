@@ -1,6 +1,9 @@
 //! A customer of the HTTP API: four requests make a campaign. And a reader of Prometheus pages.
 
 use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -50,34 +53,22 @@ impl Client {
 
     /// Creates a campaign; answers its name.
     pub(crate) async fn create(&self, sender: &str, template: &Template) -> Result<String> {
-        let body = json!({
-            "name": "a pretend campaign",
-            "from": {"name": "Malleposte", "address": format!("news@{sender}")},
-            "subject": template.subject,
-            "text": template.text,
-            "html": template.html,
-            "fields": MERGE_FIELDS,
-        });
+        let body = definition(sender, template);
         let answer = self.post("/v1/campaigns", body).await?;
         Ok(answer["id"].as_str().context("the answer names no campaign")?.to_owned())
     }
 
     /// Streams the recipients, made as they are read; answers their octets.
     pub(crate) async fn upload(&self, id: &str, recipients: Generator) -> Result<u64> {
-        let path = format!("{}/v1/campaigns/{id}/recipients", self.url);
-        let this = self.clone();
-        tokio::task::spawn_blocking(move || {
-            let mut lines = Lines { recipients, next: 0, piece: Vec::new(), at: 0, octets: 0 };
-            let request = this.agent.post(&path);
-            let answer = request
-                .header("Authorization", format!("Bearer {}", this.key))
-                .header("Content-Type", "application/x-ndjson")
-                .header("Upload-Offset", "0")
-                .send(ureq::SendBody::from_reader(&mut lines))?;
-            judged(answer)?;
-            Ok(lines.octets)
-        })
-        .await?
+        let octets = Arc::new(AtomicU64::new(0));
+        let lines = Lines { recipients, next: 0, piece: Vec::new(), at: 0, octets: octets.clone() };
+        let headers = vec![
+            ("Content-Type", "application/x-ndjson".to_owned()),
+            ("Upload-Offset", "0".to_owned()),
+        ];
+        let path = format!("/v1/campaigns/{id}/recipients");
+        self.ask(&path, headers, lines).await?.judged()?;
+        Ok(octets.load(Ordering::Relaxed))
     }
 
     /// Closes the list; answers how many were accepted.
@@ -91,25 +82,88 @@ impl Client {
     }
 
     async fn post(&self, path: &str, body: Value) -> Result<Value> {
+        let json = ("Content-Type", "application/json".to_owned());
+        self.ask(path, vec![json], std::io::Cursor::new(body.to_string())).await?.judged()
+    }
+
+    /// One POST, whatever is answered; an error is a connection that gave no answer.
+    pub(crate) async fn ask(
+        &self,
+        path: &str,
+        headers: Vec<(&'static str, String)>,
+        mut body: impl Read + Send + 'static,
+    ) -> Result<Answer> {
         let url = format!("{}{path}", self.url);
         let this = self.clone();
         tokio::task::spawn_blocking(move || {
-            let request = this.agent.post(&url);
-            let answer =
-                request.header("Authorization", format!("Bearer {}", this.key)).send_json(body)?;
-            judged(answer)
+            let mut request = this.agent.post(&url).header("Authorization", this.bearer());
+            for (name, value) in headers {
+                request = request.header(name, value);
+            }
+            Answer::read(request.send(ureq::SendBody::from_reader(&mut body))?)
         })
         .await?
     }
+
+    /// How much of an upload has arrived.
+    pub(crate) async fn offset(&self, id: &str) -> Result<Answer> {
+        let url = format!("{}/v1/campaigns/{id}/recipients", self.url);
+        let this = self.clone();
+        let head = move || {
+            let request = this.agent.head(&url).header("Authorization", this.bearer());
+            Answer::read(request.call()?)
+        };
+        tokio::task::spawn_blocking(head).await?
+    }
+
+    fn bearer(&self) -> String {
+        format!("Bearer {}", self.key)
+    }
 }
 
-fn judged(mut answer: ureq::http::Response<ureq::Body>) -> Result<Value> {
-    let status = answer.status();
-    let text = answer.body_mut().read_to_string()?;
-    if !status.is_success() {
-        bail!("the API answered {status}: {text}");
+/// A campaign as the API wants it told.
+pub(crate) fn definition(sender: &str, template: &Template) -> Value {
+    json!({
+        "name": "a pretend campaign",
+        "from": {"name": "Malleposte", "address": format!("news@{sender}")},
+        "subject": template.subject,
+        "text": template.text,
+        "html": template.html,
+        "fields": MERGE_FIELDS,
+    })
+}
+
+/// What the API answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// `Upload-Offset`, where it was told.
+    pub(crate) offset: Option<u64>,
+    /// `Retry-After`, where it was told.
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    fn read(mut answer: ureq::http::Response<ureq::Body>) -> Result<Self> {
+        let number = |name: &str| answer.headers().get(name)?.to_str().ok()?.parse().ok();
+        let (status, offset) = (answer.status().as_u16(), number("upload-offset"));
+        let retry_after = number("retry-after").map(Duration::from_secs);
+        let text = answer.body_mut().read_to_string()?;
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Ok(Self { status, offset, retry_after, body })
     }
-    Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+
+    pub(crate) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    fn judged(self) -> Result<Value> {
+        if !self.is_success() {
+            bail!("the API answered {}: {}", self.status, self.body);
+        }
+        Ok(self.body)
+    }
 }
 
 /// The text of a page.
@@ -135,7 +189,7 @@ struct Lines {
     next: u64,
     piece: Vec<u8>,
     at: usize,
-    octets: u64,
+    octets: Arc<AtomicU64>,
 }
 
 impl Read for Lines {
@@ -151,7 +205,7 @@ impl Read for Lines {
         let n = into.len().min(self.piece.len() - self.at);
         into[..n].copy_from_slice(&self.piece[self.at..self.at + n]);
         self.at += n;
-        self.octets += n as u64;
+        self.octets.fetch_add(n as u64, Ordering::Relaxed);
         Ok(n)
     }
 }

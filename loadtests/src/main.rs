@@ -17,8 +17,14 @@ enum Command {
     Internet(command::internet::Arguments),
     /// Writes the recipients of a pretend campaign as NDJSON.
     Recipients(command::recipients::Arguments),
+    /// Kills, stops, cuts off and fills up services under load, and compares the books.
+    Chaos(command::chaos::Arguments),
     /// Measures what a delivered message costs relay, Redis, ledger and API.
     Throughput(command::throughput::Arguments),
+    /// Cuts the power under each level of durability; measures what is lost and what it costs.
+    Durability(command::durability::Arguments),
+    /// Measures the queue: memory, intake, lease and settle, the first message.
+    Queue(command::queue::Arguments),
     /// Measures how fast and in how much memory recipients are accepted.
     Intake(command::intake::Arguments),
 }
@@ -28,7 +34,10 @@ async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Internet(arguments) => command::internet::run(arguments).await,
         Command::Recipients(arguments) => command::recipients::run(&arguments),
+        Command::Chaos(arguments) => command::chaos::run(arguments).await,
         Command::Throughput(arguments) => command::throughput::run(arguments).await,
+        Command::Durability(arguments) => command::durability::run(arguments).await,
+        Command::Queue(arguments) => command::queue::run(arguments).await,
         Command::Intake(arguments) => command::intake::run(arguments).await,
     }
 }

@@ -6,9 +6,10 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use super::platform::{Platform, Program, SENDER, Setup};
+use super::platform::{Platform, SENDER, Setup};
 use super::{DURABILITY, PerService, SHARDS};
 use crate::generator::{Generator, Template};
+use crate::program::Program;
 
 /// What came out.
 #[derive(Debug, Clone, Serialize)]

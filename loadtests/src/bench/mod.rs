@@ -2,17 +2,19 @@
 //! the pretend internet, told over HTTP as any customer would, its CPU and memory read
 //! from the kernel. Nothing of a service is linked in.
 
+pub(crate) mod drain;
 mod intake;
 mod platform;
-mod process;
+mod queue;
 mod throughput;
 
 use std::time::Duration;
 
 use serde::Serialize;
 
+pub use crate::program::Program;
 pub use intake::{Intake, intake};
-pub use platform::Program;
+pub use queue::{Queue, queue};
 pub use throughput::{Run, Wish, throughput};
 
 /// The durability that every measurement is made at: what was answered is on the disk.

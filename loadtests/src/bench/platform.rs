@@ -3,50 +3,23 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use store::Store;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::Command;
 
-use super::process::Process;
 use super::{DURABILITY, PerService, Times};
 use crate::client::{Client, metric, page};
 use crate::internet::{Internet, Listen};
+use crate::process::Process;
+use crate::program::{Program, ask, free_port, make_sender};
 use crate::scenario::{Scenario, Tls};
 
 /// The sender domain of every measured campaign.
 pub(super) const SENDER: &str = "news.malleposte.test";
 /// A relay that has registered takes the first lease within this.
 const REGISTERS_WITHIN: Duration = Duration::from_millis(1500);
-
-/// The program under test.
-#[derive(Debug, Clone)]
-pub struct Program {
-    /// The `malleposte` executable.
-    pub path: PathBuf,
-    /// Where it keeps its data, in a folder that is removed afterwards; the system's temporary
-    /// folder when it is not given. The disk below it is part of what is measured.
-    pub folder: Option<PathBuf>,
-}
-
-impl Program {
-    /// The one given, or `malleposte` beside this executable.
-    ///
-    /// # Errors
-    /// When it is not there.
-    pub fn find(given: Option<PathBuf>, folder: Option<PathBuf>) -> Result<Self> {
-        let path = match given {
-            Some(path) => path,
-            None => std::env::current_exe()?.with_file_name("malleposte"),
-        };
-        ensure!(
-            path.is_file(),
-            "{path:?} is not there: build it with `cargo build --release -p ops`, or name it with --program"
-        );
-        Ok(Self { path, folder })
-    }
-}
 
 /// How the platform is set up.
 pub(super) struct Setup {
@@ -64,7 +37,7 @@ pub(super) struct Platform {
     config: PathBuf,
     redis: Process,
     redis_url: String,
-    ledger: Process,
+    ledger: Option<Process>,
     api: Process,
     relay: Option<Process>,
     pages: Pages,
@@ -84,26 +57,24 @@ impl Platform {
             scenario.manner.values_mut().for_each(|manner| manner.tls = Tls::Required);
         }
         let internet = Internet::start(scenario, Listen::default()).await?;
-        let mut named = tempfile::Builder::new();
-        named.prefix("mp-bench-");
-        let folder = match &program.folder {
-            Some(parent) => named.tempdir_in(parent)?,
-            None => named.tempdir()?,
-        };
+        let folder = program.folder_for("mp-bench-")?;
         let path = &program.path;
         let alone = write(folder.path(), "redis", "", None)?;
         let mut redis = Process::start(path, &alone, "redis")?;
         let redis_url = redis.first_line().await?;
-        let api_at = free_port()?;
-        let pages = Pages { ledger: free_port()?, relay: free_port()? };
+        let api_at = free_port(Ipv4Addr::LOCALHOST)?;
+        let pages = Pages {
+            ledger: free_port(Ipv4Addr::LOCALHOST)?,
+            relay: free_port(Ipv4Addr::LOCALHOST)?,
+        };
         let text = settings(setup, &internet, &redis_url, api_at);
         let config = write(folder.path(), "common", &text, None)?;
-        make_sender(path, &config, &internet).await?;
+        make_sender(path, &config, &internet, SENDER, "default").await?;
         let key = ask(path, &config, &["key", "add", "measurement"]).await?;
         let at_ledger = write(folder.path(), "ledger", &text, Some(pages.ledger))?;
         let mut ledger = Process::start(path, &at_ledger, "ledger")?;
         ledger.await_page(&format!("http://{}/metrics", pages.ledger)).await?;
-        let at_api = write(folder.path(), "api", &text, Some(free_port()?))?;
+        let at_api = write(folder.path(), "api", &text, Some(free_port(Ipv4Addr::LOCALHOST)?))?;
         let mut api = Process::start(path, &at_api, "api")?;
         api.await_page(&format!("http://{api_at}/readyz")).await?;
         let config = write(folder.path(), "relay", &text, Some(pages.relay))?;
@@ -114,7 +85,7 @@ impl Platform {
             config,
             redis,
             redis_url,
-            ledger,
+            ledger: Some(ledger),
             api,
             relay: None,
             pages,
@@ -133,14 +104,16 @@ impl Platform {
 
     /// Processor time used so far.
     pub(super) fn times(&self) -> Result<Times> {
-        let relay = self.relay.as_ref().map_or(Ok(Duration::ZERO), Process::cpu)?;
-        Ok(Times([relay, self.redis.cpu()?, self.ledger.cpu()?, self.api.cpu()?]))
+        let of =
+            |process: &Option<Process>| process.as_ref().map_or(Ok(Duration::ZERO), Process::cpu);
+        Ok(Times([of(&self.relay)?, self.redis.cpu()?, of(&self.ledger)?, self.api.cpu()?]))
     }
 
     /// The most memory that each ever had resident, in MiB.
     pub(super) fn peaks(&self) -> Result<PerService> {
-        let relay = self.relay.as_ref().map_or(Ok(0), Process::peak_kib)?;
-        let kib = [relay, self.redis.peak_kib()?, self.ledger.peak_kib()?, self.api.peak_kib()?];
+        let of = |process: &Option<Process>| process.as_ref().map_or(Ok(0), Process::peak_kib);
+        let (relay, ledger) = (of(&self.relay)?, of(&self.ledger)?);
+        let kib = [relay, self.redis.peak_kib()?, ledger, self.api.peak_kib()?];
         Ok(PerService::new(kib.map(|kib| kib as f64 / 1024.0)))
     }
 
@@ -148,6 +121,20 @@ impl Platform {
     pub(super) async fn events(&self) -> Result<u64> {
         let page = page(&format!("http://{}/metrics", self.pages.ledger)).await?;
         Ok(metric(&page, "malleposte_ledger_events_total") as u64)
+    }
+
+    /// Nobody reads the outbox any more.
+    pub(super) async fn stop_ledger(&mut self) -> Result<()> {
+        match self.ledger.take() {
+            Some(ledger) => ledger.stop().await,
+            None => Ok(()),
+        }
+    }
+
+    /// The queue itself, as a relay sees it.
+    pub(super) async fn store(&self) -> Result<Store> {
+        let config = store::Config { url: self.redis_url.clone(), ..store::Config::default() };
+        Ok(Store::open(&config).await?)
     }
 
     /// Octets of Redis's memory in use.
@@ -166,13 +153,33 @@ impl Platform {
         anyhow::bail!("redis does not tell its memory")
     }
 
+    /// Waits until the pretend internet has taken so many messages; answers when that was.
+    pub(super) async fn await_delivered(
+        &mut self,
+        wanted: u64,
+        began: Instant,
+        within: Duration,
+    ) -> Result<Duration> {
+        /// Short against what is measured, and too rare to cost anything.
+        const LOOK: Duration = Duration::from_millis(5);
+        let book = self.internet.book();
+        loop {
+            let delivered: u64 = book.live().values().map(|live| live.delivered).sum();
+            if delivered >= wanted {
+                return Ok(began.elapsed());
+            }
+            self.is_well()?;
+            ensure!(began.elapsed() < within, "only {delivered} of {wanted} are delivered");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// Whether everything runs that should.
     pub(super) fn is_well(&mut self) -> Result<()> {
-        if let Some(relay) = &mut self.relay {
-            relay.is_well()?;
+        for process in [&mut self.relay, &mut self.ledger].into_iter().flatten() {
+            process.is_well()?;
         }
         self.redis.is_well()?;
-        self.ledger.is_well()?;
         self.api.is_well()
     }
 
@@ -182,15 +189,13 @@ impl Platform {
             relay.stop().await?;
         }
         self.api.stop().await?;
-        self.ledger.stop().await?;
+        if let Some(ledger) = self.ledger {
+            ledger.stop().await?;
+        }
         self.redis.stop().await?;
         self.internet.stop().await;
         Ok(())
     }
-}
-
-fn free_port() -> Result<SocketAddr> {
-    Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 /// What differs from the defaults: addresses, durability named, and a pace that never
@@ -219,23 +224,4 @@ fn write(folder: &Path, name: &str, text: &str, page: Option<SocketAddr>) -> Res
     let file = folder.join(format!("{name}.toml"));
     std::fs::write(&file, text)?;
     Ok(file)
-}
-
-/// Runs a command of the program to its end; answers what it prints.
-async fn ask(program: &Path, config: &Path, words: &[&str]) -> Result<String> {
-    let output = Command::new(program).arg("--config").arg(config).args(words).output().await?;
-    let told = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "malleposte {}: {told}", words.join(" "));
-    Ok(String::from_utf8(output.stdout)?)
-}
-
-/// The sender domain with its key, and the record that proves it in the pretend DNS.
-async fn make_sender(program: &Path, config: &Path, internet: &Internet) -> Result<()> {
-    let told = ask(program, config, &["dkim", "add", SENDER]).await?;
-    let record = told.lines().find_map(|line| line.split_once(". TXT "));
-    let (name, strings) = record.context("`dkim add` prints no TXT record")?;
-    // Strings of 255 octets at most, in quotes, that belong together (RFC 1035, 3.3).
-    let text: String = strings.split('"').skip(1).step_by(2).collect();
-    internet.zone().add_txt(name, &text);
-    Ok(())
 }

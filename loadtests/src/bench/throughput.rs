@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use super::platform::{Platform, Program, SENDER, Setup};
+use super::platform::{Platform, SENDER, Setup};
 use super::{DURABILITY, PerService};
 use crate::generator::{Generator, Template};
+use crate::program::Program;
 
 /// Messages of one connection: enough that opening it does not show.
 const MESSAGES_PER_CONNECTION: u32 = 5000;
@@ -102,7 +103,10 @@ async fn measure(platform: &mut Platform, wish: &Wish) -> Result<Run> {
     let before = platform.times()?;
     let began = Instant::now();
     platform.client.start(&id).await?;
-    let seconds = await_delivered(platform, wish.messages, began).await?.as_secs_f64();
+    let seconds = platform
+        .await_delivered(wish.messages, began, patience(wish.messages))
+        .await?
+        .as_secs_f64();
     await_stored(platform, events_before + wish.messages).await?;
     let delivery = platform.times()?.since(before);
 
@@ -134,18 +138,8 @@ async fn measure(platform: &mut Platform, wish: &Wish) -> Result<Run> {
     })
 }
 
-async fn await_delivered(platform: &mut Platform, wanted: u64, began: Instant) -> Result<Duration> {
-    let patience = Duration::from_secs_f64(20.0 + wanted as f64 / RATE_MIN);
-    let book = platform.internet.book();
-    loop {
-        let delivered: u64 = book.live().values().map(|live| live.delivered).sum();
-        if delivered >= wanted {
-            return Ok(began.elapsed());
-        }
-        platform.is_well()?;
-        ensure!(began.elapsed() < patience, "only {delivered} of {wanted} are delivered");
-        tokio::time::sleep(LOOK).await;
-    }
+fn patience(messages: u64) -> Duration {
+    Duration::from_secs_f64(20.0 + messages as f64 / RATE_MIN)
 }
 
 /// A message costs until its event is in history; the work is not done before.

@@ -1,11 +1,10 @@
 //! `loadtests intake`: how fast recipients are accepted. Arguments and output only.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 
 use super::throughput::line;
-use crate::bench::{Program, intake};
+use super::under_test::UnderTest;
+use crate::bench::intake;
 
 /// What to measure.
 #[derive(Debug, clap::Args)]
@@ -16,15 +15,8 @@ pub struct Arguments {
     /// The same seed gives the same recipients.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// The program under test; `malleposte` beside this one without it.
-    #[arg(long)]
-    program: Option<PathBuf>,
-    /// Where it keeps its data; the disk is part of what is measured.
-    #[arg(long)]
-    folder: Option<PathBuf>,
-    /// Prints one object of JSON instead of a table.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    under_test: UnderTest,
 }
 
 /// Measures and prints.
@@ -32,9 +24,9 @@ pub struct Arguments {
 /// # Errors
 /// When the platform cannot be set up, or does not accept every recipient.
 pub async fn run(arguments: Arguments) -> Result<()> {
-    let program = Program::find(arguments.program, arguments.folder)?;
+    let program = arguments.under_test.program()?;
     let intake = intake(&program, arguments.recipients, arguments.seed).await?;
-    if arguments.json {
+    if arguments.under_test.json {
         println!("{}", serde_json::to_string(&intake)?);
         return Ok(());
     }

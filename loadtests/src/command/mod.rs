@@ -1,6 +1,10 @@
 //! The subcommands of `loadtests`: arguments and what they print. No work is done here.
 
+pub mod chaos;
+pub mod durability;
 pub mod intake;
 pub mod internet;
+pub mod queue;
 pub mod recipients;
 pub mod throughput;
+mod under_test;

@@ -1,10 +1,9 @@
 //! `loadtests throughput`: what a delivered message costs. Arguments and output only.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 
-use crate::bench::{DURABILITY, Machine, PerService, Program, Run, SHARDS, Wish, throughput};
+use super::under_test::UnderTest;
+use crate::bench::{DURABILITY, Machine, PerService, Run, SHARDS, Wish, throughput};
 
 /// What to measure.
 #[derive(Debug, clap::Args)]
@@ -30,15 +29,8 @@ pub struct Arguments {
     /// The same seed gives the same recipients.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// The program under test; `malleposte` beside this one without it.
-    #[arg(long)]
-    program: Option<PathBuf>,
-    /// Where it keeps its data; the disk is part of what is measured.
-    #[arg(long)]
-    folder: Option<PathBuf>,
-    /// Prints one object of JSON instead of a table.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    under_test: UnderTest,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -65,18 +57,18 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         some => some,
     };
     let sizes = if arguments.all { vec![arguments.bytes, LARGE] } else { vec![arguments.bytes] };
-    let program = Program::find(arguments.program.clone(), arguments.folder.clone())?;
+    let program = arguments.under_test.program()?;
     let mut runs = Vec::new();
     for octets in sizes {
         for kind in kinds {
             let run = throughput(&program, &wish(&arguments, *kind, octets)).await?;
-            if !arguments.json {
+            if !arguments.under_test.json {
                 print(&run);
             }
             runs.push(run);
         }
     }
-    if arguments.json {
+    if arguments.under_test.json {
         let all = serde_json::json!({
             "machine": Machine::here(),
             "durability": DURABILITY,

@@ -32,6 +32,7 @@ pub struct Recipient {
 #[derive(Debug, Clone)]
 pub struct Generator {
     seed: u64,
+    first: u64,
     n: u64,
     repeats: f64,
     zipf: Zipf,
@@ -58,7 +59,7 @@ impl Generator {
     /// A campaign of `n` recipients.
     #[must_use]
     pub fn new(seed: u64, n: u64) -> Self {
-        Self { seed, n, repeats: 0.0, zipf: Zipf::new(TAIL_DOMAINS) }
+        Self { seed, first: 0, n, repeats: 0.0, zipf: Zipf::new(TAIL_DOMAINS) }
     }
 
     /// Makes this share (0 to 1) of the recipients repeat an earlier one's address.
@@ -66,6 +67,13 @@ impl Generator {
     pub fn with_repeats(mut self, share: f64) -> Self {
         self.repeats = share.clamp(0.0, 1.0);
         self
+    }
+
+    /// These alone, counted from 0 again: parts of one campaign have no address in common.
+    #[must_use]
+    pub fn part(&self, indexes: std::ops::Range<u64>) -> Self {
+        let first = self.first + indexes.start;
+        Self { first, n: indexes.end.saturating_sub(indexes.start), ..self.clone() }
     }
 
     /// How many recipients there are.
@@ -143,7 +151,8 @@ impl Generator {
     }
 
     fn draw(&self, index: u64) -> Draw {
-        let mut dice = Dice::new(mix::of_number(self.seed, 2, index));
+        let whole = self.first + index;
+        let mut dice = Dice::new(mix::of_number(self.seed, 2, whole));
         let repeat = self.repeats > 0.0 && index > 0 && mix::share(dice.roll()) < self.repeats;
         if repeat {
             // The earlier one may itself be a repeat: walk down until it is not.
@@ -158,7 +167,7 @@ impl Generator {
         } else {
             Place::Tail(self.zipf.rank(dice.roll()))
         };
-        Draw { first, last, city, code, index, place }
+        Draw { first, last, city, code, index: whole, place }
     }
 }
 
@@ -255,6 +264,15 @@ mod tests {
         }
         assert_eq!(tail_rank("garage-martin1.fr.example.org"), None);
         assert_eq!(tail_rank("example.org"), None);
+    }
+
+    #[test]
+    fn parts_of_a_campaign_are_its_recipients_in_order() {
+        let whole = Generator::new(5, 30);
+        let parts = [whole.part(0..10), whole.part(10..30)];
+        let addresses = |g: &Generator| g.iter().map(|r| r.address).collect::<Vec<_>>();
+        assert_eq!(parts.iter().flat_map(addresses).collect::<Vec<_>>(), addresses(&whole));
+        assert_eq!(parts[1].len(), 20);
     }
 
     #[test]

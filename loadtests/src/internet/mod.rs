@@ -18,7 +18,7 @@ mod zone;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -63,6 +63,8 @@ struct Shared {
     book: Arc<Book>,
     meters: Vec<Meter>,
     gate: Gate,
+    /// Messages are taken and their connections cut without a reply.
+    hangs_up: AtomicBool,
     returns: Returns,
     inspector: Inspector,
     tls: TlsAcceptor,
@@ -118,6 +120,7 @@ impl Internet {
             book,
             meters,
             gate: Gate::new(),
+            hangs_up: AtomicBool::new(false),
             returns: Returns::new(),
             inspector,
             tls,
@@ -241,6 +244,11 @@ impl Internet {
     /// Opens the gate again.
     pub fn release_replies(&self) {
         self.shared.gate.open();
+    }
+
+    /// From now on, or no more: every server takes messages and hangs up instead of replying.
+    pub fn hang_up_after_dots(&self, does: bool) {
+        self.shared.hangs_up.store(does, Ordering::Relaxed);
     }
 
     /// Stops listening, cuts all connections, and waits until every task has ended.

@@ -2,7 +2,6 @@
 //! pretend internet, with one relay killed on the way, and both books compared at the
 //! end. Nothing in it is special to the demo but the internet.
 
-mod audit;
 mod kill;
 mod platform;
 mod summary;
@@ -12,10 +11,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use loadtests::client::Client;
-use loadtests::{Generator, Scenario};
+use loadtests::{Audit, Generator, Scenario};
 use mail::CampaignId;
 
-pub use audit::Audit;
 pub use platform::{Platform, RelayProcess, SENDER, Stage};
 pub use summary::Summary;
 
@@ -59,7 +57,6 @@ pub async fn run(wish: &Wish) -> anyhow::Result<Summary> {
         program: wish.program.clone(),
         data_dir: wish.data_dir.clone(),
         scenario: Scenario::named("demo")?,
-        adjust: |_| (),
     })
     .await?;
     let told = tell(wish, &mut platform, began).await;
@@ -93,7 +90,7 @@ async fn tell(wish: &Wish, platform: &mut Platform, began: Instant) -> anyhow::R
     }
     await_returns(platform).await;
     watch.end();
-    let audit = Audit::make(platform, campaign, &recipients).await?;
+    let audit = Audit::make(platform.books(), &[(campaign, recipients)]).await?;
     Summary::new(platform, campaign, &audit, kill.as_ref(), began.elapsed()).await
 }
 

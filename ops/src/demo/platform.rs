@@ -1,18 +1,16 @@
-//! The platform of the demo and of the chaos runs: private Redis, ledger, bounce processor
+//! The platform of the demo: private Redis, ledger, bounce processor
 //! and API in this process, two relays as processes of their own, and the pretend internet
 //! around them.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use ledger::Ledger;
-use loadtests::{Internet, Listen, Scenario};
-use mail::{CampaignId, Domain, retry};
+use loadtests::{Books, Internet, Listen, Scenario};
+use mail::{Domain, retry};
 use rustix::process::{Pid, Signal, kill_process};
 use store::{ApiKey, ApiKeyRecord, Right, Store};
 use tokio::process::{Child, Command};
@@ -42,8 +40,6 @@ pub struct Stage {
     pub data_dir: Option<PathBuf>,
     /// The pretend internet.
     pub scenario: Scenario,
-    /// Changes settings before anything starts.
-    pub adjust: fn(&mut Config),
 }
 
 /// Everything that a campaign passes through, and the internet that it goes to.
@@ -59,8 +55,6 @@ pub struct Platform {
     /// Two, in processes of their own.
     pub relays: Vec<RelayProcess>,
     pub(super) config: Config,
-    redis_pid: Arc<AtomicU32>,
-    program: PathBuf,
     services: Option<tokio::task::JoinHandle<anyhow::Result<()>>>,
     asked: CancellationToken,
     _folder: Option<tempfile::TempDir>,
@@ -95,14 +89,12 @@ impl Platform {
         };
         let internet = Internet::start(stage.scenario, Listen::default()).await?;
         let mut config = settings(&data_dir, &internet)?;
-        (stage.adjust)(&mut config);
         let asked = CancellationToken::new();
         let mut frame =
             Frame { config: config.clone(), services: Services::new(), asked: asked.clone() };
         let redis = RedisChild::start(&config.redis, &data_dir).await?;
         config.store.url = redis.url();
         frame.config.store.url = redis.url();
-        let redis_pid = redis.pid_cell();
         frame.services.start("redis", STOP_GRACE, |stop| redis.supervise(stop));
         let store = wiring::open_store(&config.store).await?;
         let keys = Keys::open(&config)?;
@@ -124,8 +116,6 @@ impl Platform {
             api_key,
             relays,
             config,
-            redis_pid,
-            program: stage.program,
             services: Some(services),
             asked,
             _folder: folder,
@@ -140,40 +130,10 @@ impl Platform {
         format!("http://{}", self.config.api.listen)
     }
 
-    /// `kill -9` of Redis; its supervisor brings it back. `false` when it is down already.
-    ///
-    /// # Errors
-    /// When it cannot be killed.
-    pub fn kill_redis(&self) -> anyhow::Result<bool> {
-        let pid = self.redis_pid.load(Ordering::Relaxed);
-        let Some(pid) = Pid::from_raw(pid as i32) else { return Ok(false) };
-        kill_process(pid, Signal::KILL)?;
-        Ok(true)
-    }
-
-    /// Puts a new process in the place of a relay that was killed.
-    ///
-    /// # Errors
-    /// When it cannot be started.
-    pub fn restart_relay(&mut self, at: usize) -> anyhow::Result<()> {
-        let RelayProcess { name, address, .. } = self.relays[at];
-        self.relays[at] = RelayProcess::start(&self.program, &self.config, name, address)?;
-        Ok(())
-    }
-
-    /// Recipients by which the accounts of a campaign differ: the queue's counters, history
-    /// at the same position, and the states counted one by one. 0 when they balance.
-    ///
-    /// # Errors
-    /// When queue or history cannot be read.
-    pub async fn imbalance(&self, campaign: CampaignId) -> anyhow::Result<u64> {
-        let counters = self.store.campaign_counters(campaign).await?;
-        let mut by_state = 0;
-        for shard in self.store.all_shards() {
-            by_state += self.store.audit(shard).await?.waiting(campaign);
-        }
-        let balance = self.ledger.balance(&self.store).await?;
-        Ok(balance.imbalance + counters.imbalance() + counters.waiting.abs_diff(by_state))
+    /// What is compared at the end.
+    #[must_use]
+    pub fn books(&self) -> Books<'_> {
+        Books { store: &self.store, ledger: &self.ledger, internet: &self.internet }
     }
 
     async fn await_relays(&mut self) -> anyhow::Result<()> {

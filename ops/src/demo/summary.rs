@@ -4,11 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use ledger::render_story;
+use loadtests::Audit;
 use mail::CampaignId;
 use mail::plain::Lang;
 use serde::Serialize;
 
-use super::audit::Audit;
 use super::kill::Kill;
 use super::platform::Platform;
 
@@ -81,7 +81,7 @@ impl Summary {
         took: Duration,
     ) -> anyhow::Result<Self> {
         let n = platform.store.campaign_counters(campaign).await?;
-        let imbalance = platform.imbalance(campaign).await?;
+        let imbalance = platform.books().imbalance(&[campaign]).await?;
         let ledger = platform.ledger.clone();
         let story = match audit.story.clone() {
             Some(address) => Some(

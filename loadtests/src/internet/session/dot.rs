@@ -47,6 +47,10 @@ impl Session {
             count(&counters.delivered);
         }
         self.schedule_returns(&to, body);
+        if shared.hangs_up.load(Relaxed) {
+            count(&counters.hung_up);
+            return Ok(Next::Cut);
+        }
         if to.iter().any(|(a, attempt)| self.cut_recipient(Cut::Dot, a, *attempt)) {
             return Ok(Next::Cut);
         }

@@ -17,23 +17,25 @@ const STOPS_WITHIN: Duration = Duration::from_secs(40);
 /// of the children that it has waited for (proc(5), fields 14 to 17).
 const TIMES: std::ops::Range<usize> = 11..15;
 
-pub(super) struct Process {
-    name: &'static str,
+pub(crate) struct Process {
+    name: String,
     child: Child,
     log: PathBuf,
 }
 
 impl Process {
-    /// Starts `PROGRAM --config CONFIG NAME`. It dies with the measurement.
-    pub(super) fn start(program: &Path, config: &Path, name: &'static str) -> Result<Self> {
-        let log = config.with_file_name(format!("{name}.log"));
-        let stderr = std::fs::File::create(&log)?;
+    /// Starts `PROGRAM --config CONFIG SERVICE`. It dies with the measurement. Its log is
+    /// called as its configuration, and goes on where that of a predecessor ended.
+    pub(crate) fn start(program: &Path, config: &Path, service: &str) -> Result<Self> {
+        let log = config.with_extension("log");
+        let stderr = std::fs::File::options().create(true).append(true).open(&log)?;
+        let name = config.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
             .arg(program)
             .arg("--config")
             .arg(config)
-            .arg(name)
+            .arg(service)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)
@@ -44,7 +46,7 @@ impl Process {
     }
 
     /// The first line that it prints.
-    pub(super) async fn first_line(&mut self) -> Result<String> {
+    pub(crate) async fn first_line(&mut self) -> Result<String> {
         let stdout = self.child.stdout.take().context("its output was read before")?;
         let mut lines = BufReader::new(stdout).lines();
         let line = tokio::time::timeout(STARTS_WITHIN, lines.next_line()).await;
@@ -55,7 +57,7 @@ impl Process {
     }
 
     /// Waits until it answers on a page of its own.
-    pub(super) async fn await_page(&mut self, url: &str) -> Result<()> {
+    pub(crate) async fn await_page(&mut self, url: &str) -> Result<()> {
         let patience = tokio::time::Instant::now() + STARTS_WITHIN;
         while tokio::time::Instant::now() < patience {
             self.is_well()?;
@@ -68,7 +70,7 @@ impl Process {
     }
 
     /// Whether it runs.
-    pub(super) fn is_well(&mut self) -> Result<()> {
+    pub(crate) fn is_well(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
             Some(status) => {
@@ -78,21 +80,42 @@ impl Process {
     }
 
     /// Processor time that it and its children have used since their start.
-    pub(super) fn cpu(&self) -> Result<Duration> {
+    pub(crate) fn cpu(&self) -> Result<Duration> {
         let ticks: u64 = self.pids()?.into_iter().map(ticks).sum::<Result<u64>>()?;
         let per_second = rustix::param::clock_ticks_per_second();
         Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
     }
 
     /// The most memory that it and its children ever had resident, in KiB.
-    pub(super) fn peak_kib(&self) -> Result<u64> {
+    pub(crate) fn peak_kib(&self) -> Result<u64> {
         self.pids()?.into_iter().map(peak_kib).sum()
     }
 
+    /// `kill -9`: no goodbye, no clean-up.
+    pub(crate) async fn kill(&mut self) -> Result<()> {
+        self.child.start_kill()?;
+        self.child.wait().await?;
+        Ok(())
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        send(self.pid()?, signal)
+    }
+
+    /// Its only child: of `malleposte redis`, the server.
+    pub(crate) fn child(&self) -> Result<u32> {
+        let children = self.pids()?;
+        children.get(1).copied().with_context(|| format!("{} has no child now", self.name))
+    }
+
+    /// What it wrote to its log, and those before it in its place.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// Asks it to end and waits for it.
-    pub(super) async fn stop(mut self) -> Result<()> {
-        let pid = Pid::from_raw(self.pid()? as i32).context("a process without a number")?;
-        kill_process(pid, Signal::TERM)?;
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        self.signal(Signal::TERM)?;
         match tokio::time::timeout(STOPS_WITHIN, self.child.wait()).await {
             Ok(status) if status.as_ref().is_ok_and(std::process::ExitStatus::success) => Ok(()),
             Ok(status) => bail!("{} ended with {}:\n{}", self.name, status?, self.last_words()),
@@ -100,13 +123,13 @@ impl Process {
         }
     }
 
-    pub(super) fn last_words(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+    pub(crate) fn last_words(&self) -> String {
+        let text = self.log();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(12)..].join("\n")
     }
 
-    fn pid(&self) -> Result<u32> {
+    pub(crate) fn pid(&self) -> Result<u32> {
         self.child.id().with_context(|| format!("{} has ended", self.name))
     }
 
@@ -121,6 +144,12 @@ impl Process {
         }
         Ok(pids)
     }
+}
+
+/// Sends a signal to a process by its number.
+pub(crate) fn send(pid: u32, signal: Signal) -> Result<()> {
+    let process = Pid::from_raw(pid as i32).context("a process without a number")?;
+    kill_process(process, signal).with_context(|| format!("cannot signal process {pid}"))
 }
 
 fn ticks(pid: u32) -> Result<u64> {
