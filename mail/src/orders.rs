@@ -86,7 +86,7 @@ pub enum OrderError {
         name: String,
     },
     /// A verb that means nothing for that kind.
-    #[error("{verb} a {kind} is not possible; possible: {possible}")]
+    #[error("{verb} {kind} is not possible; possible: {possible}")]
     Senseless {
         /// What was to be done.
         verb: Verb,
@@ -380,7 +380,7 @@ mod tests {
         let relay = Scope::new(ScopeKind::Relay, "relay-a").expect("a relay");
         assert_eq!(
             Verb::Bounce.check(&relay).expect_err("refused").to_string(),
-            "bounce a relay is not possible; possible: site, tenant, campaign, domain"
+            "bounce relay is not possible; possible: site, tenant, campaign, domain"
         );
         assert_eq!(Verb::Drain.check(&relay), Ok(()));
     }

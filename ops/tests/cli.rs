@@ -188,3 +188,45 @@ fn help_teaches_and_completions_are_printed() {
         assert!(output.status.success() && out.contains("malleposte"), "{shell}");
     }
 }
+
+/// Each verb as an operator types it, and what it says; a test in `loadtests` shows what
+/// orders do to mail.
+#[test]
+fn operators_give_list_and_undo_orders_and_mistakes_are_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut redis, socket) = private_redis(folder.path());
+    let cases: [(&[&str], bool, &str); 16] = [
+        (&["orders"], true, "no orders hold"),
+        (&["asides"], true, "nothing is set aside"),
+        (&["suspend", "domain", "Example.org"], true, "order 1 holds: suspend domain example.org"),
+        (&["reroute", "all", "--to", "warm"], true, "order 2 holds: reroute all to warm"),
+        (&["orders"], true, "1  suspend domain example.org  by ann at "),
+        (&["resume", "domain", "example.org"], true, "order 1 is undone: suspend domain"),
+        (&["resume", "domain", "example.org"], false, "domain example.org is not suspended"),
+        (&["undo", "2"], true, "order 2 is undone: reroute all to warm"),
+        (&["undo", "2"], false, "order 2 does not hold"),
+        (&["suspend", "campaign", "c1"], false, "there is no campaign c1"),
+        (&["suspend", "campaign", "12"], false, "\"12\" is not a campaign: write c12"),
+        (&["bounce", "all"], false, "bounce all is not possible; possible: site, tenant"),
+        (&["retry", "site"], false, "site needs a name"),
+        (&["drain", "relay-z"], false, "no relay \"relay-z\" is registered"),
+        (&["restore", "c1"], false, "nothing is set aside as \"c1\""),
+        (&["cancel", "c1"], false, "there is no campaign c1"),
+    ];
+    for (words, is_good, says) in cases {
+        let mut command = malleposte(folder.path());
+        command.arg("queue").args(words);
+        if !matches!(words[0], "orders" | "asides") {
+            command.args(["--why", "the test says so", "--by", "ann"]);
+        }
+        let (output, out, err) = run(&mut command);
+        assert_eq!(output.status.success(), is_good, "{words:?}: {out}{err}");
+        assert!(format!("{out}{err}").contains(says), "{words:?}: {out}{err}");
+    }
+    let (output, _, err) =
+        run(malleposte(folder.path()).args(["queue", "suspend", "all", "--why", " "]));
+    assert!(!output.status.success() && err.contains("say in a line why"), "{err}");
+    kill(redis.id(), Signal::TERM);
+    redis.wait().expect("it ends");
+    assert!(gone_within(Duration::from_secs(5), &socket));
+}
