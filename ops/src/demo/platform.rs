@@ -84,6 +84,14 @@ impl Platform {
     /// # Errors
     /// When a part does not come up, with its reason.
     pub async fn start(stage: Stage) -> anyhow::Result<Self> {
+        Self::start_on(stage, None).await
+    }
+
+    /// Like [`start`](Self::start), on servers that are there already; `None`: on a private one.
+    ///
+    /// # Errors
+    /// When a part does not come up, with its reason.
+    pub async fn start_on(stage: Stage, servers: Option<store::Config>) -> anyhow::Result<Self> {
         let folder = match stage.data_dir {
             Some(_) => None,
             None => Some(tempfile::Builder::new().prefix("malleposte-demo-").tempdir()?),
@@ -99,11 +107,20 @@ impl Platform {
         let asked = CancellationToken::new();
         let mut frame =
             Frame { config: config.clone(), services: Services::new(), asked: asked.clone() };
-        let redis = RedisChild::start(&config.redis, &data_dir).await?;
-        config.store.url = redis.url();
-        frame.config.store.url = redis.url();
-        let redis_pid = redis.pid_cell();
-        frame.services.start("redis", STOP_GRACE, |stop| redis.supervise(stop));
+        let redis_pid = match servers {
+            Some(servers) => {
+                config.store = servers;
+                Arc::default()
+            }
+            None => {
+                let redis = RedisChild::start(&config.redis, &data_dir).await?;
+                config.store.url = redis.url();
+                let pid = redis.pid_cell();
+                frame.services.start("redis", STOP_GRACE, |stop| redis.supervise(stop));
+                pid
+            }
+        };
+        frame.config.store = config.store.clone();
         let store = wiring::open_store(&config.store).await?;
         let keys = Keys::open(&config)?;
         publish(&internet, &store, &keys, config.bounces.listen).await?;
