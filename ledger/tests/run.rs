@@ -70,7 +70,7 @@ impl Platform {
     async fn deliver(&self, number: u64) {
         let shard = self.shard();
         self.store.set_campaign_state(CAMPAIGN, CampaignState::Running, 1).await.unwrap();
-        self.store.renew("relay-1", |_| true).await.unwrap();
+        assert!(self.store.renew("relay-1", |_| true).await.iter().all(Result::is_ok));
         let answer = self.store.lease(shard, "relay-1", &[(lane(), 10)]).await.unwrap();
         let LeaseAnswer::Leases(leases) = answer else { panic!("{answer:?}") };
         let lease = &leases[0].lease;

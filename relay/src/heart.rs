@@ -45,15 +45,24 @@ impl Heart {
     }
 
     /// Renews everywhere; a shard that says `lost` is registered anew, and what was held
-    /// there is forgotten. Answers the shards where that happened.
+    /// there is forgotten. Answers the shards where that happened. Those whose server is away
+    /// run out by the clock, and the others stay ours; an error when none could be renewed.
     pub(crate) async fn beat(&self, store: &Store) -> Result<Vec<ShardId>, StoreError> {
         let asked = Instant::now();
         let fresh = |shard| !self.pulse(shard).registered.load(Ordering::Relaxed);
-        let renewals = store.renew(&self.relay, fresh).await?;
-        let mut lost = Vec::new();
-        for (shard, renewal) in store.all_shards().zip(&renewals) {
+        let renewals = store.renew(&self.relay, fresh).await;
+        let (mut lost, mut trouble, mut renewed) = (Vec::new(), None, false);
+        for (shard, renewal) in store.all_shards().zip(renewals) {
             let pulse = self.pulse(shard);
-            match renewal.standing {
+            let standing = match renewal {
+                Ok(renewal) => renewal.standing,
+                Err(e) => {
+                    trouble = Some(e);
+                    continue;
+                }
+            };
+            renewed = true;
+            match standing {
                 Standing::Known => {
                     pulse.registered.store(true, Ordering::Relaxed);
                     let until = asked + LEASE_PERIOD - self.began;
@@ -64,6 +73,11 @@ impl Heart {
                     pulse.lose();
                 }
             }
+        }
+        match trouble {
+            Some(e) if !renewed => return Err(e),
+            Some(e) => tracing::debug!("some shards could not be renewed: {e}"),
+            None => {}
         }
         if !lost.is_empty() {
             tracing::warn!("leases were lost: this relay could not renew in time; starting anew");

@@ -61,27 +61,44 @@ pub(crate) async fn run(relay: &Arc<Relay>) {
 }
 
 async fn round(relay: &Arc<Relay>, resolving: &Arc<Semaphore>) -> Result<Round, StoreError> {
-    let mut sum = Round::default();
+    let (mut sum, mut trouble) = (Round::default(), None);
     // What it holds it finishes; nothing more is begun.
     if relay.is_drained() {
         return Ok(sum);
     }
     for (shard, ready) in relay.store.ready_counts().await?.into_iter().enumerate() {
         let shard = ShardId(shard as u16);
-        // Also where nothing is ready: everything there may be leased to nobody.
-        reconcile(relay, shard).await?;
-        if ready == 0 || relay.stopping.is_cancelled() {
-            continue;
+        match shard_turn(relay, resolving, shard, ready).await {
+            Ok(part) => {
+                sum.leased += part.leased;
+                sum.full |= part.full;
+            }
+            // Its server is away; the others' shards have their turn all the same.
+            Err(e) => trouble = Some(e),
         }
-        let answer = shard_round(relay, resolving, shard).await;
-        if answer.is_err() {
-            relay.register.doubt(shard);
-        }
-        let part = answer?;
-        sum.leased += part.leased;
-        sum.full |= part.full;
     }
-    Ok(sum)
+    match trouble {
+        Some(e) if sum.leased == 0 => Err(e),
+        Some(_) | None => Ok(sum),
+    }
+}
+
+async fn shard_turn(
+    relay: &Arc<Relay>,
+    resolving: &Arc<Semaphore>,
+    shard: ShardId,
+    ready: u64,
+) -> Result<Round, StoreError> {
+    // Also where nothing is ready: everything there may be leased to nobody.
+    reconcile(relay, shard).await?;
+    if ready == 0 || relay.stopping.is_cancelled() {
+        return Ok(Round::default());
+    }
+    let answer = shard_round(relay, resolving, shard, ready as usize).await;
+    if answer.is_err() {
+        relay.register.doubt(shard);
+    }
+    answer
 }
 
 /// Hands back what the queue holds for this relay and nobody here knows of. Only the
@@ -102,20 +119,20 @@ async fn shard_round(
     relay: &Arc<Relay>,
     resolving: &Arc<Semaphore>,
     shard: ShardId,
+    ready: usize,
 ) -> Result<Round, StoreError> {
     let mut from = 0;
     let mut sum = Round::default();
     loop {
         let lanes = relay.store.ready(shard, from, LANES_MAX).await?;
-        let seen = lanes.len();
         let wants = wants(relay, lanes).await;
         if !wants.is_empty() {
             let part = lease(relay, resolving, shard, &wants).await?;
             sum.leased += part.leased;
             sum.full |= part.full;
         }
-        from += seen;
-        if seen < LANES_MAX || free_hands(relay) == 0 || sum.full {
+        from += LANES_MAX;
+        if from >= ready || free_hands(relay) == 0 || sum.full {
             return Ok(sum);
         }
     }

@@ -1,10 +1,11 @@
 //! Outcomes on their way into the queue: many at a time, all shards in one round trip,
-//! repeated under the same number until the store has answered. What waits here is
-//! bounded, because every message sent holds a place of its connection.
+//! repeated under the same number until the store has answered. A shard whose server is
+//! away waits alone. What waits here is bounded, because every message sent holds a place
+//! of its connection.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mail::queue::{End, Judgement, Outcome, Settle, Token};
 use mail::{Event, ShardId};
@@ -32,6 +33,13 @@ pub(crate) struct Settler {
     register: Arc<Register>,
     numbers: HashMap<ShardId, u64>,
     places: Places,
+    /// Settles that are not answered yet, at most one a shard: the next number is taken when
+    /// the queue has answered the last.
+    pending: Vec<Pending>,
+    /// What came for those shards meanwhile.
+    behind: BTreeMap<ShardId, Vec<Settlement>>,
+    /// Failed rounds since the last one in which all was answered.
+    tries: u32,
 }
 
 /// How much the open connections may have sent and not settled.
@@ -57,6 +65,8 @@ struct Pending {
     groups: Vec<Settle>,
     frame: Vec<u8>,
     members: Vec<Settlement>,
+    /// When it may be said again.
+    due: Instant,
 }
 
 impl Settler {
@@ -66,18 +76,91 @@ impl Settler {
         register: Arc<Register>,
         places: Places,
     ) -> Self {
-        Self { store, relay, register, numbers: HashMap::new(), places }
+        Self {
+            store,
+            relay,
+            register,
+            numbers: HashMap::new(),
+            places,
+            pending: Vec::new(),
+            behind: BTreeMap::new(),
+            tries: 0,
+        }
     }
 
-    /// Settles what comes until nobody can send any more.
+    /// Settles what comes until nobody can send any more and all is answered.
     pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Settlement>) {
         let mut batch = Vec::with_capacity(TOGETHER_MAX);
-        while inbox.recv_many(&mut batch, TOGETHER_MAX).await > 0 {
-            self.await_company(&mut batch, &mut inbox).await;
-            meters::unsettled(batch.len() + inbox.len());
-            let pending = self.by_shard(std::mem::take(&mut batch));
-            settle(&self.store, &self.relay, &self.register, pending).await;
+        let mut is_open = true;
+        while is_open || !self.pending.is_empty() {
+            if !is_open {
+                tokio::time::sleep(AGAIN).await;
+            } else if self.pending.is_empty() {
+                is_open = inbox.recv_many(&mut batch, TOGETHER_MAX).await > 0;
+            } else {
+                let next = inbox.recv_many(&mut batch, TOGETHER_MAX);
+                is_open = tokio::time::timeout(AGAIN, next).await != Ok(0);
+            }
+            if !batch.is_empty() {
+                self.await_company(&mut batch, &mut inbox).await;
+            }
+            for settlement in batch.drain(..) {
+                self.behind.entry(settlement.lease.shard).or_default().push(settlement);
+            }
+            self.take_turns();
+            meters::unsettled(self.waiting() + inbox.len());
+            self.settle().await;
         }
+    }
+
+    fn waiting(&self) -> usize {
+        let pending: usize = self.pending.iter().map(|p| p.members.len()).sum();
+        pending + self.behind.values().map(Vec::len).sum::<usize>()
+    }
+
+    /// Shards without an unanswered settle get their next one.
+    fn take_turns(&mut self) {
+        let is_free = |shard: &ShardId| self.pending.iter().all(|p| p.shard != *shard);
+        let free: Vec<ShardId> = self.behind.keys().copied().filter(is_free).collect();
+        for shard in free {
+            let mut members = self.behind.remove(&shard).unwrap_or_default();
+            if members.len() > TOGETHER_MAX {
+                self.behind.insert(shard, members.split_off(TOGETHER_MAX));
+            }
+            let pending = self.pending(shard, members);
+            self.pending.push(pending);
+        }
+    }
+
+    /// Says once what is due; what fails stays, under its number.
+    async fn settle(&mut self) {
+        let now = Instant::now();
+        let (due, later): (Vec<Pending>, Vec<Pending>) =
+            std::mem::take(&mut self.pending).into_iter().partition(|p| p.due <= now);
+        self.pending = later;
+        let parts: Vec<ShardSettle<'_>> = due.iter().map(Pending::part).collect();
+        let answers = self.store.settle_together(&self.relay, &parts).await;
+        let mut failed = None;
+        for (mut part, answer) in due.into_iter().zip(answers) {
+            match answer {
+                Ok(judgements) => settled(&self.register, &part, &judgements),
+                Err(error) => {
+                    part.due = Instant::now() + AGAIN;
+                    self.pending.push(part);
+                    failed = Some(error);
+                }
+            }
+        }
+        let Some(error) = failed else {
+            self.tries = 0;
+            return;
+        };
+        if self.tries.is_multiple_of(25) {
+            let waiting = self.waiting();
+            tracing::warn!(waiting, %error,
+                "cannot settle; keeping the outcomes and trying again");
+        }
+        self.tries += 1;
     }
 
     async fn await_company(
@@ -101,14 +184,6 @@ impl Settler {
                 return;
             }
         }
-    }
-
-    fn by_shard(&mut self, batch: Vec<Settlement>) -> Vec<Pending> {
-        let mut shards: BTreeMap<ShardId, Vec<Settlement>> = BTreeMap::new();
-        for settlement in batch {
-            shards.entry(settlement.lease.shard).or_default().push(settlement);
-        }
-        shards.into_iter().map(|(shard, members)| self.pending(shard, members)).collect()
     }
 
     /// Groups by lease, indices ascending, events in the same order.
@@ -137,13 +212,13 @@ impl Settler {
             }
         }
         let frame = if events.is_empty() { Vec::new() } else { Frame::encode(&events) };
-        Pending { shard, number: *number, groups, frame, members }
+        Pending { shard, number: *number, groups, frame, members, due: Instant::now() }
     }
 }
 
 impl Pending {
     fn part(&self) -> ShardSettle<'_> {
-        let Self { shard, number, groups, frame, members: _ } = self;
+        let Self { shard, number, groups, frame, members: _, due: _ } = self;
         ShardSettle { shard: *shard, number: *number, groups, frame }
     }
 }
@@ -158,41 +233,6 @@ fn group_of(lease: &Lease, index: u16, outcome: Outcome) -> Settle {
         outcomes: vec![(index, outcome)],
         reason: String::new(),
         newer: 0,
-    }
-}
-
-/// Settles every part; what failed is sent again under its number until it is answered.
-async fn settle(store: &Store, relay: &str, register: &Register, mut pending: Vec<Pending>) {
-    let mut tries = 0u32;
-    while !pending.is_empty() {
-        let parts: Vec<ShardSettle<'_>> = pending.iter().map(Pending::part).collect();
-        let error = match store.settle_together(relay, &parts).await {
-            Ok(answers) => {
-                let mut failed = None;
-                let mut answers = answers.into_iter();
-                pending.retain(|part| match answers.next() {
-                    Some(Ok(judgements)) => {
-                        settled(register, part, &judgements);
-                        false
-                    }
-                    Some(Err(error)) => {
-                        failed = Some(error);
-                        true
-                    }
-                    None => true,
-                });
-                failed
-            }
-            Err(error) => Some(error),
-        };
-        let Some(error) = error else { continue };
-        if tries.is_multiple_of(25) {
-            let waiting: usize = pending.iter().map(|p| p.members.len()).sum();
-            tracing::warn!(waiting, %error,
-                "cannot settle; keeping the outcomes and trying again");
-        }
-        tries += 1;
-        tokio::time::sleep(AGAIN).await;
     }
 }
 

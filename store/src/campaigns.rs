@@ -8,7 +8,7 @@ use mail::{Address, CampaignId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
-use crate::queue::parse;
+use crate::queue::{one, parse};
 use crate::{Store, scripts};
 
 const VERSION: u8 = 1;
@@ -155,9 +155,9 @@ impl Store {
     /// # Errors
     /// When Redis does not answer.
     pub async fn reserve_campaign(&self) -> Result<CampaignId, StoreError> {
-        let mut conn = self.conn().await?;
-        let id: u64 =
-            redis::cmd("INCR").arg(self.key("campaign-seq")).query_async(&mut *conn).await?;
+        let key = self.key("campaign-seq");
+        let mut conn = self.conn_for(&key).await?;
+        let id: u64 = redis::cmd("INCR").arg(&key).query_async(&mut conn).await?;
         Ok(CampaignId(id))
     }
 
@@ -183,25 +183,29 @@ impl Store {
         }
         // The record last: without it the campaign does not exist.
         pipe.cmd("HSETNX").arg(&key).arg("record").arg(pack(VERSION, record)).ignore();
-        let mut conn = self.conn().await?;
-        let _: () = pipe.query_async(&mut *conn).await?;
+        let mut conn = self.conn_for(&key).await?;
+        let _: () = pipe.query_async(&mut conn).await?;
         let status: Option<String> =
-            redis::cmd("HGET").arg(&key).arg("status").query_async(&mut *conn).await?;
-        let _: () = redis::cmd("ZADD")
-            .arg(self.key("campaigns"))
-            .arg(id.0)
-            .arg(id.to_string())
-            .query_async(&mut *conn)
-            .await?;
-        if !status.and_then(|s| CampaignStatus::from_word(&s)).is_some_and(CampaignStatus::is_over)
-        {
-            let _: () = redis::cmd("SADD")
-                .arg(self.key("campaigns-active"))
-                .arg(id.to_string())
-                .query_async(&mut *conn)
-                .await?;
+            redis::cmd("HGET").arg(&key).arg("status").query_async(&mut conn).await?;
+        self.confirm(&mut conn).await?;
+        // The lists may lie on other servers; the record comes first, so that none of them
+        // names a campaign that is not there.
+        let is_over =
+            status.and_then(|s| CampaignStatus::from_word(&s)).is_some_and(CampaignStatus::is_over);
+        let mut lists = vec![self.key("campaigns")];
+        if !is_over {
+            lists.push(self.key("campaigns-active"));
         }
-        self.confirm(&mut *conn).await
+        let listed = self.spread_confirmed(&lists, |at| {
+            let mut cmd = redis::cmd(if at == 0 { "ZADD" } else { "SADD" });
+            cmd.arg(&lists[at]);
+            if at == 0 {
+                cmd.arg(id.0);
+            }
+            cmd.arg(id.to_string());
+            cmd
+        });
+        listed.await.into_iter().try_for_each(|answer| answer.map(|_| ()))
     }
 
     /// Campaigns that are not over, in no order; one that has just ended may still be among
@@ -210,24 +214,23 @@ impl Store {
     /// # Errors
     /// When Redis does not answer, or a record does not read.
     pub async fn active_campaigns(&self) -> Result<Vec<(CampaignId, CampaignStatus)>, StoreError> {
-        let mut conn = self.conn().await?;
-        let names: Vec<String> = redis::cmd("SMEMBERS")
-            .arg(self.key("campaigns-active"))
-            .query_async(&mut *conn)
-            .await?;
-        if names.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut pipe = redis::pipe();
-        let mut ids = Vec::with_capacity(names.len());
-        for name in &names {
-            let id = name.parse().map_err(|e| StoreError::corrupt("the active campaigns", e))?;
-            pipe.cmd("HGET").arg(self.campaign_key(id)).arg("status");
-            ids.push(id);
-        }
-        let words: Vec<Option<String>> = pipe.query_async(&mut *conn).await?;
-        let known = |(id, word): (CampaignId, Option<String>)| {
-            let word = word.unwrap_or_default();
+        let key = self.key("campaigns-active");
+        let mut conn = self.conn_for(&key).await?;
+        let names: Vec<String> = redis::cmd("SMEMBERS").arg(&key).query_async(&mut conn).await?;
+        drop(conn);
+        let ids: Vec<CampaignId> = names
+            .iter()
+            .map(|name| name.parse().map_err(|e| StoreError::corrupt("the active campaigns", e)))
+            .collect::<Result<_, StoreError>>()?;
+        let keys: Vec<String> = ids.iter().map(|id| self.campaign_key(*id)).collect();
+        let words = self.spread(&keys, |at| {
+            let mut cmd = one("HGET", &keys[at]);
+            cmd.arg("status");
+            cmd
+        });
+        let words = words.await;
+        let known = |(id, word): (CampaignId, Result<redis::Value, StoreError>)| {
+            let word = parse::<Option<String>>(word?)?.unwrap_or_default();
             let status = CampaignStatus::from_word(&word).ok_or_else(|| {
                 StoreError::corrupt(format!("campaign {id}"), format!("its status is {word:?}"))
             });
@@ -241,12 +244,9 @@ impl Store {
     /// # Errors
     /// When Redis does not answer.
     pub async fn activate_campaign(&self, id: CampaignId) -> Result<(), StoreError> {
-        let mut conn = self.conn().await?;
-        Ok(redis::cmd("SADD")
-            .arg(self.key("campaigns-active"))
-            .arg(id.to_string())
-            .query_async(&mut *conn)
-            .await?)
+        let key = self.key("campaigns-active");
+        let mut conn = self.conn_for(&key).await?;
+        Ok(redis::cmd("SADD").arg(&key).arg(id.to_string()).query_async(&mut conn).await?)
     }
 
     /// Takes a campaign that is over out of [`active_campaigns`](Self::active_campaigns).
@@ -254,12 +254,9 @@ impl Store {
     /// # Errors
     /// When Redis does not answer.
     pub async fn retire_campaign(&self, id: CampaignId) -> Result<(), StoreError> {
-        let mut conn = self.conn().await?;
-        Ok(redis::cmd("SREM")
-            .arg(self.key("campaigns-active"))
-            .arg(id.to_string())
-            .query_async(&mut *conn)
-            .await?)
+        let key = self.key("campaigns-active");
+        let mut conn = self.conn_for(&key).await?;
+        Ok(redis::cmd("SREM").arg(&key).arg(id.to_string()).query_async(&mut conn).await?)
     }
 
     /// A campaign; `None` when there is none of that number.
@@ -267,9 +264,10 @@ impl Store {
     /// # Errors
     /// When Redis does not answer or the record does not read.
     pub async fn campaign(&self, id: CampaignId) -> Result<Option<Campaign>, StoreError> {
-        let mut conn = self.conn().await?;
+        let key = self.campaign_key(id);
+        let mut conn = self.conn_for(&key).await?;
         let mut fields: HashMap<String, Vec<u8>> =
-            redis::cmd("HGETALL").arg(self.campaign_key(id)).query_async(&mut *conn).await?;
+            redis::cmd("HGETALL").arg(&key).query_async(&mut conn).await?;
         let Some(packed) = fields.remove("record") else { return Ok(None) };
         let record = unpack(VERSION, &format!("campaign {id}"), &packed)?;
         let mut notes: HashMap<String, String> = fields
@@ -292,12 +290,10 @@ impl Store {
         &self,
         id: CampaignId,
     ) -> Result<Option<CampaignStatus>, StoreError> {
-        let mut conn = self.conn().await?;
-        let word: Option<String> = redis::cmd("HGET")
-            .arg(self.campaign_key(id))
-            .arg("status")
-            .query_async(&mut *conn)
-            .await?;
+        let key = self.campaign_key(id);
+        let mut conn = self.conn_for(&key).await?;
+        let word: Option<String> =
+            redis::cmd("HGET").arg(&key).arg("status").query_async(&mut conn).await?;
         word.map(|word| {
             CampaignStatus::from_word(&word).ok_or_else(|| {
                 StoreError::corrupt(format!("campaign {id}"), format!("its status is {word:?}"))
@@ -316,9 +312,10 @@ impl Store {
         count: usize,
     ) -> Result<Vec<CampaignId>, StoreError> {
         let from = before.map_or_else(|| "+inf".to_owned(), |id| format!("({}", id.0));
-        let mut conn = self.conn().await?;
+        let key = self.key("campaigns");
+        let mut conn = self.conn_for(&key).await?;
         let ids: Vec<String> = redis::cmd("ZRANGE")
-            .arg(self.key("campaigns"))
+            .arg(&key)
             .arg(from)
             .arg("-inf")
             .arg("BYSCORE")
@@ -326,7 +323,7 @@ impl Store {
             .arg("LIMIT")
             .arg(0)
             .arg(count)
-            .query_async(&mut *conn)
+            .query_async(&mut conn)
             .await?;
         ids.iter()
             .map(|id| id.parse().map_err(|e| StoreError::corrupt("the list of campaigns", e)))
@@ -357,9 +354,10 @@ impl Store {
             to: to.as_str(),
             at: at.0,
         };
-        let mut conn = self.conn().await?;
-        let value = scripts::STATUS.call(&mut *conn, &self.campaign_key(id), &change, &[]).await?;
-        self.confirm(&mut *conn).await?;
+        let key = self.campaign_key(id);
+        let mut conn = self.conn_for(&key).await?;
+        let value = scripts::STATUS.call(&mut conn, &key, &change, &[]).await?;
+        self.confirm(&mut conn).await?;
         let word: String = parse(value)?;
         CampaignStatus::from_word(&word).ok_or_else(|| {
             StoreError::corrupt(format!("campaign {id}"), format!("its status is {word:?}"))
@@ -376,13 +374,9 @@ impl Store {
         name: &str,
         value: &str,
     ) -> Result<(), StoreError> {
-        let mut conn = self.conn().await?;
-        Ok(redis::cmd("HSET")
-            .arg(self.campaign_key(id))
-            .arg(name)
-            .arg(value)
-            .query_async(&mut *conn)
-            .await?)
+        let key = self.campaign_key(id);
+        let mut conn = self.conn_for(&key).await?;
+        Ok(redis::cmd("HSET").arg(&key).arg(name).arg(value).query_async(&mut conn).await?)
     }
 
     /// Keeps a small fact with a campaign unless it is there already; answers what is there.
@@ -395,8 +389,8 @@ impl Store {
         name: &str,
         value: &str,
     ) -> Result<String, StoreError> {
-        let mut conn = self.conn().await?;
         let key = self.campaign_key(id);
+        let mut conn = self.conn_for(&key).await?;
         let (kept,): (String,) = redis::pipe()
             .cmd("HSETNX")
             .arg(&key)
@@ -406,7 +400,7 @@ impl Store {
             .cmd("HGET")
             .arg(&key)
             .arg(name)
-            .query_async(&mut *conn)
+            .query_async(&mut conn)
             .await?;
         Ok(kept)
     }
@@ -429,19 +423,19 @@ impl Store {
         /// A request cut off before its answer may be tried again after this.
         const CLAIM_S: u64 = 30;
         let name = self.request_key(tenant, key);
-        let mut conn = self.conn().await?;
+        let mut conn = self.conn_for(&name).await?;
         let first: Option<String> = redis::cmd("SET")
             .arg(&name)
             .arg(format!("{fingerprint}\n"))
             .arg("NX")
             .arg("EX")
             .arg(CLAIM_S.min(KEEP_S))
-            .query_async(&mut *conn)
+            .query_async(&mut conn)
             .await?;
         if first.is_some() {
             return Ok(Begun::First);
         }
-        let kept: Option<String> = redis::cmd("GET").arg(&name).query_async(&mut *conn).await?;
+        let kept: Option<String> = redis::cmd("GET").arg(&name).query_async(&mut conn).await?;
         Ok(match kept.as_deref().and_then(|k| k.split_once('\n')) {
             None => Begun::InProgress,
             Some((print, _)) if print != fingerprint => Begun::Other,
@@ -463,16 +457,16 @@ impl Store {
         answer: &str,
     ) -> Result<(), StoreError> {
         let name = self.request_key(tenant, key);
-        let mut conn = self.conn().await?;
+        let mut conn = self.conn_for(&name).await?;
         if answer.is_empty() {
-            return Ok(redis::cmd("DEL").arg(&name).query_async(&mut *conn).await?);
+            return Ok(redis::cmd("DEL").arg(&name).query_async(&mut conn).await?);
         }
         Ok(redis::cmd("SET")
             .arg(&name)
             .arg(format!("{fingerprint}\n{answer}"))
             .arg("EX")
             .arg(86_400)
-            .query_async(&mut *conn)
+            .query_async(&mut conn)
             .await?)
     }
 }

@@ -3,28 +3,49 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::durability::Durability;
 use crate::error::StoreError;
+use crate::url::Target;
 
 /// Where the queue lives and what an answer of it is worth.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Address of a Redis or Valkey: `redis://host:6379`, `redis+unix:///path`. Empty: `malleposte up`
-    /// runs a private one. All services of a platform must name the same one.
+    /// Address of a Redis or Valkey: `redis://host:6379`, `redis+unix:///path`; of a service behind
+    /// sentinels: `redis+sentinel://one:26379,two:26379,three:26379/NAME`; of a cluster:
+    /// `redis+cluster://one:6379,two:6379`. With `rediss` in place of `redis`: over TLS. Empty:
+    /// `malleposte up` runs a private one. All services of a platform must name the same one.
     pub url: String,
+    /// File with the authorities (PEM) that a server's certificate must come from. Empty: those of
+    /// this system.
+    pub tls_ca_file: String,
+    /// File with the certificate (PEM) that this program shows, where the server asks for one.
+    pub tls_cert_file: String,
+    /// File with the private key (PEM) of that certificate.
+    pub tls_key_file: String,
     /// User of the Redis ACL. Empty: none.
     pub username: String,
     /// Password of that user; better given as a file, see `password_file`.
     pub password: String,
     /// File that holds the password.
     pub password_file: String,
+    /// User at the sentinels. Empty: none.
+    pub sentinel_username: String,
+    /// Password of that user; better given as a file, see `sentinel_password_file`.
+    pub sentinel_password: String,
+    /// File that holds the password for the sentinels.
+    pub sentinel_password_file: String,
     /// Begins every key, so that two platforms can share one Redis.
     pub prefix: String,
     /// Shards of a new store, 1 to 1024; a store that exists keeps its own number. More shards
     /// spread over more Redis Cluster nodes, and cost each relay a poll more.
     pub shards: u16,
-    /// What an answer promises: always, everysec, replicated, fsynced-replicas. See docs/QUEUE.md.
+    /// What an answer promises: memory, everysec, always, replicated, fsynced-replicas. See docs/QUEUE.md.
     pub durability: Durability,
+    /// Replicas that must confirm at the replicated levels even when fewer are alive. The majority of
+    /// the servers without the primary (1 of 2 replicas) bears the loss of one server; all of them
+    /// bears a primary that is cut off together with a replica, and stops when one is away.
+    pub replicas_min: u64,
     /// How long replicas may take to confirm, in milliseconds.
     pub confirm_timeout_ms: u64,
     /// Frames of events that a shard keeps for the ledger. Near it sending slows; raise it to bear a
@@ -40,12 +61,19 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             url: String::new(),
+            tls_ca_file: String::new(),
+            tls_cert_file: String::new(),
+            tls_key_file: String::new(),
             username: String::new(),
             password: String::new(),
             password_file: String::new(),
+            sentinel_username: String::new(),
+            sentinel_password: String::new(),
+            sentinel_password_file: String::new(),
             prefix: "mp".into(),
             shards: 16,
             durability: Durability::Always,
+            replicas_min: 1,
             confirm_timeout_ms: 1000,
             outbox_max: 20_000,
             connections: 16,
@@ -78,6 +106,13 @@ impl Config {
                 self.connections
             ));
         }
+        let waits = matches!(self.durability, Durability::Replicated | Durability::FsyncedReplicas);
+        if waits && self.confirm_timeout_ms >= self.answer_timeout_ms {
+            return refuse(format!(
+                "store.confirm_timeout_ms is {}: it must be less than store.answer_timeout_ms, {}",
+                self.confirm_timeout_ms, self.answer_timeout_ms
+            ));
+        }
         if self.outbox_max < 100 {
             return refuse(format!("store.outbox_max is {}: at least 100", self.outbox_max));
         }
@@ -86,33 +121,21 @@ impl Config {
                 "store.password and store.password_file are both given: keep one".into(),
             );
         }
-        Ok(())
-    }
-}
-
-/// What an answer of the store promises.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Durability {
-    /// On this disk.
-    Always,
-    /// In memory, on disk within about a second.
-    Everysec,
-    /// In the memory of every live replica.
-    Replicated,
-    /// On this disk and on the replicas'.
-    FsyncedReplicas,
-}
-
-impl Durability {
-    /// The word for it in the configuration and in answers.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Always => "always",
-            Self::Everysec => "everysec",
-            Self::Replicated => "replicated",
-            Self::FsyncedReplicas => "fsynced-replicas",
+        if !self.sentinel_password.is_empty() && !self.sentinel_password_file.is_empty() {
+            return refuse(
+                "store.sentinel_password and store.sentinel_password_file are both given: keep one"
+                    .into(),
+            );
         }
+        if self.tls_cert_file.is_empty() != self.tls_key_file.is_empty() {
+            return refuse(
+                "store.tls_cert_file and store.tls_key_file belong together: give both".into(),
+            );
+        }
+        // Bad addresses are told with the rest of the settings, before any socket opens.
+        if !self.url.is_empty() {
+            Target::parse(&self.url)?;
+        }
+        Ok(())
     }
 }

@@ -64,12 +64,13 @@ impl Store {
     /// # Errors
     /// When Redis does not answer.
     pub async fn put_api_key(&self, key: &ApiKey, record: &ApiKeyRecord) -> Result<(), StoreError> {
-        let mut conn = self.conn().await?;
+        let keys = self.key("api-keys");
+        let mut conn = self.conn_for(&keys).await?;
         Ok(redis::cmd("HSET")
-            .arg(self.key("api-keys"))
+            .arg(&keys)
             .arg(fingerprint(&key.0))
             .arg(pack(VERSION, record))
-            .query_async(&mut *conn)
+            .query_async(&mut conn)
             .await?)
     }
 
@@ -78,12 +79,10 @@ impl Store {
     /// # Errors
     /// When Redis does not answer or the record does not read.
     pub async fn api_key(&self, key: &str) -> Result<Option<ApiKeyRecord>, StoreError> {
-        let mut conn = self.conn().await?;
-        let packed: Option<Vec<u8>> = redis::cmd("HGET")
-            .arg(self.key("api-keys"))
-            .arg(fingerprint(key))
-            .query_async(&mut *conn)
-            .await?;
+        let keys = self.key("api-keys");
+        let mut conn = self.conn_for(&keys).await?;
+        let packed: Option<Vec<u8>> =
+            redis::cmd("HGET").arg(&keys).arg(fingerprint(key)).query_async(&mut conn).await?;
         packed.map(|p| unpack(VERSION, "an API key", &p)).transpose()
     }
 
@@ -92,7 +91,8 @@ impl Store {
     /// # Errors
     /// When Redis does not answer.
     pub async fn api_key_count(&self) -> Result<u64, StoreError> {
-        let mut conn = self.conn().await?;
-        Ok(redis::cmd("HLEN").arg(self.key("api-keys")).query_async(&mut *conn).await?)
+        let keys = self.key("api-keys");
+        let mut conn = self.conn_for(&keys).await?;
+        Ok(redis::cmd("HLEN").arg(&keys).query_async(&mut conn).await?)
     }
 }

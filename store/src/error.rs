@@ -7,7 +7,7 @@ pub enum StoreError {
     #[error("redis does not answer")]
     Unavailable(#[source] redis::RedisError),
     /// It answered that it cannot: full, read-only, loading.
-    #[error("redis refuses to write: {0}")]
+    #[error("redis refuses: {0}")]
     Refuses(String),
     /// All connections are busy for longer than the timeout.
     #[error("no redis connection became free in time; raise `store.connections`")]
@@ -60,6 +60,16 @@ impl StoreError {
         Self::Corrupt { what: what.into(), why: why.to_string() }
     }
 
+    /// The same error once more, for another command of the same pipeline.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::Unavailable(e) => Self::Unavailable(e.clone()),
+            Self::Busy => Self::Busy,
+            Self::Unconfirmed { wanted, got } => Self::Unconfirmed { wanted: *wanted, got: *got },
+            other => Self::Refuses(other.to_string()),
+        }
+    }
+
     pub(crate) fn from_pool(error: deadpool::managed::PoolError<redis::RedisError>) -> Self {
         match error {
             deadpool::managed::PoolError::Backend(e) => e.into(),
@@ -84,11 +94,29 @@ impl StoreError {
 
 impl From<redis::RedisError> for StoreError {
     fn from(error: redis::RedisError) -> Self {
-        const REFUSALS: [&str; 6] = ["OOM", "MISCONF", "READONLY", "LOADING", "NOREPLICAS", "BUSY"];
+        const REFUSALS: [&str; 12] = [
+            "OOM",
+            "MISCONF",
+            "READONLY",
+            "LOADING",
+            "NOREPLICAS",
+            "BUSY",
+            "MOVED",
+            "ASK",
+            "TRYAGAIN",
+            "CLUSTERDOWN",
+            "MASTERDOWN",
+            "NOPERM",
+        ];
         // A pipeline's error holds those of its commands: only its text names them.
         let text = error.to_string();
+        // The library spells some of them its own way there.
+        const SPELT: [&str; 7] =
+            ["BusyLoading", "ReadOnly", "ClusterDown", "MasterDown", "TryAgain", "Moved", "NoPerm"];
         let refuses = |word: &str| text.split(|c: char| !c.is_ascii_uppercase()).any(|w| w == word);
-        if !error.is_io_error() && REFUSALS.into_iter().any(refuses) {
+        let is_refused =
+            REFUSALS.into_iter().any(refuses) || SPELT.into_iter().any(|word| text.contains(word));
+        if !error.is_io_error() && is_refused {
             Self::Refuses(text)
         } else {
             Self::Unavailable(error)

@@ -30,7 +30,7 @@ impl Store {
     /// When Redis does not answer.
     pub async fn put_feedback(&self, feedback: &Feedback) -> Result<(), StoreError> {
         let key = self.key("feedback");
-        let mut conn = self.conn().await?;
+        let mut conn = self.conn_for(&key).await?;
         Ok(redis::pipe()
             .cmd("RPUSH")
             .arg(&key)
@@ -41,7 +41,7 @@ impl Store {
             .arg(-WAITING_MAX)
             .arg(-1)
             .ignore()
-            .query_async(&mut *conn)
+            .query_async(&mut conn)
             .await?)
     }
 
@@ -50,9 +50,10 @@ impl Store {
     /// # Errors
     /// When Redis does not answer or a record does not read.
     pub async fn take_feedback(&self, count: usize) -> Result<Vec<Feedback>, StoreError> {
-        let mut conn = self.conn().await?;
+        let key = self.key("feedback");
+        let mut conn = self.conn_for(&key).await?;
         let rows: Option<Vec<Vec<u8>>> =
-            redis::cmd("LPOP").arg(self.key("feedback")).arg(count).query_async(&mut *conn).await?;
+            redis::cmd("LPOP").arg(&key).arg(count).query_async(&mut conn).await?;
         rows.unwrap_or_default().iter().map(|r| unpack(VERSION, "a feedback record", r)).collect()
     }
 }

@@ -2,15 +2,19 @@
 //! script per command. No policy: which lane goes first, what a reply means, when
 //! to try again is decided elsewhere. No service talks to Redis but through here.
 
+mod arrival;
 mod asides;
 mod batch;
 mod campaigns;
 mod config;
 mod credentials;
+mod dial;
+mod durability;
 mod error;
 mod feedback;
 mod frame;
 mod hygiene;
+mod nodes;
 mod orders;
 mod outbox;
 mod pace;
@@ -21,23 +25,28 @@ mod repack;
 mod scripts;
 mod seal;
 mod senders;
+mod slot;
 mod suppression;
+mod topology;
+mod url;
 
+use std::pin::Pin;
 use std::sync::Arc;
 
-use deadpool::managed::{Object, Pool};
+use redis::Value;
 use redis::aio::ConnectionLike;
 
 pub use batch::{Batch, BatchBuilder};
 pub use campaigns::{Begun, Campaign, CampaignRecord, CampaignStatus, StartAt, TemplateRecord};
-pub use config::{Config, Durability};
+pub use config::Config;
 pub use credentials::{ApiKey, ApiKeyRecord, Right};
+pub use durability::Durability;
 pub use error::StoreError;
 pub use feedback::Feedback;
 pub use frame::{Frame, Settled};
 pub use hygiene::AddressNews;
 pub use orders::NewOrder;
-pub use outbox::{OutboxFrame, Position, ShardAccounts};
+pub use outbox::{DurableFrames, OutboxFrame, Position, ShardAccounts};
 pub use pace::{PaceRecord, PaceSlice, SliceRequest};
 pub use queue::{Audit, LeaseAnswer, LeasedBatch, OpenBatch, ReadyLane, Renewal, ShardSettle};
 pub use relays::RelayRecord;
@@ -45,20 +54,25 @@ pub use seal::SealKeys;
 pub use senders::{Selector, SenderRecord, SigningKey};
 pub use suppression::{AddressChange, Returned, Suppression, SuppressionRecord};
 
-use pool::Manager;
+use arrival::Arrivals;
+use durability::{Confirm, Info};
+use nodes::{Conn, Spread};
+use topology::Topology;
 
 /// The version of the layout that this program writes; a store with a higher one is refused.
 const LAYOUT: u32 = 1;
 
+/// A future without its name.
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
 /// A connected store. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    pool: Pool<Manager>,
+    topology: Arc<Topology>,
     prefix: Arc<str>,
     shards: u16,
     outbox_max: u64,
-    durability: Durability,
-    wait_ms: u64,
+    confirm: Confirm,
 }
 
 impl Store {
@@ -69,17 +83,23 @@ impl Store {
     /// When Redis cannot be reached or is unfit, or the store was made by a newer program.
     pub async fn open(config: &Config) -> Result<Self, StoreError> {
         config.check()?;
-        let pool = pool::build(config)?;
+        let arrivals = Arc::<Arrivals>::default();
+        let topology = dial::topology(config, arrivals.clone())?;
         let mut store = Self {
-            pool,
+            topology: Arc::new(topology),
             prefix: config.prefix.as_str().into(),
             shards: config.shards,
             outbox_max: config.outbox_max,
-            durability: config.durability,
-            wait_ms: config.confirm_timeout_ms,
+            confirm: Confirm {
+                level: config.durability,
+                wait_ms: config.confirm_timeout_ms,
+                replicas_min: config.replicas_min,
+            },
         };
-        store.refuse_unfit().await?;
+        store.confirm.level = durability::fitness(&store.topology, config.durability).await?;
         store.shards = store.claim_layout(config.shards).await?;
+        arrivals.name(store.shard_keys("meta"));
+        store.topology.forget_connections();
         Ok(store)
     }
 
@@ -89,20 +109,25 @@ impl Store {
         self.shards
     }
 
-    /// The level at which this store answers.
+    /// The level at which this store answers: the configured one, or less where a server
+    /// was found to keep less at the start.
     #[must_use]
     pub fn durability(&self) -> Durability {
-        self.durability
+        self.confirm.level
     }
 
-    /// How long Redis takes to answer a ping.
+    /// How long Redis takes to answer a ping; the slowest, where there are several.
     ///
     /// # Errors
     /// When it does not.
     pub async fn ping(&self) -> Result<std::time::Duration, StoreError> {
-        let start = std::time::Instant::now();
-        let _: String = redis::cmd("PING").query_async(&mut *self.conn().await?).await?;
-        Ok(start.elapsed())
+        let mut slowest = std::time::Duration::ZERO;
+        for node in self.topology.primaries().await? {
+            let start = std::time::Instant::now();
+            let _: String = redis::cmd("PING").query_async(&mut *node.link().await?).await?;
+            slowest = slowest.max(start.elapsed());
+        }
+        Ok(slowest)
     }
 
     /// Octets that Redis says its data take.
@@ -110,11 +135,40 @@ impl Store {
     /// # Errors
     /// When Redis does not answer.
     pub async fn used_memory(&self) -> Result<u64, StoreError> {
-        Ok(self.info("memory").await?.number("used_memory"))
+        Ok(self.info("memory").await?.iter().map(|info| info.number("used_memory")).sum())
     }
 
-    async fn conn(&self) -> Result<Object<Manager>, StoreError> {
-        self.pool.get().await.map_err(StoreError::from_pool)
+    /// A connection to the server that holds a key. Boxed, as is [`spread`](Self::spread): what
+    /// learns topologies and opens connections would else be a part of every future here.
+    fn conn_for<'a>(&'a self, key: &'a str) -> Boxed<'a, Result<Conn, StoreError>> {
+        Box::pin(Conn::open(&self.topology, key))
+    }
+
+    /// One command a key, in one round trip a server; each with its own answer.
+    async fn spread(
+        &self,
+        keys: &[String],
+        command: impl Fn(usize) -> redis::Cmd + Sync,
+    ) -> Vec<Result<Value, StoreError>> {
+        let spread = Spread { keys, command: &command, confirm: None };
+        let sent: Boxed<'_, _> = Box::pin(spread.send(&self.topology));
+        sent.await
+    }
+
+    /// Like [`spread`](Self::spread) for writes: the answers wait for the level of durability.
+    async fn spread_confirmed(
+        &self,
+        keys: &[String],
+        command: impl Fn(usize) -> redis::Cmd + Sync,
+    ) -> Vec<Result<Value, StoreError>> {
+        let spread = Spread { keys, command: &command, confirm: Some(&self.confirm) };
+        let sent: Boxed<'_, _> = Box::pin(spread.send(&self.topology));
+        sent.await
+    }
+
+    /// A key of every shard, in order.
+    fn shard_keys(&self, name: &str) -> Vec<String> {
+        self.all_shards().map(|shard| self.shard_key(shard, name)).collect()
     }
 
     /// A key outside the shards, with a hash tag of its own where the name brings one.
@@ -129,55 +183,21 @@ impl Store {
 
     /// Waits, on the connection that wrote, until the level's replicas have it.
     async fn confirm(&self, conn: &mut impl ConnectionLike) -> Result<(), StoreError> {
-        let (wanted, got): (u64, u64) = match self.durability {
-            Durability::Always | Durability::Everysec => return Ok(()),
-            Durability::Replicated => {
-                let wanted = self.live_replicas(conn).await?;
-                let got =
-                    redis::cmd("WAIT").arg(wanted).arg(self.wait_ms).query_async(conn).await?;
-                (wanted.max(1), got)
-            }
-            Durability::FsyncedReplicas => {
-                let wanted = self.live_replicas(conn).await?.max(1);
-                let (local, got): (u64, u64) = redis::cmd("WAITAOF")
-                    .arg(1)
-                    .arg(wanted)
-                    .arg(self.wait_ms)
-                    .query_async(conn)
-                    .await?;
-                (wanted, if local == 0 { 0 } else { got })
-            }
-        };
-        if got < wanted { Err(StoreError::Unconfirmed { wanted, got }) } else { Ok(()) }
+        self.confirm.wait(conn).await
     }
 
-    async fn live_replicas(&self, conn: &mut impl ConnectionLike) -> Result<u64, StoreError> {
-        let text: String = redis::cmd("INFO").arg("replication").query_async(conn).await?;
-        Ok(Info(text).number("connected_slaves"))
-    }
-
-    async fn info(&self, section: &str) -> Result<Info, StoreError> {
-        let mut conn = self.conn().await?;
-        Ok(Info(redis::cmd("INFO").arg(section).query_async(&mut *conn).await?))
-    }
-
-    async fn refuse_unfit(&self) -> Result<(), StoreError> {
-        let memory = self.info("memory").await?;
-        let policy = memory.word("maxmemory_policy");
-        if memory.number("maxmemory") > 0 && policy != "noeviction" && !policy.is_empty() {
-            return Err(StoreError::Unfit(format!(
-                "its maxmemory-policy is {policy:?}, which may drop queued mail; set it to noeviction"
-            )));
+    async fn info(&self, section: &str) -> Result<Vec<Info>, StoreError> {
+        let mut infos = Vec::new();
+        for node in self.topology.primaries().await? {
+            let mut link = node.link().await?;
+            infos.push(Info(redis::cmd("INFO").arg(section).query_async(&mut *link).await?));
         }
-        if self.info("persistence").await?.number("aof_enabled") == 0 {
-            tracing::warn!("redis keeps no append-only file: what it holds is lost when it ends");
-        }
-        Ok(())
+        Ok(infos)
     }
 
     async fn claim_layout(&self, shards: u16) -> Result<u16, StoreError> {
         let key = self.key("store");
-        let mut conn = self.conn().await?;
+        let mut conn = self.conn_for(&key).await?;
         let _: () = redis::pipe()
             .cmd("HSETNX")
             .arg(&key)
@@ -189,13 +209,13 @@ impl Store {
             .arg("shards")
             .arg(shards)
             .ignore()
-            .query_async(&mut *conn)
+            .query_async(&mut conn)
             .await?;
         let (layout, made_with): (u32, u16) = redis::cmd("HMGET")
             .arg(&key)
             .arg("layout")
             .arg("shards")
-            .query_async(&mut *conn)
+            .query_async(&mut conn)
             .await?;
         if layout > LAYOUT {
             return Err(StoreError::Unfit(format!(
@@ -209,22 +229,5 @@ impl Store {
             );
         }
         Ok(made_with)
-    }
-}
-
-/// Redis's `INFO` text.
-struct Info(String);
-
-impl Info {
-    fn word(&self, name: &str) -> &str {
-        self.0
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-            .unwrap_or_default()
-            .trim()
-    }
-
-    fn number(&self, name: &str) -> u64 {
-        self.word(name).parse().unwrap_or(0)
     }
 }

@@ -43,9 +43,10 @@ impl Store {
 
     /// Those whose time is over, too.
     async fn every_order(&self) -> Result<Vec<Order>, StoreError> {
-        let mut conn = self.conn().await?;
+        let key = self.key("orders");
+        let mut conn = self.conn_for(&key).await?;
         let all: HashMap<u64, Vec<u8>> =
-            redis::cmd("HGETALL").arg(self.key("orders")).query_async(&mut *conn).await?;
+            redis::cmd("HGETALL").arg(&key).query_async(&mut conn).await?;
         let read = |(id, packed): (u64, Vec<u8>)| unpack(VERSION, &format!("order {id}"), &packed);
         all.into_iter().map(read).collect()
     }
@@ -65,16 +66,22 @@ impl Store {
                 "{ORDERS_MAX} orders hold already: undo some, `malleposte queue orders` lists them"
             )));
         }
-        let mut conn = self.conn().await?;
-        let id: u64 = redis::cmd("INCR").arg(self.key("order-seq")).query_async(&mut *conn).await?;
+        let counter = self.key("order-seq");
+        let mut conn = self.conn_for(&counter).await?;
+        let id: u64 = redis::cmd("INCR").arg(&counter).query_async(&mut conn).await?;
+        drop(conn);
         let NewOrder { verb, scope, pool, reason, by, until } = new;
         let order = Order { id, verb, scope, pool, reason, by, at: now, until };
+        let key = self.key("orders");
+        let mut conn = self.conn_for(&key).await?;
         let mut pipe = redis::pipe();
-        pipe.cmd("HSET").arg(self.key("orders")).arg(id).arg(pack(VERSION, &order)).ignore();
+        pipe.cmd("HSET").arg(&key).arg(id).arg(pack(VERSION, &order)).ignore();
         for id in ended {
-            pipe.cmd("HDEL").arg(self.key("orders")).arg(id).ignore();
+            pipe.cmd("HDEL").arg(&key).arg(id).ignore();
         }
-        let _: () = pipe.query_async(&mut *conn).await?;
+        let _: () = pipe.query_async(&mut conn).await?;
+        // Given means kept: an order that a failover forgets would be no order.
+        self.confirm(&mut conn).await?;
         drop(conn);
         self.tell_order(
             &order,
@@ -98,9 +105,9 @@ impl Store {
     ) -> Result<Option<Order>, StoreError> {
         let held = self.orders(now).await?;
         let Some(order) = held.all().iter().find(|order| order.id == id) else { return Ok(None) };
-        let mut conn = self.conn().await?;
-        let removed: u64 =
-            redis::cmd("HDEL").arg(self.key("orders")).arg(id).query_async(&mut *conn).await?;
+        let key = self.key("orders");
+        let mut conn = self.conn_for(&key).await?;
+        let removed: u64 = redis::cmd("HDEL").arg(&key).arg(id).query_async(&mut conn).await?;
         drop(conn);
         if removed == 0 {
             return Ok(None);

@@ -9,10 +9,11 @@ use mail::queue::{Counters, Judgement};
 use mail::{CampaignId, Event, ShardId};
 use serde::{Deserialize, Serialize};
 
+use crate::durability::Durability;
 use crate::error::StoreError;
 use crate::frame::{Frame, Settled};
-use crate::queue::parse;
-use crate::{Store, scripts};
+use crate::queue::{one, parse};
+use crate::{Conn, Store, scripts};
 
 /// A place in a shard's outbox. Ordered; `Position::default()` is before everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -55,6 +56,20 @@ pub struct OutboxFrame {
     pub raw: Vec<(String, Vec<u8>)>,
 }
 
+/// Frames that cannot be lost any more at the store's level of durability.
+#[derive(Debug)]
+pub struct DurableFrames {
+    /// They come after this: the position that was asked for, or an earlier one when the
+    /// queue has lost its end.
+    pub from: Position,
+    /// In order.
+    pub frames: Vec<OutboxFrame>,
+}
+
+/// At `everysec` events younger than this may be lost yet: a second between two fsyncs, and
+/// two more that Redis lets a slow one take before it makes writers wait.
+const HELD_BACK_MS: u64 = 3_000;
+
 /// A shard's accounts and the outbox position that they belong to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShardAccounts {
@@ -92,22 +107,72 @@ impl Store {
         after: Position,
         count: usize,
     ) -> Result<Vec<OutboxFrame>, StoreError> {
-        type Row = (String, Vec<(String, Vec<u8>)>);
-        let mut conn = self.conn().await?;
+        let key = self.shard_key(shard, "out");
+        let mut conn = self.conn_for(&key).await?;
         let rows: Vec<Row> = redis::cmd("XRANGE")
-            .arg(self.shard_key(shard, "out"))
+            .arg(&key)
             .arg(format!("({after}"))
             .arg("+")
             .arg("COUNT")
             .arg(count)
-            .query_async(&mut *conn)
+            .query_async(&mut conn)
             .await?;
-        let frame = |(id, fields): Row| {
-            let events = settled(&id, &fields);
-            let raw = if events.is_ok() { Vec::new() } else { fields };
-            Ok(OutboxFrame { position: id.parse()?, events, raw })
-        };
-        rows.into_iter().map(frame).collect()
+        rows.into_iter().map(outbox_frame).collect()
+    }
+
+    /// Like [`outbox_frames`](Self::outbox_frames), only those that the queue cannot lose any
+    /// more at its level: history must never know more than the queue. docs/QUEUE.md says why
+    /// this is enough at each level.
+    ///
+    /// # Errors
+    /// When Redis does not answer, or too few replicas confirm.
+    pub async fn durable_frames(
+        &self,
+        shard: ShardId,
+        after: Position,
+        count: usize,
+    ) -> Result<DurableFrames, StoreError> {
+        let key = self.shard_key(shard, "meta");
+        let mut conn = self.conn_for(&key).await?;
+        let from = self.resumed(&mut conn, &key, after).await?;
+        let mut pipe = redis::pipe();
+        pipe.cmd("TIME");
+        pipe.cmd("XRANGE").arg(self.shard_key(shard, "out")).arg(format!("({from}")).arg("+");
+        pipe.arg("COUNT").arg(count);
+        let ((seconds, micros), rows): ((u64, u64), Vec<Row>) = pipe.query_async(&mut conn).await?;
+        let mut frames: Vec<OutboxFrame> =
+            rows.into_iter().map(outbox_frame).collect::<Result<_, _>>()?;
+        if self.confirm.level == Durability::Everysec {
+            let durable = (seconds * 1000 + micros / 1000).saturating_sub(HELD_BACK_MS);
+            frames.retain(|frame| frame.position.ms <= durable);
+        }
+        if !frames.is_empty() {
+            self.confirm(&mut conn).await?;
+        }
+        Ok(DurableFrames { from, frames })
+    }
+
+    /// Where a reader that has stored everything up to `after` goes on: there, or earlier
+    /// when the queue has lost what came before it.
+    async fn resumed(
+        &self,
+        conn: &mut Conn,
+        key: &str,
+        after: Position,
+    ) -> Result<Position, StoreError> {
+        #[derive(Serialize)]
+        struct Known {
+            now: u64,
+            position: String,
+            ms: u64,
+            n: u64,
+        }
+        if after == Position::default() {
+            return Ok(after);
+        }
+        let known = Known { now: 1, position: after.to_string(), ms: after.ms, n: after.n };
+        let from: String = parse(scripts::RESUME.call(conn, key, &known, &[]).await?)?;
+        from.parse()
     }
 
     /// Drops every frame up to and including a position: they are stored elsewhere now.
@@ -123,8 +188,9 @@ impl Store {
         }
         let after = Position { ms: upto.ms, n: upto.n + 1 };
         let args = Upto { now: 1, upto: upto.to_string(), after: after.to_string() };
-        let mut conn = self.conn().await?;
-        scripts::TRIM.call(&mut *conn, &self.shard_key(shard, "meta"), &args, &[]).await?;
+        let key = self.shard_key(shard, "meta");
+        let mut conn = self.conn_for(&key).await?;
+        scripts::TRIM.call(&mut conn, &key, &args, &[]).await?;
         Ok(())
     }
 
@@ -133,8 +199,9 @@ impl Store {
     /// # Errors
     /// When Redis does not answer.
     pub async fn outbox_len(&self, shard: ShardId) -> Result<u64, StoreError> {
-        let mut conn = self.conn().await?;
-        Ok(redis::cmd("XLEN").arg(self.shard_key(shard, "out")).query_async(&mut *conn).await?)
+        let key = self.shard_key(shard, "out");
+        let mut conn = self.conn_for(&key).await?;
+        Ok(redis::cmd("XLEN").arg(&key).query_async(&mut conn).await?)
     }
 
     /// Appends events that move no account.
@@ -150,10 +217,11 @@ impl Store {
         if events.is_empty() {
             return Ok(());
         }
-        let mut conn = self.conn().await?;
         let args = Args { now: 1, count: events.len() };
         let frame = Frame::encode(events);
-        scripts::EMIT.call(&mut *conn, &self.shard_key(shard, "meta"), &args, &[&frame]).await?;
+        let key = self.shard_key(shard, "meta");
+        let mut conn = self.conn_for(&key).await?;
+        scripts::EMIT.call(&mut conn, &key, &args, &[&frame]).await?;
         Ok(())
     }
 
@@ -166,9 +234,9 @@ impl Store {
         struct Args {
             now: u64,
         }
-        let mut conn = self.conn().await?;
         let key = self.shard_key(shard, "meta");
-        let value = scripts::COUNTERS.call(&mut *conn, &key, &Args { now: 1 }, &[]).await?;
+        let mut conn = self.conn_for(&key).await?;
+        let value = scripts::COUNTERS.call(&mut conn, &key, &Args { now: 1 }, &[]).await?;
         type Rows = Vec<(String, HashMap<String, String>)>;
         let (position, rows): (String, Rows) = parse(value)?;
         let campaigns = rows
@@ -186,14 +254,22 @@ impl Store {
     /// # Errors
     /// When Redis does not answer.
     pub async fn campaign_counters(&self, id: CampaignId) -> Result<Counters, StoreError> {
-        let mut pipe = redis::pipe();
-        for shard in self.all_shards() {
-            pipe.cmd("HGETALL").arg(self.shard_key(shard, &format!("camp:{id}")));
-        }
-        let mut conn = self.conn().await?;
-        let rows: Vec<HashMap<String, String>> = pipe.query_async(&mut *conn).await?;
-        Ok(rows.iter().fold(Counters::default(), |sum, row| sum.plus(&counters(row))))
+        let keys = self.shard_keys(&format!("camp:{id}"));
+        let rows = self.spread(&keys, |at| one("HGETALL", &keys[at])).await;
+        rows.into_iter().try_fold(Counters::default(), |sum, row| {
+            let row: HashMap<String, String> = parse(row?)?;
+            Ok(sum.plus(&counters(&row)))
+        })
     }
+}
+
+/// An entry of the stream.
+type Row = (String, Vec<(String, Vec<u8>)>);
+
+fn outbox_frame((id, fields): Row) -> Result<OutboxFrame, StoreError> {
+    let events = settled(&id, &fields);
+    let raw = if events.is_ok() { Vec::new() } else { fields };
+    Ok(OutboxFrame { position: id.parse()?, events, raw })
 }
 
 fn settled(id: &str, fields: &[(String, Vec<u8>)]) -> Result<Vec<Settled>, StoreError> {

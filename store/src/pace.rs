@@ -66,12 +66,13 @@ impl Store {
     /// # Errors
     /// When Redis does not answer.
     pub async fn pace(&self, source: &str, site: &Site) -> Result<PaceRecord, StoreError> {
-        let mut conn = self.conn().await?;
+        let key = self.pace_key(source, site);
+        let mut conn = self.conn_for(&key).await?;
         let (version, state): (Option<u64>, Option<Vec<u8>>) = redis::cmd("HMGET")
-            .arg(self.pace_key(source, site))
+            .arg(&key)
             .arg("version")
             .arg("state")
-            .query_async(&mut *conn)
+            .query_async(&mut conn)
             .await?;
         Ok(PaceRecord { version: version.unwrap_or(0), state: state.unwrap_or_default() })
     }
@@ -109,15 +110,16 @@ impl Store {
             site: site.as_str(),
             keep_ms: KEEP.as_millis() as u64,
         };
-        let mut conn = self.conn().await?;
         let key = self.pace_key(source, site);
-        let value = scripts::PACE_PUT.call(&mut *conn, &key, &args, &[state]).await?;
+        let mut conn = self.conn_for(&key).await?;
+        let value = scripts::PACE_PUT.call(&mut conn, &key, &args, &[state]).await?;
         let now: i64 = parse(value)?;
         if version == 0 && now > 0 {
+            let paces = self.key("paces");
             let _: () = redis::cmd("SADD")
-                .arg(self.key("paces"))
+                .arg(&paces)
                 .arg(format!("{source}|{site}"))
-                .query_async(&mut *conn)
+                .query_async(&mut self.conn_for(&paces).await?)
                 .await?;
         }
         Ok(u64::try_from(now).ok())
@@ -150,9 +152,9 @@ impl Store {
             slice_ms: request.slice.as_millis() as u64,
             expiry_ms: request.expiry.as_millis() as u64,
         };
-        let mut conn = self.conn().await?;
         let key = self.pace_key(source, site);
-        let value = scripts::PACE_SLICE.call(&mut *conn, &key, &args, &[]).await?;
+        let mut conn = self.conn_for(&key).await?;
+        let value = scripts::PACE_SLICE.call(&mut conn, &key, &args, &[]).await?;
         let (granted, connections, rate, version, sharing, wait): (
             u32,
             u32,
@@ -176,9 +178,9 @@ impl Store {
     /// # Errors
     /// When Redis does not answer.
     pub async fn paces(&self) -> Result<Vec<(String, Site)>, StoreError> {
-        let mut conn = self.conn().await?;
-        let mut all: Vec<String> =
-            redis::cmd("SMEMBERS").arg(self.key("paces")).query_async(&mut *conn).await?;
+        let key = self.key("paces");
+        let mut conn = self.conn_for(&key).await?;
+        let mut all: Vec<String> = redis::cmd("SMEMBERS").arg(&key).query_async(&mut conn).await?;
         all.sort_unstable();
         let pair = |p: &String| p.split_once('|').map(|(s, t)| (s.to_owned(), Site::from_name(t)));
         Ok(all.iter().filter_map(pair).collect())

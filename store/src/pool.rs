@@ -1,51 +1,146 @@
-//! Connections to Redis. One that failed once is not used again: an answer that
+//! Connections to one server. One that failed once is not used again: an answer that
 //! comes late must never be taken for the answer to the next question. And when one
 //! fails, those that were opened before it are not used either: a server that went
 //! away took all of them with it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
-use deadpool::managed::{self, Metrics, Pool, RecycleError, RecycleResult, Timeouts};
+use deadpool::managed::{self, Metrics, Object, Pool, RecycleError, RecycleResult, Timeouts};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo, Pipeline, RedisError, RedisFuture,
-    Value,
+    AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisFuture, ServerError, Value,
 };
 
-use crate::config::Config;
+use crate::arrival::Arrivals;
 use crate::error::StoreError;
 use crate::scripts;
+use crate::url::Place;
+
+/// A server that let a connection attempt time out is not tried again for this long, so
+/// that one which swallows packets costs the others one wait and not one a call.
+const FUSE: Duration = Duration::from_secs(1);
+/// An attempt that failed faster was refused, which costs nothing and needs no fuse.
+const REFUSED_WITHIN: Duration = Duration::from_millis(250);
+
+/// How connections of one kind are opened: credentials, TLS, timeouts.
+#[derive(Clone)]
+pub(crate) struct Dial {
+    pub(crate) settings: redis::RedisConnectionInfo,
+    pub(crate) tls: Option<redis::TlsCertificates>,
+    pub(crate) size: usize,
+    pub(crate) answer_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+}
+
+impl Dial {
+    pub(crate) fn client(&self, place: &Place) -> Result<Client, RedisError> {
+        use redis::{ConnectionAddr, IntoConnectionInfo};
+        let addr = match (place, &self.tls) {
+            (Place::Unix(path), _) => ConnectionAddr::Unix(path.clone()),
+            (Place::Tcp(host, port), None) => ConnectionAddr::Tcp(host.clone(), *port),
+            (Place::Tcp(host, port), Some(_)) => ConnectionAddr::TcpTls {
+                host: host.clone(),
+                port: *port,
+                insecure: false,
+                tls_params: None,
+            },
+        };
+        let info = addr.into_connection_info()?.set_redis_settings(self.settings.clone());
+        match (&self.tls, place) {
+            (Some(tls), Place::Tcp(..)) => Client::build_with_tls(info, tls.clone()),
+            _ => Client::open(info),
+        }
+    }
+
+    pub(crate) fn config(&self) -> AsyncConnectionConfig {
+        AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.connect_timeout))
+            .set_response_timeout(Some(self.answer_timeout))
+    }
+}
+
+/// A server, and the connections to it.
+pub(crate) struct Node {
+    pub(crate) place: Place,
+    health: Arc<Health>,
+    pool: Pool<Manager>,
+}
+
+/// What the connections to one server know together.
+pub(crate) struct Health {
+    failures: AtomicU64,
+    /// Said when something happened after which the topology may be another.
+    stale: Arc<AtomicBool>,
+    fuse: Mutex<Option<Instant>>,
+    /// The hash slots that it serves; `None`: all.
+    pub(crate) slots: RwLock<Option<Vec<(u16, u16)>>>,
+}
+
+impl Health {
+    pub(crate) fn serves(&self, slot: u16) -> bool {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        slots.as_ref().is_none_or(|s| s.iter().any(|(from, to)| (*from..=*to).contains(&slot)))
+    }
+
+    fn failed(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        self.stale.store(true, Ordering::Relaxed);
+    }
+
+    fn refuse_while_blown(&self) -> Result<(), RedisError> {
+        let fuse = *self.fuse.lock().unwrap_or_else(PoisonError::into_inner);
+        match fuse {
+            Some(until) if Instant::now() < until => Err(std::io::Error::new(
+                std::io::ErrorKind::TimedOut,
+                "it did not answer a moment ago",
+            )
+            .into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn blow(&self) {
+        let mut fuse = self.fuse.lock().unwrap_or_else(PoisonError::into_inner);
+        *fuse = Some(Instant::now() + FUSE);
+    }
+}
 
 pub(crate) struct Manager {
     client: Client,
     config: AsyncConnectionConfig,
-    failures: Arc<AtomicU64>,
+    health: Arc<Health>,
+    arrivals: Arc<Arrivals>,
 }
 
 /// A connection that remembers whether any failed since it was opened.
-pub(crate) struct Conn {
+pub(crate) struct Link {
     inner: MultiplexedConnection,
-    failures: Arc<AtomicU64>,
+    health: Arc<Health>,
     /// Failures when it was opened.
     before: u64,
 }
 
 impl managed::Manager for Manager {
-    type Type = Conn;
+    type Type = Link;
     type Error = RedisError;
 
-    async fn create(&self) -> Result<Conn, RedisError> {
-        let before = self.failures.load(Ordering::Relaxed);
-        let inner = self.client.get_multiplexed_async_connection_with_config(&self.config).await?;
-        let mut conn = Conn { inner, failures: self.failures.clone(), before };
-        scripts::load_all(&mut conn).await?;
-        Ok(conn)
+    async fn create(&self) -> Result<Link, RedisError> {
+        self.health.refuse_while_blown()?;
+        let began = Instant::now();
+        let link = self.open().await;
+        if let Err(e) = &link {
+            self.health.stale.store(true, Ordering::Relaxed);
+            if e.is_io_error() && began.elapsed() > REFUSED_WITHIN {
+                self.health.blow();
+            }
+        }
+        link
     }
 
-    async fn recycle(&self, conn: &mut Conn, _: &Metrics) -> RecycleResult<RedisError> {
-        if conn.failures.load(Ordering::Relaxed) == conn.before {
+    async fn recycle(&self, link: &mut Link, _: &Metrics) -> RecycleResult<RedisError> {
+        if link.health.failures.load(Ordering::Relaxed) == link.before {
             Ok(())
         } else {
             Err(RecycleError::message("opened before a failure"))
@@ -53,16 +148,67 @@ impl managed::Manager for Manager {
     }
 }
 
-impl Conn {
-    fn note<T>(failures: &AtomicU64, answer: Result<T, RedisError>) -> Result<T, RedisError> {
-        if answer.as_ref().is_err_and(is_failure) {
-            failures.fetch_add(1, Ordering::Relaxed);
-        }
-        answer
+impl Manager {
+    async fn open(&self) -> Result<Link, RedisError> {
+        let before = self.health.failures.load(Ordering::Relaxed);
+        let inner = self.client.get_multiplexed_async_connection_with_config(&self.config).await?;
+        let mut link = Link { inner, health: self.health.clone(), before };
+        scripts::load_all(&mut link).await?;
+        self.arrivals.arrive(&mut link, &self.health).await?;
+        Ok(link)
     }
 }
 
-/// Whether an error is the connection's, not the command's.
+impl Node {
+    pub(crate) fn new(
+        place: Place,
+        dial: &Dial,
+        stale: Arc<AtomicBool>,
+        arrivals: Arc<Arrivals>,
+    ) -> Result<Self, StoreError> {
+        let health = Arc::new(Health {
+            failures: AtomicU64::new(0),
+            stale,
+            fuse: Mutex::new(None),
+            slots: RwLock::new(None),
+        });
+        let client = dial.client(&place)?;
+        // Opening has limits of its own, which the manager must live to see.
+        let timeouts = Timeouts { wait: Some(dial.answer_timeout), create: None, recycle: None };
+        let pool = Pool::builder(Manager {
+            client,
+            config: dial.config(),
+            health: health.clone(),
+            arrivals,
+        })
+        .max_size(dial.size)
+        .runtime(deadpool::Runtime::Tokio1)
+        .timeouts(timeouts)
+        .build()
+        .map_err(|e| StoreError::Setting(format!("store.connections: {e}")))?;
+        Ok(Self { place, health, pool })
+    }
+
+    pub(crate) async fn link(&self) -> Result<Object<Manager>, StoreError> {
+        self.pool.get().await.map_err(StoreError::from_pool)
+    }
+
+    pub(crate) fn set_slots(&self, slots: Vec<(u16, u16)>) {
+        *self.health.slots.write().unwrap_or_else(PoisonError::into_inner) = Some(slots);
+    }
+
+    pub(crate) fn forget_connections(&self) {
+        self.health.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A question to it was given up: what is open to it is not used again.
+    pub(crate) fn given_up(&self) {
+        self.health.failed();
+        self.health.blow();
+    }
+}
+
+/// Whether an error is the connection's, or says that the server is not what it was.
 fn is_failure(e: &RedisError) -> bool {
     e.is_io_error()
         || e.is_timeout()
@@ -71,11 +217,29 @@ fn is_failure(e: &RedisError) -> bool {
         || e.code() == Some("READONLY")
 }
 
-impl ConnectionLike for Conn {
+/// Whether a server's word means that the map of slots is old.
+fn is_elsewhere(e: &ServerError) -> bool {
+    matches!(e.code(), "MOVED" | "READONLY" | "CLUSTERDOWN" | "MASTERDOWN")
+}
+
+impl Link {
+    fn note<T>(health: &Health, answer: Result<T, RedisError>) -> Result<T, RedisError> {
+        match &answer {
+            Err(e) if is_failure(e) => health.failed(),
+            Err(e) if matches!(e.code(), Some("MOVED" | "CLUSTERDOWN" | "MASTERDOWN")) => {
+                health.stale.store(true, Ordering::Relaxed);
+            }
+            Ok(_) | Err(_) => {}
+        }
+        answer
+    }
+}
+
+impl ConnectionLike for Link {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
         Box::pin(async move {
-            let answer = self.inner.req_packed_command(cmd).await;
-            Self::note(&self.failures, answer)
+            let answer = self.inner.req_packed_command(cmd).await.and_then(Value::extract_error);
+            Self::note(&self.health, answer)
         })
     }
 
@@ -87,58 +251,18 @@ impl ConnectionLike for Conn {
     ) -> RedisFuture<'a, Vec<Value>> {
         Box::pin(async move {
             let answer = self.inner.req_packed_commands(pipeline, offset, count).await;
-            Self::note(&self.failures, answer)
+            if let Ok(values) = &answer {
+                let moved = |v: &Value| matches!(v, Value::ServerError(e) if is_elsewhere(e));
+                if values.iter().any(moved) {
+                    // A replica since: what else is open to it is of no use either.
+                    self.health.failed();
+                }
+            }
+            Self::note(&self.health, answer)
         })
     }
 
     fn get_db(&self) -> i64 {
         self.inner.get_db()
-    }
-}
-
-pub(crate) fn build(config: &Config) -> Result<Pool<Manager>, StoreError> {
-    let bad = |why: &dyn std::fmt::Display| StoreError::BadUrl {
-        url: without_password(&config.url),
-        why: why.to_string(),
-    };
-    let mut info = config.url.as_str().into_connection_info().map_err(|e| bad(&e))?;
-    let mut settings = info.redis_settings().clone();
-    if !config.username.is_empty() {
-        settings = settings.set_username(&config.username);
-    }
-    if let Some(password) = password(config)? {
-        settings = settings.set_password(password);
-    }
-    info = info.set_redis_settings(settings);
-    let client = Client::open(info).map_err(|e| bad(&e))?;
-    let timeout = Duration::from_millis(config.answer_timeout_ms);
-    let conn_config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(Duration::from_secs(2)))
-        .set_response_timeout(Some(timeout));
-    Pool::builder(Manager { client, config: conn_config, failures: Arc::default() })
-        .max_size(config.connections)
-        .runtime(deadpool::Runtime::Tokio1)
-        .timeouts(Timeouts { wait: Some(timeout), create: Some(timeout), recycle: None })
-        .build()
-        .map_err(|e| StoreError::Setting(format!("store.connections: {e}")))
-}
-
-fn password(config: &Config) -> Result<Option<String>, StoreError> {
-    if !config.password.is_empty() {
-        return Ok(Some(config.password.clone()));
-    }
-    if config.password_file.is_empty() {
-        return Ok(None);
-    }
-    let text = std::fs::read_to_string(&config.password_file).map_err(|e| {
-        StoreError::Setting(format!("store.password_file {:?}: {e}", config.password_file))
-    })?;
-    Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
-}
-
-fn without_password(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
-        (Some(scheme), Some(at)) if at > scheme => format!("{}://…{}", &url[..scheme], &url[at..]),
-        _ => url.to_owned(),
     }
 }

@@ -5,7 +5,6 @@ use mail::queue::{
     PROMOTE_GROUPS_MAX, REAP_LEASES_MAX, SLOTS_MAX, Settle, Standing, Token,
 };
 use mail::{CampaignId, ShardId, Timestamp};
-use redis::aio::ConnectionLike;
 use redis::{FromRedisValue, Value};
 use serde::Serialize;
 
@@ -183,21 +182,20 @@ impl Store {
         args: &T,
         blobs: &[&[u8]],
     ) -> Result<Value, StoreError> {
-        let mut conn = self.conn().await?;
-        Ok(script.call(&mut *conn, &self.shard_key(shard, "meta"), args, blobs).await?)
+        let key = self.shard_key(shard, "meta");
+        let mut conn = self.conn_for(&key).await?;
+        Ok(script.call(&mut conn, &key, args, blobs).await?)
     }
 
-    /// Takes `count` sequence numbers of a shard; answers the first.
+    /// Takes `count` sequence numbers of a shard; answers the first. None is ever given out
+    /// twice, whatever a server lost: see `arrival.rs`.
     ///
     /// # Errors
     /// When Redis does not answer.
     pub async fn reserve(&self, shard: ShardId, count: u64) -> Result<BatchId, StoreError> {
-        let mut conn = self.conn().await?;
-        let last: u64 = redis::cmd("INCRBY")
-            .arg(self.shard_key(shard, "seq"))
-            .arg(count)
-            .query_async(&mut *conn)
-            .await?;
+        let key = self.shard_key(shard, "seq");
+        let mut conn = self.conn_for(&key).await?;
+        let last: u64 = redis::cmd("INCRBY").arg(&key).arg(count).query_async(&mut conn).await?;
         Ok(BatchId(last - count + 1))
     }
 
@@ -249,9 +247,9 @@ impl Store {
                 &[blob, frame],
             ));
         }
-        let mut conn = self.conn().await?;
-        let words: Vec<String> = pipe.query_async(&mut *conn).await?;
-        self.confirm(&mut *conn).await?;
+        let mut conn = self.conn_for(&key).await?;
+        let words: Vec<String> = pipe.query_async(&mut conn).await?;
+        self.confirm(&mut conn).await?;
         words
             .iter()
             .map(|word| match word.as_str() {
@@ -274,10 +272,10 @@ impl Store {
         state: CampaignState,
         priority: u8,
     ) -> Result<(), StoreError> {
-        for shard in self.all_shards() {
-            self.set_campaign_state_at(None, shard, id, state, priority).await?;
-        }
-        Ok(())
+        let change = self.campaign_change(None, id, state, priority);
+        let keys = self.shard_keys("meta");
+        let told = self.spread(&keys, |at| scripts::CAMPAIGN.command(&keys[at], &change, &[]));
+        told.await.into_iter().try_for_each(|answer| answer.map(|_| ()))
     }
 
     /// One shard's part, by a clock that is handed in; for the conformance suite.
@@ -290,39 +288,41 @@ impl Store {
         state: CampaignState,
         priority: u8,
     ) -> Result<(), StoreError> {
+        let change = self.campaign_change(now, id, state, priority);
+        self.queue_call(&scripts::CAMPAIGN, shard, &change, &[]).await?;
+        Ok(())
+    }
+
+    fn campaign_change(
+        &self,
+        now: Option<Timestamp>,
+        id: CampaignId,
+        state: CampaignState,
+        priority: u8,
+    ) -> impl Serialize + Sync + use<> {
         #[derive(Serialize)]
         struct Change {
             campaign: String,
             state: &'static str,
             priority: u8,
         }
-        let change = Change { campaign: id.to_string(), state: state.as_str(), priority };
-        self.queue_call(&scripts::CAMPAIGN, shard, &self.args(now, change), &[]).await?;
-        Ok(())
+        self.args(now, Change { campaign: id.to_string(), state: state.as_str(), priority })
     }
 
     /// Says in every shard that the relay lives, and registers it in those that are
-    /// `fresh`. One round trip. Takes back what the dead held and makes ready what is due.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
+    /// `fresh`. One round trip a server. Takes back what the dead held and makes ready what is
+    /// due. Each shard has its own answer: a server that is away takes only its own along.
     pub async fn renew(
         &self,
         relay: &str,
-        fresh: impl Fn(ShardId) -> bool,
-    ) -> Result<Vec<Renewal>, StoreError> {
-        let mut pipe = redis::pipe();
-        for shard in self.all_shards() {
-            let key = self.shard_key(shard, "meta");
-            pipe.add_command(scripts::RENEW.command(
-                &key,
-                &self.renewal(None, relay, fresh(shard)),
-                &[],
-            ));
-        }
-        let mut conn = self.conn().await?;
-        let rows: Vec<(String, u64, u64)> = pipe.query_async(&mut *conn).await?;
-        Ok(rows.into_iter().map(renewal).collect())
+        fresh: impl Fn(ShardId) -> bool + Sync,
+    ) -> Vec<Result<Renewal, StoreError>> {
+        let keys = self.shard_keys("meta");
+        let told = self.spread(&keys, |at| {
+            let args = self.renewal(None, relay, fresh(ShardId(at as u16)));
+            scripts::RENEW.command(&keys[at], &args, &[])
+        });
+        told.await.into_iter().map(|answer| Ok(renewal(parse(answer?)?))).collect()
     }
 
     /// One shard's part, by a clock that is handed in; for the conformance suite.
@@ -339,7 +339,12 @@ impl Store {
         Ok(renewal(parse(value)?))
     }
 
-    fn renewal(&self, now: Option<Timestamp>, relay: &str, fresh: bool) -> impl Serialize + use<> {
+    fn renewal(
+        &self,
+        now: Option<Timestamp>,
+        relay: &str,
+        fresh: bool,
+    ) -> impl Serialize + Sync + use<> {
         #[derive(Serialize)]
         struct Renew {
             relay: String,
@@ -358,17 +363,20 @@ impl Store {
         )
     }
 
-    /// Lanes with something to lease in each shard, in one round trip.
+    /// Lanes with something to lease in each shard, in one round trip a server; none in a shard
+    /// whose server is away.
     ///
     /// # Errors
-    /// When Redis does not answer.
+    /// When no server answers.
     pub async fn ready_counts(&self) -> Result<Vec<u64>, StoreError> {
-        let mut pipe = redis::pipe();
-        for shard in self.all_shards() {
-            pipe.cmd("ZCARD").arg(self.shard_key(shard, "ready"));
+        let keys = self.shard_keys("ready");
+        let mut counts = self.spread(&keys, |at| one("ZCARD", &keys[at])).await;
+        if counts.iter().all(Result::is_err)
+            && let Some(Err(e)) = counts.pop()
+        {
+            return Err(e);
         }
-        let mut conn = self.conn().await?;
-        Ok(pipe.query_async(&mut *conn).await?)
+        counts.into_iter().map(|count| count.map_or(Ok(0), parse)).collect()
     }
 
     /// What the shards know of campaigns: asked of one of them, for they are told together.
@@ -380,16 +388,18 @@ impl Store {
         ids: &[CampaignId],
     ) -> Result<Vec<Option<CampaignState>>, StoreError> {
         let last = ShardId(self.shards - 1);
-        let mut pipe = redis::pipe();
-        for id in ids {
-            pipe.cmd("HGET").arg(self.shard_key(last, &format!("camp:{id}"))).arg("state");
-        }
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut conn = self.conn().await?;
-        let words: Vec<Option<String>> = pipe.query_async(&mut *conn).await?;
-        Ok(words.iter().map(|w| CampaignState::from_word(w.as_deref()?)).collect())
+        let key = |id: &CampaignId| self.shard_key(last, &format!("camp:{id}"));
+        let keys: Vec<String> = ids.iter().map(key).collect();
+        let words = self.spread(&keys, |at| {
+            let mut cmd = one("HGET", &keys[at]);
+            cmd.arg("state");
+            cmd
+        });
+        let state = |word: Result<Value, StoreError>| {
+            let word: Option<String> = parse(word?)?;
+            Ok(word.and_then(|word| CampaignState::from_word(&word)))
+        };
+        words.await.into_iter().map(state).collect()
     }
 
     /// A page of the lanes that may be leased from, those of low priority numbers first.
@@ -402,13 +412,14 @@ impl Store {
         from: usize,
         count: usize,
     ) -> Result<Vec<ReadyLane>, StoreError> {
-        let mut conn = self.conn().await?;
+        let key = self.shard_key(shard, "ready");
+        let mut conn = self.conn_for(&key).await?;
         let lanes: Vec<(String, f64)> = redis::cmd("ZRANGE")
-            .arg(self.shard_key(shard, "ready"))
+            .arg(&key)
             .arg(from)
             .arg(from + count.max(1) - 1)
             .arg("WITHSCORES")
-            .query_async(&mut *conn)
+            .query_async(&mut conn)
             .await?;
         if lanes.is_empty() {
             return Ok(Vec::new());
@@ -418,7 +429,7 @@ impl Store {
             pipe.cmd("LLEN").arg(self.shard_key(shard, &format!("fresh:{lane}")));
             pipe.cmd("LLEN").arg(self.shard_key(shard, &format!("retry:{lane}")));
         }
-        let lengths: Vec<u64> = pipe.query_async(&mut *conn).await?;
+        let lengths: Vec<u64> = pipe.query_async(&mut conn).await?;
         let readable = |((lane, priority), n): ((String, f64), &[u64])| {
             // One entry that does not read must not hold up all the others.
             let lane = match lane.parse() {
@@ -464,12 +475,19 @@ impl Store {
         }
         let wants = wants.iter().map(|(lane, n)| (lane.to_string(), *n)).collect();
         let args = self.args(now, Want { relay, slots_max: SLOTS_MAX, wants });
-        let value = self.queue_call(&scripts::LEASE, shard, &args, &[]).await?;
+        let key = self.shard_key(shard, "meta");
+        let mut conn = self.conn_for(&key).await?;
+        let value = scripts::LEASE.call(&mut conn, &key, &args, &[]).await?;
         let mut rows: std::vec::IntoIter<Value> = parse::<Vec<Value>>(value)?.into_iter();
         match parse::<String>(rows.next().unwrap_or(Value::Nil))?.as_str() {
             "lost" => Ok(LeaseAnswer::Lost),
             "full" => Ok(LeaseAnswer::OutboxFull),
-            _ => Ok(LeaseAnswer::Leases(rows.map(leased).collect::<Result<_, _>>()?)),
+            _ if rows.len() == 0 => Ok(LeaseAnswer::Leases(Vec::new())),
+            _ => {
+                // A lease that a failover can forget is none: two relays would send.
+                self.confirm(&mut conn).await?;
+                Ok(LeaseAnswer::Leases(rows.map(leased).collect::<Result<_, _>>()?))
+            }
         }
     }
 
@@ -482,12 +500,9 @@ impl Store {
         shard: ShardId,
         batch: BatchId,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        let mut conn = self.conn().await?;
-        Ok(redis::cmd("HGET")
-            .arg(self.shard_key(shard, "batch"))
-            .arg(batch.0)
-            .query_async(&mut *conn)
-            .await?)
+        let key = self.shard_key(shard, "batch");
+        let mut conn = self.conn_for(&key).await?;
+        Ok(redis::cmd("HGET").arg(&key).arg(batch.0).query_async(&mut conn).await?)
     }
 
     /// Settles outcomes. `number` counts this relay's settles in this shard: after an
@@ -519,48 +534,28 @@ impl Store {
         frame: &[u8],
     ) -> Result<Vec<Judgement>, StoreError> {
         let args = self.settlement(now, relay, number, groups);
-        let mut conn = self.conn().await?;
         let key = self.shard_key(shard, "meta");
-        let value = scripts::SETTLE.call(&mut *conn, &key, &args, &[frame]).await?;
-        self.confirm(&mut *conn).await?;
+        let mut conn = self.conn_for(&key).await?;
+        let value = scripts::SETTLE.call(&mut conn, &key, &args, &[frame]).await?;
+        self.confirm(&mut conn).await?;
         judgements(value)
     }
 
-    /// Settles in several shards in one round trip, which costs one fsync and not one a
-    /// shard. Each part has its own answer: what failed is sent again, alone or together.
-    ///
-    /// # Errors
-    /// When Redis does not answer: send all of them again.
+    /// Settles in several shards in one round trip a server, which costs one fsync and not one
+    /// a shard. Each part has its own answer: what failed is sent again, alone or together.
     pub async fn settle_together(
         &self,
         relay: &str,
         parts: &[ShardSettle<'_>],
-    ) -> Result<Vec<Result<Vec<Judgement>, StoreError>>, StoreError> {
-        let mut pipe = redis::pipe();
-        for part in parts {
+    ) -> Vec<Result<Vec<Judgement>, StoreError>> {
+        let keys: Vec<String> =
+            parts.iter().map(|part| self.shard_key(part.shard, "meta")).collect();
+        let told = self.spread_confirmed(&keys, |at| {
+            let part = &parts[at];
             let args = self.settlement(None, relay, part.number, part.groups);
-            let key = self.shard_key(part.shard, "meta");
-            pipe.add_command(scripts::SETTLE.command(&key, &args, &[part.frame]));
-        }
-        let mut conn = self.conn().await?;
-        let values = conn.req_packed_commands(&pipe, 0, parts.len()).await?;
-        if values.len() != parts.len() {
-            return Err(StoreError::corrupt("the answers to settle", values.len()));
-        }
-        self.confirm(&mut *conn).await?;
-        drop(conn);
-        let mut answers = Vec::with_capacity(parts.len());
-        for (part, value) in parts.iter().zip(values) {
-            answers.push(match value.extract_error() {
-                Ok(value) => judgements(value),
-                // The server forgot the scripts; this call teaches it again.
-                Err(e) if e.code() == Some("NOSCRIPT") => {
-                    self.settle(part.shard, relay, part.number, part.groups, part.frame).await
-                }
-                Err(e) => Err(e.into()),
-            });
-        }
-        Ok(answers)
+            scripts::SETTLE.command(&keys[at], &args, &[part.frame])
+        });
+        told.await.into_iter().map(|answer| judgements(answer?)).collect()
     }
 
     fn settlement(
@@ -585,13 +580,9 @@ impl Store {
     /// # Errors
     /// When Redis does not answer.
     pub async fn leases_held(&self, relay: &str) -> Result<u64, StoreError> {
-        let mut pipe = redis::pipe();
-        for shard in self.all_shards() {
-            pipe.cmd("HLEN").arg(self.shard_key(shard, &format!("lease:{relay}")));
-        }
-        let mut conn = self.conn().await?;
-        let counts: Vec<u64> = pipe.query_async(&mut *conn).await?;
-        Ok(counts.iter().sum())
+        let keys = self.shard_keys(&format!("lease:{relay}"));
+        let counts = self.spread(&keys, |at| one("HLEN", &keys[at])).await;
+        counts.into_iter().try_fold(0, |sum, count| Ok(sum + parse::<u64>(count?)?))
     }
 
     /// Gives back every lease of the relay in this shard that it does not know of.
@@ -630,10 +621,10 @@ impl Store {
     /// # Errors
     /// When Redis does not answer; doing it again is harmless.
     pub async fn expedite(&self, id: CampaignId) -> Result<(), StoreError> {
-        for shard in self.all_shards() {
-            self.expedite_at(None, shard, id).await?;
-        }
-        Ok(())
+        let which = self.expedition(None, id.to_string(), &[]);
+        let keys = self.shard_keys("meta");
+        let told = self.spread(&keys, |at| scripts::EXPEDITE.command(&keys[at], &which, &[]));
+        told.await.into_iter().try_for_each(|answer| answer.map(|_| ()))
     }
 
     /// One shard's part, by a clock that is handed in; for the conformance suite.
@@ -662,15 +653,24 @@ impl Store {
         campaign: String,
         lanes: &[Lane],
     ) -> Result<(), StoreError> {
+        let args = self.expedition(now, campaign, lanes);
+        self.queue_call(&scripts::EXPEDITE, shard, &args, &[]).await?;
+        Ok(())
+    }
+
+    fn expedition(
+        &self,
+        now: Option<Timestamp>,
+        campaign: String,
+        lanes: &[Lane],
+    ) -> impl Serialize + Sync + use<> {
         #[derive(Serialize)]
         struct Which {
             campaign: String,
             lanes: Vec<String>,
         }
         let lanes = lanes.iter().map(ToString::to_string).collect();
-        let args = self.args(now, Which { campaign, lanes });
-        self.queue_call(&scripts::EXPEDITE, shard, &args, &[]).await?;
-        Ok(())
+        self.args(now, Which { campaign, lanes })
     }
 
     /// Every lane that a campaign ever had in a shard.
@@ -678,11 +678,9 @@ impl Store {
     /// # Errors
     /// When Redis does not answer.
     pub async fn lanes(&self, shard: ShardId, id: CampaignId) -> Result<Vec<Lane>, StoreError> {
-        let mut conn = self.conn().await?;
-        let names: Vec<String> = redis::cmd("SMEMBERS")
-            .arg(self.shard_key(shard, &format!("lanes:{id}")))
-            .query_async(&mut *conn)
-            .await?;
+        let key = self.shard_key(shard, &format!("lanes:{id}"));
+        let mut conn = self.conn_for(&key).await?;
+        let names: Vec<String> = redis::cmd("SMEMBERS").arg(&key).query_async(&mut conn).await?;
         Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
@@ -737,6 +735,13 @@ impl Store {
     pub fn shard_of(&self, domain: &str) -> ShardId {
         ShardId::of_domain(domain, self.shards)
     }
+}
+
+/// A command on one key.
+pub(crate) fn one(name: &str, key: &str) -> redis::Cmd {
+    let mut cmd = redis::cmd(name);
+    cmd.arg(key);
+    cmd
 }
 
 pub(crate) fn parse<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {

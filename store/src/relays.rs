@@ -46,12 +46,13 @@ impl Store {
     /// # Errors
     /// When Redis does not answer.
     pub async fn put_relay(&self, relay: &str, record: &RelayRecord) -> Result<(), StoreError> {
-        let mut conn = self.conn().await?;
+        let key = self.key("relays");
+        let mut conn = self.conn_for(&key).await?;
         Ok(redis::cmd("HSET")
-            .arg(self.key("relays"))
+            .arg(&key)
             .arg(relay)
             .arg(pack(VERSION, record))
-            .query_async(&mut *conn)
+            .query_async(&mut conn)
             .await?)
     }
 
@@ -60,8 +61,9 @@ impl Store {
     /// # Errors
     /// When Redis does not answer.
     pub async fn remove_relay(&self, relay: &str) -> Result<(), StoreError> {
-        let mut conn = self.conn().await?;
-        Ok(redis::cmd("HDEL").arg(self.key("relays")).arg(relay).query_async(&mut *conn).await?)
+        let key = self.key("relays");
+        let mut conn = self.conn_for(&key).await?;
+        Ok(redis::cmd("HDEL").arg(&key).arg(relay).query_async(&mut conn).await?)
     }
 
     /// Every relay that has not ended in order, the dead ones included.
@@ -69,9 +71,10 @@ impl Store {
     /// # Errors
     /// When Redis does not answer or a record does not read.
     pub async fn relays(&self) -> Result<Vec<(String, RelayRecord)>, StoreError> {
-        let mut conn = self.conn().await?;
+        let key = self.key("relays");
+        let mut conn = self.conn_for(&key).await?;
         let all: HashMap<String, Vec<u8>> =
-            redis::cmd("HGETALL").arg(self.key("relays")).query_async(&mut *conn).await?;
+            redis::cmd("HGETALL").arg(&key).query_async(&mut conn).await?;
         let mut relays = all
             .into_iter()
             .map(|(id, packed)| Ok((id.clone(), unpack(VERSION, &format!("relay {id}"), &packed)?)))

@@ -49,6 +49,8 @@ scripts! {
     PACE_SLICE = "pace_slice",
     PACE_PUT = "pace_put",
     STATUS = "status",
+    ARRIVE = "arrive",
+    RESUME = "resume",
 }
 
 /// Teaches the server all scripts, in one round trip: each new connection does, so

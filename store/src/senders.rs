@@ -89,12 +89,10 @@ impl Store {
     /// # Errors
     /// When Redis does not answer or the record does not read.
     pub async fn sender(&self, domain: &Domain) -> Result<Option<SenderRecord>, StoreError> {
-        let mut conn = self.conn().await?;
-        let packed: Option<Vec<u8>> = redis::cmd("HGET")
-            .arg(self.key("senders"))
-            .arg(domain.as_str())
-            .query_async(&mut *conn)
-            .await?;
+        let key = self.key("senders");
+        let mut conn = self.conn_for(&key).await?;
+        let packed: Option<Vec<u8>> =
+            redis::cmd("HGET").arg(&key).arg(domain.as_str()).query_async(&mut conn).await?;
         packed.map(|p| unpack(VERSION, &format!("sender domain {domain}"), &p)).transpose()
     }
 
@@ -107,14 +105,15 @@ impl Store {
         domain: &Domain,
         record: &SenderRecord,
     ) -> Result<(), StoreError> {
-        let mut conn = self.conn().await?;
+        let key = self.key("senders");
+        let mut conn = self.conn_for(&key).await?;
         let _: () = redis::cmd("HSET")
-            .arg(self.key("senders"))
+            .arg(&key)
             .arg(domain.as_str())
             .arg(pack(VERSION, record))
-            .query_async(&mut *conn)
+            .query_async(&mut conn)
             .await?;
-        self.confirm(&mut *conn).await
+        self.confirm(&mut conn).await
     }
 
     /// Every sender domain.
@@ -122,9 +121,10 @@ impl Store {
     /// # Errors
     /// When Redis does not answer or a record does not read.
     pub async fn senders(&self) -> Result<Vec<(Domain, SenderRecord)>, StoreError> {
-        let mut conn = self.conn().await?;
+        let key = self.key("senders");
+        let mut conn = self.conn_for(&key).await?;
         let all: Vec<(String, Vec<u8>)> =
-            redis::cmd("HGETALL").arg(self.key("senders")).query_async(&mut *conn).await?;
+            redis::cmd("HGETALL").arg(&key).query_async(&mut conn).await?;
         let mut senders = all
             .into_iter()
             .map(|(name, packed)| {

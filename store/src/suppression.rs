@@ -79,14 +79,14 @@ impl Store {
         for list in [tenant, PLATFORM] {
             pipe.cmd("EXISTS").arg(self.list_key(shard, "sup", list));
         }
-        let mut conn = self.conn().await?;
-        let exist: Vec<u8> = pipe.query_async(&mut *conn).await?;
+        let mut conn = self.conn_for(&self.list_key(shard, "sup", tenant)).await?;
+        let exist: Vec<u8> = pipe.query_async(&mut conn).await?;
         let mut out = vec![false; addresses.len()];
         for (list, _) in [tenant, PLATFORM].into_iter().zip(exist).filter(|(_, e)| *e == 1) {
             let found: Vec<Option<Vec<u8>>> = redis::cmd("HMGET")
                 .arg(self.list_key(shard, "sup", list))
                 .arg(addresses)
-                .query_async(&mut *conn)
+                .query_async(&mut conn)
                 .await?;
             out.iter_mut().zip(found).for_each(|(o, f)| *o |= f.is_some());
         }
@@ -103,12 +103,12 @@ impl Store {
         address: &str,
     ) -> Result<Option<SuppressionRecord>, StoreError> {
         let shard = self.shard_of_address(address);
-        let mut conn = self.conn().await?;
+        let mut conn = self.conn_for(&self.list_key(shard, "sup", tenant)).await?;
         for list in [tenant, PLATFORM] {
             let packed: Option<Vec<u8>> = redis::cmd("HGET")
                 .arg(self.list_key(shard, "sup", list))
                 .arg(address)
-                .query_async(&mut *conn)
+                .query_async(&mut conn)
                 .await?;
             if let Some(packed) = packed {
                 return unpack(VERSION, "a suppression", &packed).map(Some);
@@ -127,12 +127,10 @@ impl Store {
         address: &str,
     ) -> Result<Vec<u8>, StoreError> {
         let shard = self.shard_of_address(address);
-        let mut conn = self.conn().await?;
-        let history: Option<Vec<u8>> = redis::cmd("HGET")
-            .arg(self.list_key(shard, "hist", tenant.unwrap_or(PLATFORM)))
-            .arg(address)
-            .query_async(&mut *conn)
-            .await?;
+        let key = self.list_key(shard, "hist", tenant.unwrap_or(PLATFORM));
+        let mut conn = self.conn_for(&key).await?;
+        let history: Option<Vec<u8>> =
+            redis::cmd("HGET").arg(&key).arg(address).query_async(&mut conn).await?;
         Ok(history.unwrap_or_default())
     }
 
@@ -164,9 +162,9 @@ impl Store {
             if change.events.is_empty() { Vec::new() } else { Frame::encode(change.events) };
         let key = self.shard_key(self.shard_of_address(change.address), "meta");
         let blobs = [change.history_before, change.history_after, &suppression, &frame];
-        let mut conn = self.conn().await?;
-        let value = scripts::SUPPRESS.call(&mut *conn, &key, &args, &blobs).await?;
-        self.confirm(&mut *conn).await?;
+        let mut conn = self.conn_for(&key).await?;
+        let value = scripts::SUPPRESS.call(&mut conn, &key, &args, &blobs).await?;
+        self.confirm(&mut conn).await?;
         Ok(parse::<String>(value)? == "ok")
     }
 
@@ -180,13 +178,14 @@ impl Store {
         tenant: Option<&str>,
         cursor: u64,
     ) -> Result<(u64, Vec<Suppression>), StoreError> {
-        let mut conn = self.conn().await?;
+        let key = self.list_key(shard, "sup", tenant.unwrap_or(PLATFORM));
+        let mut conn = self.conn_for(&key).await?;
         let (next, rows): (u64, Vec<(String, Vec<u8>)>) = redis::cmd("HSCAN")
-            .arg(self.list_key(shard, "sup", tenant.unwrap_or(PLATFORM)))
+            .arg(&key)
             .arg(cursor)
             .arg("COUNT")
             .arg(500)
-            .query_async(&mut *conn)
+            .query_async(&mut conn)
             .await?;
         let page = rows
             .into_iter()
@@ -233,9 +232,9 @@ impl Store {
         };
         let frame = Frame::encode(events);
         let key = self.shard_key(delivery.shard, "meta");
-        let mut conn = self.conn().await?;
-        let value = scripts::RETURNED.call(&mut *conn, &key, &args, &[&frame]).await?;
-        self.confirm(&mut *conn).await?;
+        let mut conn = self.conn_for(&key).await?;
+        let value = scripts::RETURNED.call(&mut conn, &key, &args, &[&frame]).await?;
+        self.confirm(&mut conn).await?;
         Ok(parse::<u8>(value)? == 1)
     }
 

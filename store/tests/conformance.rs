@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
 mod support;
+mod topologies;
 
 use std::collections::BTreeSet;
 
@@ -279,8 +280,8 @@ impl Run {
     }
 }
 
-async fn run(redis: &support::Redis, seed: u64, steps: usize) -> Result<(), String> {
-    let config = store::Config { prefix: format!("t{seed}"), shards: 1, ..redis.config() };
+async fn run(config: &store::Config, seed: u64, steps: usize) -> Result<(), String> {
+    let config = store::Config { prefix: format!("t{seed}"), shards: 1, ..config.clone() };
     let mut run = Run {
         dice: Dice(seed),
         store: Store::open(&config).await.unwrap(),
@@ -315,20 +316,38 @@ async fn futures_catch<F: Future>(
     .await
 }
 
-#[tokio::test]
-async fn conformance_of_redis_with_the_model() {
-    let redis = support::Redis::start();
+async fn conform(config: &store::Config, seeds: u64) {
     let seeds: Vec<u64> = match std::env::var("CONFORMANCE_SEED") {
         Ok(seed) => vec![seed.parse().expect("CONFORMANCE_SEED is a number")],
         Err(_) => {
             let many = std::env::var("CONFORMANCE_SEEDS").ok().and_then(|n| n.parse().ok());
-            (1..=many.unwrap_or(60)).collect()
+            (1..=many.unwrap_or(seeds)).collect()
         }
     };
     for seed in seeds {
-        if let Err(log) = run(&redis, seed, 250).await {
+        if let Err(log) = run(config, seed, 250).await {
             let tail: Vec<&str> = log.lines().rev().take(12).collect();
             panic!("seed {seed} disagrees; its last commands, newest first:\n{}", tail.join("\n"));
         }
     }
+}
+
+#[tokio::test]
+async fn conformance_of_redis_with_the_model() {
+    conform(&support::Redis::start().config(), 60).await;
+}
+
+#[tokio::test]
+async fn conformance_through_sentinels_at_the_replicated_level() {
+    let sentinels = topologies::sentinel::Sentinels::start().await;
+    let durability = store::Durability::Replicated;
+    conform(&store::Config { durability, ..sentinels.config() }, 8).await;
+}
+
+#[tokio::test]
+async fn conformance_on_a_cluster_at_the_replicated_level() {
+    let cluster = topologies::cluster::Cluster::start().await;
+    let durability = store::Durability::Replicated;
+    // Each seed has a prefix of its own, and so another slot: all nodes have their turn.
+    conform(&store::Config { durability, ..cluster.config() }, 8).await;
 }

@@ -70,7 +70,8 @@ impl World {
         change: impl FnOnce(&mut Config),
         change_store: impl FnOnce(&mut store::Config),
     ) -> Self {
-        let redis = Redis::start_with(&["--appendonly", "yes", "--appendfsync", "no"]);
+        // The answers name the level, and it must be true.
+        let redis = Redis::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
         let mut store_config = redis.config();
         change_store(&mut store_config);
         // What the test prepares is confirmed at once, whatever the API's level.

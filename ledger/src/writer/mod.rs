@@ -81,6 +81,13 @@ impl Writer {
         self.books.get(&shard).map_or_else(Position::default, |b| b.position)
     }
 
+    /// Frames from here on are new again, although later ones were stored once.
+    pub(crate) fn go_back(&mut self, shard: ShardId, to: Position) {
+        if let Some(book) = self.books.get_mut(&shard) {
+            book.position = to;
+        }
+    }
+
     pub(crate) fn books(&self) -> &HashMap<ShardId, Book> {
         &self.books
     }

@@ -93,11 +93,11 @@ struct Part {
 
 impl Relay {
     async fn run(mut self) -> Result<()> {
-        self.store.renew(&self.name, |_| true).await?;
+        self.renew(true).await?;
         let mut renewed = Instant::now();
         loop {
             if renewed.elapsed() >= BEAT {
-                self.store.renew(&self.name, |_| false).await?;
+                self.renew(false).await?;
                 renewed = Instant::now();
             }
             let parts = self.lease().await?;
@@ -106,12 +106,20 @@ impl Relay {
             }
             let settles: Vec<ShardSettle<'_>> = parts.iter().map(Part::settle).collect();
             for (part, answer) in
-                parts.iter().zip(self.store.settle_together(&self.name, &settles).await?)
+                parts.iter().zip(self.store.settle_together(&self.name, &settles).await)
             {
                 let wanted: usize = part.groups.iter().map(|g| g.outcomes.len()).sum();
                 ensure!(answer?.len() == wanted, "not every outcome was judged");
             }
         }
+    }
+
+    /// Stands, or goes on standing, in every shard.
+    async fn renew(&self, fresh: bool) -> Result<()> {
+        for renewal in self.store.renew(&self.name, |_| fresh).await {
+            renewal?;
+        }
+        Ok(())
     }
 
     /// A lease of several lanes in each shard.

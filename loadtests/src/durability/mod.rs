@@ -149,7 +149,7 @@ pub async fn durability(wish: &Wish, mut tell: impl FnMut(&str)) -> Result<Repor
 /// The server that a level is tried on.
 fn binary(level: Durability, wish: &Wish) -> Option<PathBuf> {
     match level {
-        Durability::Always | Durability::Everysec | Durability::Replicated => {
+        Durability::Memory | Durability::Always | Durability::Everysec | Durability::Replicated => {
             Some("redis-server".into())
         }
         Durability::FsyncedReplicas => wish.valkey.clone(),
@@ -161,6 +161,7 @@ const fn fsync(level: Durability) -> &'static str {
     match level {
         Durability::Always => "always",
         Durability::Everysec | Durability::Replicated | Durability::FsyncedReplicas => "everysec",
+        Durability::Memory => "no",
     }
 }
 
@@ -289,7 +290,7 @@ async fn cost(binary: &Path, level: Durability, wish: &Wish) -> Result<Cost> {
             replica.follow(&primary).await?;
             Some(replica)
         }
-        Durability::Always | Durability::Everysec => None,
+        Durability::Memory | Durability::Always | Durability::Everysec => None,
     };
     let store = open(&primary, level).await?;
     let customers = Customers::start(&store, Load::LARGE, wish.seed);

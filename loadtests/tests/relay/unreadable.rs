@@ -162,7 +162,9 @@ async fn defer_all_but(world: &World, campaign: CampaignId, batch: BatchId, deli
     use mail::queue::{End, Lane, Outcome, Settle};
     let shard = world.store.shard_of(DOMAIN);
     world.run(campaign).await;
-    world.store.renew("by-hand", |_| true).await.unwrap();
+    for renewal in world.store.renew("by-hand", |_| true).await {
+        renewal.unwrap();
+    }
     let lane = Lane { campaign, domain: Some(DOMAIN.parse().unwrap()) };
     let answer = world.store.lease(shard, "by-hand", &[(lane.clone(), 500)]).await.unwrap();
     let store::LeaseAnswer::Leases(leases) = answer else { panic!("{answer:?}") };

@@ -57,6 +57,7 @@ pub async fn run(wish: &Wish) -> anyhow::Result<Summary> {
         program: wish.program.clone(),
         data_dir: wish.data_dir.clone(),
         scenario: Scenario::named("demo")?,
+        adjust: |_| {},
     })
     .await?;
     let told = tell(wish, &mut platform, began).await;

@@ -40,6 +40,8 @@ pub struct Stage {
     pub data_dir: Option<PathBuf>,
     /// The pretend internet.
     pub scenario: Scenario,
+    /// Changes settings before anything starts.
+    pub adjust: fn(&mut Config),
 }
 
 /// Everything that a campaign passes through, and the internet that it goes to.
@@ -78,6 +80,14 @@ impl Platform {
     /// # Errors
     /// When a part does not come up, with its reason.
     pub async fn start(stage: Stage) -> anyhow::Result<Self> {
+        Self::start_on(stage, None).await
+    }
+
+    /// Like [`start`](Self::start), on servers that are there already; `None`: on a private one.
+    ///
+    /// # Errors
+    /// When a part does not come up, with its reason.
+    pub async fn start_on(stage: Stage, servers: Option<store::Config>) -> anyhow::Result<Self> {
         let folder = match stage.data_dir {
             Some(_) => None,
             None => Some(tempfile::Builder::new().prefix("malleposte-demo-").tempdir()?),
@@ -89,13 +99,19 @@ impl Platform {
         };
         let internet = Internet::start(stage.scenario, Listen::default()).await?;
         let mut config = settings(&data_dir, &internet)?;
+        (stage.adjust)(&mut config);
         let asked = CancellationToken::new();
         let mut frame =
             Frame { config: config.clone(), services: Services::new(), asked: asked.clone() };
-        let redis = RedisChild::start(&config.redis, &data_dir).await?;
-        config.store.url = redis.url();
-        frame.config.store.url = redis.url();
-        frame.services.start("redis", STOP_GRACE, |stop| redis.supervise(stop));
+        match servers {
+            Some(servers) => config.store = servers,
+            None => {
+                let redis = RedisChild::start(&config.redis, &data_dir).await?;
+                config.store.url = redis.url();
+                frame.services.start("redis", STOP_GRACE, |stop| redis.supervise(stop));
+            }
+        }
+        frame.config.store = config.store.clone();
         let store = wiring::open_store(&config.store).await?;
         let keys = Keys::open(&config)?;
         publish(&internet, &store, &keys, config.bounces.listen).await?;

@@ -134,6 +134,15 @@ local function outbox_is_full()
   return call('XLEN', base .. 'out') >= arg.outbox_max
 end
 
+-- The id of the newest event ever told here; nil before the first.
+local function last_event()
+  if call('EXISTS', base .. 'out') == 0 then return nil end
+  local info = call('XINFO', 'STREAM', base .. 'out')
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then return info[i + 1] end
+  end
+end
+
 -- Takes a lease back: what it still holds waits for a retry.
 local function give_back(relay, token, place)
   call('HDEL', base .. 'lease:' .. relay, token)
