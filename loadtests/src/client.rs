@@ -50,7 +50,18 @@ impl Client {
 
     /// Creates a campaign; answers its name.
     pub(crate) async fn create(&self, sender: &str, template: &Template) -> Result<String> {
+        self.create_urgent(sender, template, 1).await
+    }
+
+    /// Creates a campaign of a priority; 0 goes first.
+    pub(crate) async fn create_urgent(
+        &self,
+        sender: &str,
+        template: &Template,
+        priority: u8,
+    ) -> Result<String> {
         let body = json!({
+            "priority": priority,
             "name": "a pretend campaign",
             "from": {"name": "Malleposte", "address": format!("news@{sender}")},
             "subject": template.subject,

@@ -19,6 +19,10 @@ enum Command {
     Recipients(command::recipients::Arguments),
     /// Measures what a delivered message costs relay, Redis, ledger and API.
     Throughput(command::throughput::Arguments),
+    /// Measures what one large tenant leaves to many small ones at one site.
+    Fairness(command::fairness::Arguments),
+    /// Measures as many domains as recipients against one domain.
+    Longtail(command::longtail::Arguments),
     /// Measures how fast and in how much memory recipients are accepted.
     Intake(command::intake::Arguments),
 }
@@ -29,6 +33,8 @@ async fn main() -> anyhow::Result<()> {
         Command::Internet(arguments) => command::internet::run(arguments).await,
         Command::Recipients(arguments) => command::recipients::run(&arguments),
         Command::Throughput(arguments) => command::throughput::run(arguments).await,
+        Command::Fairness(arguments) => command::fairness::run(arguments).await,
+        Command::Longtail(arguments) => command::longtail::run(arguments).await,
         Command::Intake(arguments) => command::intake::run(arguments).await,
     }
 }

@@ -7,6 +7,7 @@ use mail::{Domain, retry, throttle};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::shares::Tenant;
 use crate::smtp;
 
 /// How this relay sends.
@@ -43,6 +44,8 @@ pub struct Config {
     pub idle_s: u64,
     /// When to try again, and for how long.
     pub retry: retry::Config,
+    /// What differs for single tenants, by name: `[relay.tenants.NAME]`.
+    pub tenants: BTreeMap<String, Tenant>,
     /// Bounds of the pace at each site.
     pub pace: throttle::Limits,
     /// How long each step of a conversation may take.
@@ -79,6 +82,7 @@ impl Default for Config {
             sign: true,
             idle_s: 5,
             retry: retry::Config::default(),
+            tenants: BTreeMap::new(),
             pace: throttle::Limits::default(),
             timeouts: smtp::Timeouts::default(),
         }
@@ -141,6 +145,11 @@ impl Config {
             }
             if members.is_empty() {
                 return refuse(format!("relay.pools.{pool} is empty"));
+            }
+        }
+        for (name, tenant) in &self.tenants {
+            if let Some(fault) = tenant.fault() {
+                return refuse(format!("relay.tenants.{name}: {fault}"));
             }
         }
         retry::Schedule::new(&self.retry)?;

@@ -2,7 +2,9 @@
 //! the pretend internet, told over HTTP as any customer would, its CPU and memory read
 //! from the kernel. Nothing of a service is linked in.
 
+mod fairness;
 mod intake;
+mod longtail;
 mod platform;
 mod process;
 mod throughput;
@@ -11,7 +13,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use fairness::{FairWish, Fairness, fairness};
 pub use intake::{Intake, intake};
+pub use longtail::{Tail, TailRun, longtail};
 pub use platform::Program;
 pub use throughput::{Run, Wish, throughput};
 

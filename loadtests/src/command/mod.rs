@@ -1,6 +1,8 @@
 //! The subcommands of `loadtests`: arguments and what they print. No work is done here.
 
+pub mod fairness;
 pub mod intake;
 pub mod internet;
+pub mod longtail;
 pub mod recipients;
 pub mod throughput;

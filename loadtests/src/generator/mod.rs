@@ -8,7 +8,7 @@ mod template;
 
 use std::io::{self, Write};
 
-pub use domains::{LARGE_DOMAINS, TAIL_DOMAINS, tail_domain, tail_rank};
+pub use domains::{LARGE_DOMAINS, TAIL_DOMAINS, TAIL_RANKS, tail_domain, tail_rank};
 pub use template::Template;
 
 use crate::mix::{self, Dice};
@@ -32,9 +32,23 @@ pub struct Recipient {
 #[derive(Debug, Clone)]
 pub struct Generator {
     seed: u64,
+    first: u64,
     n: u64,
     repeats: f64,
+    spread: Spread,
     zipf: Zipf,
+}
+
+/// Where the recipients live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Spread {
+    /// As people do: half in five domains, the rest by Zipf's law.
+    #[default]
+    Real,
+    /// All in one domain.
+    One,
+    /// Each in another one, as far as there are so many.
+    Each,
 }
 
 use domains::Zipf;
@@ -58,7 +72,23 @@ impl Generator {
     /// A campaign of `n` recipients.
     #[must_use]
     pub fn new(seed: u64, n: u64) -> Self {
-        Self { seed, n, repeats: 0.0, zipf: Zipf::new(TAIL_DOMAINS) }
+        let (repeats, spread) = (0.0, Spread::Real);
+        Self { seed, first: 0, n, repeats, spread, zipf: Zipf::new(TAIL_DOMAINS) }
+    }
+
+    /// Begins at another index: campaigns of one seed with ranges of their own have no
+    /// address in common.
+    #[must_use]
+    pub fn from_index(mut self, first: u64) -> Self {
+        self.first = first;
+        self
+    }
+
+    /// Lets the recipients live elsewhere.
+    #[must_use]
+    pub fn with_spread(mut self, spread: Spread) -> Self {
+        self.spread = spread;
+        self
     }
 
     /// Makes this share (0 to 1) of the recipients repeat an earlier one's address.
@@ -143,20 +173,23 @@ impl Generator {
     }
 
     fn draw(&self, index: u64) -> Draw {
+        let index = self.first + index;
         let mut dice = Dice::new(mix::of_number(self.seed, 2, index));
-        let repeat = self.repeats > 0.0 && index > 0 && mix::share(dice.roll()) < self.repeats;
+        let repeat =
+            self.repeats > 0.0 && index > self.first && mix::share(dice.roll()) < self.repeats;
         if repeat {
             // The earlier one may itself be a repeat: walk down until it is not.
-            return self.draw(dice.below(index));
+            return self.draw(dice.below(index - self.first));
         }
         let first = dice.below(names::FIRST.len() as u64) as usize;
         let last = dice.below(names::LAST.len() as u64) as usize;
         let city = dice.below(names::CITIES.len() as u64) as usize;
         let code = dice.roll();
-        let place = if dice.roll() & 1 == 0 {
-            Place::Large(large(dice.below(100)))
-        } else {
-            Place::Tail(self.zipf.rank(dice.roll()))
+        let place = match self.spread {
+            Spread::Real if dice.roll() & 1 == 0 => Place::Large(large(dice.below(100))),
+            Spread::Real => Place::Tail(self.zipf.rank(dice.roll())),
+            Spread::One => Place::Large(0),
+            Spread::Each => Place::Tail((index % u64::from(TAIL_RANKS)) as u32),
         };
         Draw { first, last, city, code, index, place }
     }
@@ -171,6 +204,13 @@ fn large(hundredth: u64) -> usize {
             hundredth < sum
         })
         .unwrap_or(0)
+}
+
+/// The index that an address was made of.
+#[must_use]
+pub fn index_of(address: &str) -> Option<u64> {
+    let (local, _) = address.rsplit_once('@')?;
+    u64::from_str_radix(local.rsplit_once('.')?.1, 36).ok()
 }
 
 /// `first.last.index@domain`: the index, in base 36, makes it the only one.
@@ -255,6 +295,23 @@ mod tests {
         }
         assert_eq!(tail_rank("garage-martin1.fr.example.org"), None);
         assert_eq!(tail_rank("example.org"), None);
+    }
+
+    #[test]
+    fn ranges_of_one_seed_have_no_address_in_common() {
+        let second = Generator::new(1, 10).from_index(100);
+        let index = |r: &Recipient| index_of(&r.address);
+        assert_eq!(second.iter().filter_map(|r| index(&r)).min(), Some(100));
+        assert_eq!(second.recipient(5), Generator::new(1, 200).recipient(105));
+    }
+
+    #[test]
+    fn each_lives_alone_when_asked_for() {
+        let each = Generator::new(1, 60_000).with_spread(Spread::Each);
+        let domain = |r: Recipient| r.address.rsplit_once('@').expect("a domain").1.to_owned();
+        let domains: HashSet<String> = each.iter().map(domain).collect();
+        assert_eq!(domains.len(), 60_000);
+        assert!(domains.iter().all(|d| tail_rank(d).is_some()));
     }
 
     #[test]

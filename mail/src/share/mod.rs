@@ -25,7 +25,9 @@ pub const WEIGHT: f64 = 1.0;
 pub const WEIGHTS: std::ops::RangeInclusive<f64> = 0.01..=100.0;
 
 /// A tenant's name as the budget's record holds it: two that meet in 32 bits share a weight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct TenantMark(pub u32);
 
