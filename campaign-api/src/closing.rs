@@ -97,7 +97,7 @@ async fn close(app: &App, id: CampaignId, who: &str) -> Result<(), IntakeError> 
     tracing::info!(campaign = %id, accepted = counters.accepted, refused = totals.refused, seconds, "recipients accepted");
     let note = serde_json::to_string(&Intake::from(totals)).unwrap_or_default();
     app.store.note_campaign(id, view::INTAKE_NOTE, &note).await?;
-    lifecycle::change(app, &campaign, CampaignStatus::Ready, who).await?;
+    lifecycle::change(&app.store, &campaign, CampaignStatus::Ready, who).await?;
     app.staging.remove(id).await;
     Ok(())
 }
@@ -112,6 +112,7 @@ fn order(app: &App, campaign: &Campaign) -> Order {
         form: Form {
             defaults: fields.iter().map(|field| defaults.get(field).cloned()).collect(),
             fields,
+            zones: campaign.record.window.is_some(),
             line_max: app.config.line_bytes_max,
             shards: app.store.shards(),
         },

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use mail::window::{Weekday, Window, WindowError};
 use mail::{Address, Timestamp};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -45,6 +46,43 @@ pub(crate) struct Definition {
     start_at: Option<String>,
     #[serde(alias = "lifetime")]
     lifetime_s: Option<u64>,
+    window: Option<WindowDefinition>,
+}
+
+/// A send window as a client writes it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WindowDefinition {
+    from: String,
+    until: String,
+    /// All seven when they are not given.
+    days: Option<Vec<String>>,
+    /// Of recipients whose own is not known.
+    timezone: Option<String>,
+}
+
+impl WindowDefinition {
+    fn check(self) -> Answer<Window> {
+        let time = |text: &str| text.parse().map_err(|why: WindowError| bad("window", why));
+        let day = |word: &String| {
+            let all: Vec<&str> = Weekday::ALL.iter().map(|day| day.as_str()).collect();
+            let quoted: String = word.chars().take(40).collect();
+            let unknown = || bad("window", format!("{quoted:?} is no day: {}", all.join(", ")));
+            Weekday::from_word(word).ok_or_else(unknown)
+        };
+        let days = match &self.days {
+            Some(words) => words.iter().map(day).collect::<Answer<_>>()?,
+            None => Weekday::ALL.to_vec(),
+        };
+        let window = Window {
+            from: time(&self.from)?,
+            until: time(&self.until)?,
+            days,
+            zone: self.timezone.unwrap_or_else(|| "UTC".into()),
+        };
+        window.check().map_err(|why| bad("window", why))?;
+        Ok(window)
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -109,6 +147,7 @@ impl Definition {
         };
         check_content(&template)?;
         check_defaults(&self.defaults, &template.fields)?;
+        let window = self.window.map(WindowDefinition::check).transpose()?;
         let record = CampaignRecord {
             tenant,
             name: self.name,
@@ -117,6 +156,7 @@ impl Definition {
             priority: self.priority.unwrap_or(ORDINARY_PRIORITY),
             start,
             lifetime_s: self.lifetime_s,
+            window,
             created_at: Timestamp(0),
             created_by: String::new(),
         };

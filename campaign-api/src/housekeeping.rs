@@ -48,7 +48,7 @@ pub(crate) async fn run(app: App) {
 /// Once after a start: what a crash may have left half-told, or lying about.
 async fn begin(app: &App) -> Result<(), StoreError> {
     for (id, _) in app.store.active_campaigns().await? {
-        lifecycle::tell_shards(app, id).await?;
+        lifecycle::tell_shards(&app.store, id).await?;
     }
     let folder = Arc::clone(app);
     let swept = tokio::task::spawn_blocking(move || folder.staging.sweep()).await;
@@ -105,9 +105,9 @@ async fn start_if_due(
     }
     due.remove(&id);
     if campaign.status == CampaignStatus::Scheduled {
-        lifecycle::change(app, &campaign, CampaignStatus::Running, SELF).await?;
+        lifecycle::change(&app.store, &campaign, CampaignStatus::Running, SELF).await?;
     }
-    lifecycle::tell_shards(app, id).await
+    lifecycle::tell_shards(&app.store, id).await
 }
 
 async fn go_on_closing(app: &App, id: CampaignId) -> Result<(), StoreError> {
@@ -132,7 +132,7 @@ async fn end_if_empty(
     }
     match app.store.campaign(id).await? {
         Some(campaign) if campaign.status == from => {
-            lifecycle::change(app, &campaign, to, SELF).await.map(|_| ())
+            lifecycle::change(&app.store, &campaign, to, SELF).await.map(|_| ())
         }
         Some(_) | None => Ok(()),
     }

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use config::Config;
+pub use lifecycle::cancel;
 pub use proof::{TxtError, TxtRecords};
 pub use server::{Api, ServeError, serve};
 

@@ -4,10 +4,10 @@
 use mail::event::EventKind;
 use mail::queue::CampaignState;
 use mail::{CampaignId, Event, ShardId, Timestamp};
-use store::{Campaign, CampaignStatus, StartAt, StoreError};
+use store::{Campaign, CampaignStatus, StartAt, Store, StoreError};
 
+use crate::clock;
 use crate::problem::{Answer, Problem};
-use crate::{App, clock};
 
 mail::words! {
     /// What a client can ask of a campaign.
@@ -91,7 +91,7 @@ pub(crate) fn impossible(campaign: &Campaign, verb: Verb) -> Problem {
 
 /// Does what a verb asks, as often as it is asked, and answers the campaign as it is then.
 pub(crate) async fn act(
-    app: &App,
+    store: &Store,
     mut campaign: Campaign,
     verb: Verb,
     who: &str,
@@ -102,15 +102,15 @@ pub(crate) async fn act(
         match step(verb, campaign.status, campaign.record.start, clock::now()) {
             Step::Impossible => return Err(impossible(&campaign, verb)),
             Step::Already => {
-                tell_shards(app, campaign.id).await?;
+                tell_shards(store, campaign.id).await?;
                 return Ok(campaign);
             }
             Step::To(to) => {
-                let changed = change(app, &campaign, to, who).await?;
-                let now = app.store.campaign(campaign.id).await?;
+                let changed = change(store, &campaign, to, who).await?;
+                let now = store.campaign(campaign.id).await?;
                 campaign = now.ok_or_else(|| Problem::not_found(campaign.id))?;
                 if changed {
-                    tell_shards(app, campaign.id).await?;
+                    tell_shards(store, campaign.id).await?;
                     return Ok(campaign);
                 }
             }
@@ -119,15 +119,43 @@ pub(crate) async fn act(
     Err(Problem::later("busy", format!("campaign {} keeps changing; try again", campaign.id)))
 }
 
+/// Cancels a campaign for an operator, from wherever the store can be reached. Answers what
+/// it was or became, or in words why it cannot be.
+///
+/// # Errors
+/// When Redis does not answer; doing it again is harmless.
+pub async fn cancel(
+    store: &Store,
+    campaign: Campaign,
+    who: &str,
+) -> Result<Result<Campaign, String>, StoreError> {
+    match step(Verb::Cancel, campaign.status, campaign.record.start, clock::now()) {
+        Step::Impossible => {
+            let (id, status) = (campaign.id, campaign.status);
+            Ok(Err(format!("campaign {id} is {status}: it cannot be cancelled")))
+        }
+        Step::Already => Ok(Ok(campaign)),
+        Step::To(to) => {
+            let id = campaign.id;
+            if !change(store, &campaign, to, who).await? {
+                return Ok(Err(format!("campaign {id} just changed; try again")));
+            }
+            tell_shards(store, id).await?;
+            let now = store.campaign(id).await?;
+            Ok(now.ok_or_else(|| format!("campaign {id} is gone")))
+        }
+    }
+}
+
 /// Changes the status if it is still what it was, and tells about it.
 pub(crate) async fn change(
-    app: &App,
+    store: &Store,
     campaign: &Campaign,
     to: CampaignStatus,
     who: &str,
 ) -> Result<bool, StoreError> {
     let now = clock::now();
-    if app.store.change_status(campaign.id, &[campaign.status], to, now).await? != to {
+    if store.change_status(campaign.id, &[campaign.status], to, now).await? != to {
         return Ok(false);
     }
     tracing::info!(campaign = %campaign.id, from = %campaign.status, to = %to, by = who, "campaign changed");
@@ -138,29 +166,29 @@ pub(crate) async fn change(
         ..Event::new(EventKind::CampaignChanged, now)
     };
     if to.is_over() {
-        app.store.retire_campaign(campaign.id).await?;
+        store.retire_campaign(campaign.id).await?;
     }
-    app.store.emit(home(app, campaign.id), &[event]).await?;
+    store.emit(home(store, campaign.id), &[event]).await?;
     Ok(true)
 }
 
 /// The shard whose outbox tells a campaign's own story.
-fn home(app: &App, id: CampaignId) -> ShardId {
-    ShardId((id.0 % u64::from(app.store.shards())) as u16)
+fn home(store: &Store, id: CampaignId) -> ShardId {
+    ShardId((id.0 % u64::from(store.shards())) as u16)
 }
 
 /// Makes every shard know what the status says; again if it changed meanwhile.
-pub(crate) async fn tell_shards(app: &App, id: CampaignId) -> Result<(), StoreError> {
+pub(crate) async fn tell_shards(store: &Store, id: CampaignId) -> Result<(), StoreError> {
     /// Two clients that pause and resume by turns do not keep us here.
     const ROUNDS: usize = 5;
     for _ in 0..ROUNDS {
-        let Some(campaign) = app.store.campaign(id).await? else { return Ok(()) };
+        let Some(campaign) = store.campaign(id).await? else { return Ok(()) };
         let Some(state) = shard_state(campaign.status) else { return Ok(()) };
-        app.store.set_campaign_state(id, state, campaign.record.priority).await?;
+        store.set_campaign_state(id, state, campaign.record.priority).await?;
         if state == CampaignState::Cancelling {
-            app.store.expedite(id).await?;
+            store.expedite(id).await?;
         }
-        if app.store.campaign_status(id).await? == Some(campaign.status) {
+        if store.campaign_status(id).await? == Some(campaign.status) {
             return Ok(());
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use mail::queue::Counters;
+use mail::window::Window;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{Campaign, CampaignRecord, Durability, StartAt};
@@ -107,6 +108,17 @@ fn definition(campaign: &Campaign) -> Value {
         "priority": record.priority,
         "start_at": start_at,
         "lifetime_s": record.lifetime_s,
+        "window": record.window.as_ref().map(window),
+    })
+}
+
+fn window(window: &Window) -> Value {
+    let days: Vec<&str> = window.days.iter().map(|day| day.as_str()).collect();
+    json!({
+        "from": window.from.to_string(),
+        "until": window.until.to_string(),
+        "days": days,
+        "timezone": window.zone,
     })
 }
 

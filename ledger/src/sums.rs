@@ -49,6 +49,7 @@ pub(crate) fn book(sums: &mut Counters, event: &Event, judgement: Judgement) {
         EventKind::Expired => sums.expired += n,
         EventKind::Cancelled => sums.cancelled += n,
         EventKind::SetAside => sums.set_aside += n,
+        EventKind::Restored => sums.set_aside = sums.set_aside.saturating_sub(n),
         EventKind::Deferred => sums.deferrals += n,
         EventKind::Returned => sums.returned += n,
         EventKind::Complained => sums.complained += n,
@@ -58,7 +59,8 @@ pub(crate) fn book(sums: &mut Counters, event: &Event, judgement: Judgement) {
         | EventKind::SuppressionRemoved
         | EventKind::CampaignChanged
         | EventKind::PaceChanged
-        | EventKind::Service => {}
+        | EventKind::Service
+        | EventKind::Ordered => {}
     }
 }
 

@@ -47,7 +47,7 @@ impl Platform {
         let mut batch = BatchBuilder::new(0);
         for i in 0..4 {
             let address: Address = format!("user{i}@example.org").parse().unwrap();
-            batch.push::<&str>(&address, "", &[]);
+            batch.push::<&str>(&address, "", "", &[]);
         }
         let enqueue = Enqueue {
             lane: lane(),
@@ -91,6 +91,8 @@ impl Platform {
             lane: lane(),
             count: lease.count,
             outcomes,
+            reason: String::new(),
+            newer: 0,
         };
         let frame = Frame::encode(&events);
         self.store.settle(shard, "relay-1", number, &[settle], &frame).await.unwrap();

@@ -50,6 +50,10 @@ crate::words! {
         PaceChanged = "pace-changed",
         /// A service started or ended; `note` says which.
         Service = "service",
+        /// An operator ordered something; `note` says what, who and why.
+        Ordered = "ordered",
+        /// `count` recipients that were set aside wait again; `note` says by whom and why.
+        Restored = "restored",
     }
 }
 
@@ -108,6 +112,15 @@ pub struct Event {
 impl Default for Event {
     fn default() -> Self {
         Self::new(EventKind::Service, Timestamp(0))
+    }
+}
+
+impl EventKind {
+    /// Whether version 0.1.0 knows it. A frame with another kind is of a later version, so
+    /// that an older ledger leaves it to a newer one.
+    #[must_use]
+    pub fn is_first(self) -> bool {
+        !matches!(self, Self::Ordered | Self::Restored)
     }
 }
 

@@ -11,6 +11,7 @@ pub mod classify;
 pub mod event;
 pub mod hygiene;
 pub mod id;
+pub mod orders;
 pub mod plain;
 pub mod queue;
 pub mod reply;
@@ -22,6 +23,7 @@ pub mod throttle;
 pub mod time;
 pub mod unsubscribe;
 pub mod verp;
+pub mod window;
 
 pub use address::{Address, Domain};
 pub use category::{Category, Hygiene, Phase, Report, Scope};

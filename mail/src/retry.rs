@@ -44,6 +44,39 @@ impl Default for Config {
     }
 }
 
+/// What one tenant or one site wants otherwise; the rest is as everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Overrides {
+    /// See `relay.retry`.
+    pub first_s: Option<u64>,
+    /// See `relay.retry`.
+    pub factor: Option<f64>,
+    /// See `relay.retry`.
+    pub max_s: Option<u64>,
+    /// See `relay.retry`. Of a tenant: a lifetime is a promise to the sender, whatever the site.
+    pub lifetime_s: Option<u64>,
+    /// See `relay.retry`.
+    pub greylist_s: Option<u64>,
+    /// See `relay.retry`.
+    pub busy_mailbox_s: Option<u64>,
+}
+
+impl Config {
+    /// This schedule with what is wanted otherwise.
+    #[must_use]
+    pub fn with(&self, other: &Overrides) -> Self {
+        Self {
+            first_s: other.first_s.unwrap_or(self.first_s),
+            factor: other.factor.unwrap_or(self.factor),
+            max_s: other.max_s.unwrap_or(self.max_s),
+            lifetime_s: other.lifetime_s.unwrap_or(self.lifetime_s),
+            greylist_s: other.greylist_s.unwrap_or(self.greylist_s),
+            busy_mailbox_s: other.busy_mailbox_s.unwrap_or(self.busy_mailbox_s),
+        }
+    }
+}
+
 /// Why a schedule cannot be used.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ScheduleError {
@@ -140,14 +173,27 @@ impl Schedule {
         let spread = scatter(seed ^ u64::from(attempts)) % (delay_ms / 8 + 1);
         let due = now.millis().saturating_add(delay_ms).saturating_add(spread);
         let due = round_up(due, grid_ms(delay_ms));
-        let end = accepted_at + Duration::from_secs(self.0.lifetime_s);
-        if due >= end.millis() { Next::GiveUp } else { Next::At(Timestamp(due)) }
+        if due >= self.ends(accepted_at).millis() { Next::GiveUp } else { Next::At(Timestamp(due)) }
+    }
+
+    /// The same schedule with a lifetime that a campaign brings along.
+    #[must_use]
+    pub fn living(&self, lifetime: Option<Duration>) -> Self {
+        let mut config = self.0.clone();
+        config.lifetime_s = lifetime.map_or(config.lifetime_s, |lifetime| lifetime.as_secs());
+        Self(config)
+    }
+
+    /// When the lifetime of a recipient is over.
+    #[must_use]
+    pub fn ends(&self, accepted_at: Timestamp) -> Timestamp {
+        accepted_at + Duration::from_secs(self.0.lifetime_s)
     }
 
     /// Whether the lifetime of a recipient is over.
     #[must_use]
     pub fn is_expired(&self, accepted_at: Timestamp, now: Timestamp) -> bool {
-        now.since(accepted_at) >= Duration::from_secs(self.0.lifetime_s)
+        now >= self.ends(accepted_at)
     }
 
     fn delay_ms(&self, attempts: u16) -> u64 {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mail::window::Window;
 use mail::{Address, CampaignId, Domain};
 use message::{Content, Mailbox, Signer, Template};
 use store::{CampaignRecord, SealKeys, Store, StoreError};
@@ -29,6 +30,7 @@ pub(crate) struct Sending {
     /// As what it shares.
     pub(crate) flow: Flow,
     pub(crate) lifetime: Option<Duration>,
+    pub(crate) window: Option<Window>,
     pub(crate) template: Template,
     /// None where the next hop signs.
     pub(crate) signer: Option<Signer>,
@@ -88,7 +90,12 @@ impl Catalog {
         }
         let entry = match self.read(id).await {
             Ok(sending) => Ok(Arc::new(sending)),
-            Err(Unsendable::Record(e)) if e.is_passing() => return Looked::NotNow(e),
+            // A newer record, too: this relay will not read it, but another may.
+            Err(Unsendable::Record(e))
+                if e.is_passing() || matches!(e, StoreError::Newer { .. }) =>
+            {
+                return Looked::NotNow(e);
+            }
             Err(why) => Err(Arc::new(why)),
         };
         if known.len() >= CAMPAIGNS_MAX {
@@ -119,6 +126,7 @@ impl Catalog {
             priority: record.priority,
             flow,
             lifetime: record.lifetime_s.map(Duration::from_secs),
+            window: record.window,
             template,
             signer,
         })

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use mail::{Domain, retry, throttle};
+use mail::{Domain, retry, share, throttle};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::shares::Tenant;
+use crate::schedules::Schedules;
 use crate::smtp;
 
 /// How this relay sends.
@@ -44,12 +44,40 @@ pub struct Config {
     pub idle_s: u64,
     /// When to try again, and for how long.
     pub retry: retry::Config,
-    /// What differs for single tenants, by name: `[relay.tenants.NAME]`.
+    /// What a tenant wants otherwise, by its name.
     pub tenants: BTreeMap<String, Tenant>,
+    /// What holds for a site otherwise, by the end of its name: `google.com` is also
+    /// `(alt1|alt2|gmail-smtp-in).l.google.com`. The longest end that fits is taken.
+    pub sites: BTreeMap<String, SiteRules>,
     /// Bounds of the pace at each site.
     pub pace: throttle::Limits,
     /// How long each step of a conversation may take.
     pub timeouts: smtp::Timeouts,
+}
+
+/// What one tenant wants otherwise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tenant {
+    /// Its part of a site's budget beside others that wait, 0.01 to 100: one of weight 3 gets
+    /// three times as much as one of weight 1, however many campaigns either has.
+    pub weight: f64,
+    /// When to try again, and for how long.
+    pub retry: retry::Overrides,
+}
+
+impl Default for Tenant {
+    fn default() -> Self {
+        Self { weight: share::WEIGHT, retry: retry::Overrides::default() }
+    }
+}
+
+/// What holds for one site otherwise.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SiteRules {
+    /// When to try again.
+    pub retry: retry::Overrides,
 }
 
 /// A local address to send from.
@@ -83,6 +111,7 @@ impl Default for Config {
             idle_s: 5,
             retry: retry::Config::default(),
             tenants: BTreeMap::new(),
+            sites: BTreeMap::new(),
             pace: throttle::Limits::default(),
             timeouts: smtp::Timeouts::default(),
         }
@@ -95,9 +124,9 @@ pub enum ConfigError {
     /// Out of range or contradictory.
     #[error("{0}")]
     Setting(String),
-    /// The retry schedule.
-    #[error("relay.retry: {0}")]
-    Retry(#[from] retry::ScheduleError),
+    /// A retry schedule.
+    #[error("{0}: {1}")]
+    Retry(String, #[source] retry::ScheduleError),
     /// The bounds of the pace.
     #[error("relay.pace: {0}")]
     Pace(#[from] throttle::LimitsError),
@@ -148,11 +177,14 @@ impl Config {
             }
         }
         for (name, tenant) in &self.tenants {
-            if let Some(fault) = tenant.fault() {
-                return refuse(format!("relay.tenants.{name}: {fault}"));
+            if !share::WEIGHTS.contains(&tenant.weight) {
+                let weight = tenant.weight;
+                return refuse(format!(
+                    "relay.tenants.{name:?}: weight {weight} must lie between 0.01 and 100"
+                ));
             }
         }
-        retry::Schedule::new(&self.retry)?;
+        Schedules::new(self)?;
         self.pace.check()?;
         Ok(())
     }

@@ -47,6 +47,11 @@ async fn find_site(relay: &Arc<Relay>, domain: Domain, jobs: Vec<Job>) {
     match whereto {
         Whereto::Site(destination) => {
             for job in jobs {
+                // Now that the site is known: an order may be about it.
+                if relay.stopped(&job).is_some() {
+                    relay.settle_stopped(job).await;
+                    continue;
+                }
                 let site = relay.site_for(&destination, &job);
                 match relay.crowded_until(&site, &job) {
                     None => site.push(job),

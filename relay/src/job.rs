@@ -96,6 +96,8 @@ pub(crate) struct Settlement {
     pub(crate) outcome: Outcome,
     /// Told with it; `None` for what is handed back.
     pub(crate) event: Option<Box<Event>>,
+    /// The version of a record that no relay here reads, where that is why it is set aside.
+    pub(crate) newer: u8,
     /// The connection's place for an unsettled message, free again once this is durable.
     pub(crate) unsettled: Option<Place>,
     _job: Option<Job>,
@@ -116,13 +118,15 @@ impl Settlement {
         index: u16,
         outcome: Outcome,
         event: Option<Event>,
+        newer: u8,
     ) -> Self {
-        Self { lease, index, outcome, event: event.map(Box::new), unsettled: None, _job: None }
+        let event = event.map(Box::new);
+        Self { lease, index, outcome, event, newer, unsettled: None, _job: None }
     }
 
     fn new(job: Job, outcome: Outcome, event: Option<Box<Event>>) -> Self {
         let (lease, index) = (job.lease.clone(), job.index);
-        Self { lease, index, outcome, event, unsettled: None, _job: Some(job) }
+        Self { lease, index, outcome, event, newer: 0, unsettled: None, _job: Some(job) }
     }
 
     pub(crate) fn holding(mut self, unsettled: Place) -> Self {

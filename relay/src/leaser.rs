@@ -82,6 +82,10 @@ async fn round(
     lanes: &mut Lanes,
     turn: usize,
 ) -> Result<Round, StoreError> {
+    // What it holds it finishes; nothing more is begun.
+    if relay.is_drained() {
+        return Ok(Round::default());
+    }
     for shard in relay.store.all_shards() {
         // Also where nothing is ready: everything there may be leased to nobody.
         reconcile(relay, shard).await?;
@@ -108,13 +112,14 @@ async fn reconcile(relay: &Relay, shard: ShardId) -> Result<(), StoreError> {
     answer.map(|_| ())
 }
 
-/// Whether a lane may be leased from at all: the place to say no. A campaign that was paused
-/// is not, though the index as it was read shows it; one that is cancelled is emptied.
+/// Whether a lane may be leased from at all: the place to say no. What an order suspends is
+/// not, nor a campaign that was paused since the index was read; one that is cancelled is emptied.
 fn may_lease(relay: &Relay, offer: &Offer) -> bool {
-    match relay.stopped_campaign(offer.lane.campaign) {
+    let may_run = match relay.rulings.stopped(offer.lane.campaign) {
         Some(CampaignState::Paused | CampaignState::Held) => false,
         Some(CampaignState::Running | CampaignState::Cancelling) | None => true,
-    }
+    };
+    may_run && !relay.refuses_lane(&offer.lane)
 }
 
 /// How much of which lane: site by site, flow by flow, as far as hands are free.
@@ -354,7 +359,7 @@ async fn take(
     offer: Option<&Offer>,
 ) {
     let (campaign, count) = (batch.lease.lane.campaign, batch.lease.items.len());
-    relay.saw_campaign(campaign);
+    relay.rulings.saw_campaign(campaign);
     let expecting = offer.and_then(|offer| match &offer.place {
         Place::Site(site) => {
             site.expect(offer.priority, campaign, &offer.flow, count);

@@ -15,6 +15,8 @@ mod opening;
 mod pace;
 mod register;
 mod relay;
+mod rulings;
+mod schedules;
 mod settler;
 mod shares;
 mod site;
@@ -22,6 +24,5 @@ pub mod smtp;
 mod verdict;
 mod waiting;
 
-pub use config::{Config, ConfigError, Source};
+pub use config::{Config, ConfigError, SiteRules, Source, Tenant};
 pub use relay::{Parts, run};
-pub use shares::Tenant;

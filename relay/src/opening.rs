@@ -3,15 +3,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mail::event::EventKind;
 use mail::queue::{End, Outcome};
-use mail::{DeliveryId, Domain, Event, Reply, ShardId, Timestamp};
-use store::{LeasedBatch, StoreError};
+use mail::window::Opening;
+use mail::{Category, DeliveryId, Domain, Event, Phase, Reply, ShardId, Timestamp};
+use store::{Batch, LeasedBatch, StoreError};
 
 use crate::catalog::Looked;
 use crate::job::{Content, Job, Lease, Settlement};
 use crate::relay::Relay;
+
+/// A relay that was heard of within this lives.
+const LIVES_WITHIN: Duration = Duration::from_secs(10);
 
 /// Reads the batch and finds the campaign; what cannot be read is set aside, what is
 /// not readable now goes back.
@@ -40,12 +45,19 @@ pub(crate) async fn open(
         Looked::NotNow(error) => return not_read(relay, &lease, &l.items, &error).await,
         Looked::Unsendable(why) => {
             tracing::error!(campaign = %lease.lane.campaign, %why, "set aside");
-            return all_aside(relay, &lease, &l.items, &why.to_string()).await;
+            all_aside(relay, &lease, &l.items, &why.to_string(), 0).await;
+            return None;
         }
     };
+    relay.rulings.saw_tenant(lease.lane.campaign, &sending.tenant);
+    let (items, absent): (Vec<_>, Vec<_>) = l.items.iter().partition(|(i, _)| batch.has(*i));
+    if !absent.is_empty() {
+        all_aside(relay, &lease, &absent, "its row is not in its batch", 0).await;
+    }
     let content = Arc::new(Content { batch, sending });
-    let jobs =
-        l.items.iter().map(|item| Job::new(lease.clone(), *item, content.clone(), &relay.in_hand));
+    let jobs = items
+        .into_iter()
+        .map(|item| Job::new(lease.clone(), item, content.clone(), &relay.in_hand));
     let jobs: Vec<Job> = jobs.collect();
     if !l.cancelling {
         return Some(jobs);
@@ -57,7 +69,8 @@ pub(crate) async fn open(
     None
 }
 
-/// A newer record is left to newer relays, trouble of the store passes, the rest is set aside.
+/// Trouble of the store passes. A newer record is left to a newer relay where there is one;
+/// otherwise it is set aside, until one comes. The rest is set aside for an operator.
 async fn not_read(
     relay: &Arc<Relay>,
     lease: &Arc<Lease>,
@@ -65,18 +78,47 @@ async fn not_read(
     error: &StoreError,
 ) -> Option<Vec<Job>> {
     let batch = lease.batch.0;
-    let due = Timestamp((relay.now().0 / 1000 + 5) * 1000);
-    if error.is_passing() || matches!(error, StoreError::Newer { .. }) {
+    let newer = match error {
+        StoreError::Newer { version, .. } => *version,
+        _ => 0,
+    };
+    if error.is_passing() || (newer > 0 && is_read_elsewhere(relay, newer).await) {
         tracing::warn!(shard = lease.shard.0, batch, %error, "handed back");
+        let due = Timestamp((relay.now().0 / 1000 + 5) * 1000);
         for (index, _) in items {
-            relay
-                .settle(Settlement::unread(lease.clone(), *index, Outcome::Waits { due }, None))
-                .await;
+            let waits = Outcome::Waits { due };
+            relay.settle(Settlement::unread(lease.clone(), *index, waits, None, 0)).await;
         }
         return None;
     }
     tracing::error!(shard = lease.shard.0, batch, %error, "set aside");
-    all_aside(relay, lease, items, &error.to_string()).await
+    all_aside(relay, lease, items, &error.to_string(), newer).await;
+    None
+}
+
+/// Whether a relay that lives reads records of this version; in doubt, yes.
+async fn is_read_elsewhere(relay: &Relay, version: u8) -> bool {
+    let now = relay.now();
+    match relay.store.relays().await {
+        Ok(relays) => relays.iter().any(|(_, r)| {
+            r.reads_batch >= version && now.since(r.seen_at) < LIVES_WITHIN && !r.draining
+        }),
+        Err(_) => true,
+    }
+}
+
+/// What was set aside because it was newer than every relay goes on now that this one reads it.
+pub(crate) async fn restore_readable(relay: &Relay) -> Result<(), StoreError> {
+    for shard in relay.store.all_shards() {
+        for aside in relay.store.asides(shard).await? {
+            if (1..=Batch::VERSION).contains(&aside.newer) {
+                let note = format!("{} reads version {}", relay.heart.relay(), aside.newer);
+                relay.store.restore_aside(shard, &aside, &note, relay.now()).await?;
+                tracing::info!(shard = shard.0, batch = aside.batch.0, "readable here; it goes on");
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn all_aside(
@@ -84,7 +126,8 @@ async fn all_aside(
     lease: &Arc<Lease>,
     items: &[(u16, u8)],
     why: &str,
-) -> Option<Vec<Job>> {
+    newer: u8,
+) {
     for (index, _) in items {
         let mut event = Event::new(EventKind::SetAside, relay.now());
         event.campaign = Some(lease.lane.campaign);
@@ -93,12 +136,12 @@ async fn all_aside(
         event.service = relay.heart.relay().to_owned();
         why.clone_into(&mut event.note);
         let end = Outcome::End(End::SetAside);
-        relay.settle(Settlement::unread(lease.clone(), *index, end, Some(event))).await;
+        relay.settle(Settlement::unread(lease.clone(), *index, end, Some(event), newer)).await;
     }
-    None
 }
 
-/// Ends what needs no attempt: too old, or suppressed since it was accepted.
+/// Ends what needs no attempt: too old, suppressed since it was accepted, failed by order.
+/// What must not go now goes back: held by order, or outside its send window.
 pub(crate) async fn sift(relay: &Arc<Relay>, jobs: Vec<Job>) -> Vec<Job> {
     let Some(first) = jobs.first() else { return jobs };
     let tenant = first.content.sending.tenant.clone();
@@ -114,22 +157,51 @@ pub(crate) async fn sift(relay: &Arc<Relay>, jobs: Vec<Job>) -> Vec<Job> {
     };
     let mut kept = Vec::with_capacity(jobs.len());
     for (job, suppressed) in jobs.into_iter().zip(suppressed) {
-        let (kind, end) = if suppressed {
-            if let Some((outcome, event)) = own_failure(relay, &tenant, &job).await {
-                relay.settle(Settlement::told(job, outcome, event)).await;
-                continue;
+        if suppressed {
+            let (outcome, event) = match own_failure(relay, &tenant, &job).await {
+                Some(failure) => failure,
+                None => (Outcome::End(End::Suppressed), relay.event(EventKind::Suppressed, &job)),
+            };
+            relay.settle(Settlement::told(job, outcome, event)).await;
+        } else if relay.now() >= relay.ends(&job) {
+            expire(relay, job, "").await;
+        } else if relay.stopped(&job).is_some() {
+            relay.settle_stopped(job).await;
+        } else if let Some(opens) = closed_until(relay, &job) {
+            let due = opens;
+            if due >= relay.ends(&job) {
+                expire(relay, job, "its send window opens after its lifetime").await;
+            } else {
+                relay.settle(Settlement::silent(job, Outcome::Waits { due })).await;
             }
-            (EventKind::Suppressed, End::Suppressed)
-        } else if relay.is_expired(&job) {
-            (EventKind::Expired, End::Expired)
         } else {
             kept.push(job);
-            continue;
-        };
-        let event = relay.event(kind, &job);
-        relay.settle(Settlement::told(job, Outcome::End(end), event)).await;
+        }
     }
     kept
+}
+
+/// When the recipient's send window opens, if it is closed now.
+fn closed_until(relay: &Relay, job: &Job) -> Option<Timestamp> {
+    let window = job.content.sending.window.as_ref()?;
+    match window.opening(job.content.batch.zone(job.index), relay.now()) {
+        Opening::Open => None,
+        Opening::At(at) => Some(at),
+    }
+}
+
+/// Given up without another attempt, with the last reason that is known here: what kept the
+/// relay from trying, or what its site last said. Earlier answers are events of their own.
+async fn expire(relay: &Arc<Relay>, job: Job, why: &str) {
+    let mut event = relay.event(EventKind::Expired, &job);
+    event.category = Some(Category::Expired);
+    event.phase = Some(Phase::Local);
+    event.note = match (why, relay.last_trouble(&job)) {
+        ("", Some(trouble)) => format!("not sent within its lifetime; its site last: {trouble}"),
+        ("", None) => format!("not sent within its lifetime, in {} attempts", job.attempts),
+        (why, _) => why.to_owned(),
+    };
+    relay.settle(Settlement::told(job, Outcome::End(End::Expired), event)).await;
 }
 
 /// An address that this very delivery got suppressed: the relay that heard the refusal noted it

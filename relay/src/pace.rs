@@ -110,8 +110,8 @@ impl PaceMeter {
         }
     }
 
-    /// Waits until one message may go.
-    pub(crate) async fn permit(&self) {
+    /// Waits until one message was granted. Whoever stops waiting has taken nothing.
+    pub(crate) async fn granted(&self) {
         if let Ok(token) = self.tokens.try_acquire() {
             token.forget();
         } else {
@@ -121,6 +121,10 @@ impl PaceMeter {
                 token.forget();
             }
         }
+    }
+
+    /// Waits until what was granted may go, so that a slice is spread over its time.
+    pub(crate) async fn spread(&self) {
         let rate = self.rate().max(0.001);
         let cost = (f64::from(CELLS) / rate).min(f64::from(BURST_CELLS)) as u32;
         if let Some(cost) = NonZeroU32::new(cost) {

@@ -1,23 +1,24 @@
 //! The relay: what all its parts share, and the order in which they start and end.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use dns::{Resolver, Route};
 use mail::classify::{Finding, Signal};
 use mail::event::EventKind;
 use mail::hygiene::{News, Policy, What};
-use mail::queue::{CampaignState, End, Outcome};
+use mail::orders::{Order, ScopeKind, Subject};
+use mail::queue::Outcome;
 use mail::retry::{Hint, Next, Schedule};
 use mail::unsubscribe::unsubscribe_path;
 use mail::verp::ReturnPathKeys;
 use mail::{
-    Address, CampaignId, Category, Domain, EnhancedStatus, Event, Hygiene, Phase, ShardId, Site,
-    Timestamp, id::domain_hash,
+    Address, Category, Domain, EnhancedStatus, Event, Hygiene, Phase, ShardId, Site, Timestamp,
+    id::domain_hash,
 };
-use store::{AddressNews, RelayRecord, SealKeys, Store};
+use store::{AddressNews, Batch, RelayRecord, SealKeys, Store};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,6 +32,8 @@ use crate::job::{Job, Settlement};
 use crate::leaser;
 use crate::meters;
 use crate::register::Register;
+use crate::rulings::Rulings;
+use crate::schedules::Schedules;
 use crate::settler::{self, Places, Settler};
 use crate::shares::Shares;
 use crate::site::{SiteKey, SiteLane};
@@ -42,6 +45,9 @@ const FEEDBACK_MAX: usize = 100;
 const CROWDED_S_MAX: f64 = 60.0;
 /// Sites known by domain for this long without asking the resolver's cache again.
 const DESTINATIONS_MAX: usize = 50_000;
+
+/// Between two looks for what only this relay can read, in heartbeats.
+const RESTORE_BEATS: u32 = 60;
 
 /// What a relay needs besides its settings.
 pub struct Parts {
@@ -75,7 +81,10 @@ pub(crate) struct Relay {
     pub(crate) tasks: TaskTracker,
     /// No more leases; what is past DATA is finished.
     pub(crate) stopping: CancellationToken,
-    schedule: Schedule,
+    pub(crate) rulings: Rulings,
+    /// As in the configuration; that in the queue is longer.
+    pub(crate) name: String,
+    schedules: Schedules,
     policy: Policy,
     pools: BTreeMap<String, Vec<Source>>,
     return_path_keys: ReturnPathKeys,
@@ -84,10 +93,8 @@ pub(crate) struct Relay {
     public_url: String,
     sites: Mutex<HashMap<SiteKey, Arc<SiteLane>>>,
     destinations: Mutex<HashMap<Domain, Arc<Destination>>>,
-    /// Campaigns in hand that do not run.
-    stopped: RwLock<HashMap<CampaignId, CampaignState>>,
-    seen_campaigns: Mutex<HashMap<CampaignId, ()>>,
     settlements: mpsc::Sender<Settlement>,
+    beats: AtomicU32,
     host: String,
     started_at: Timestamp,
 }
@@ -164,7 +171,8 @@ impl Relay {
         };
         let shares = Arc::new(Shares::new(config.tenants.clone()));
         Ok(Self {
-            schedule: Schedule::new(&config.retry)?,
+            schedules: Schedules::new(&config)?,
+            rulings: Rulings::default(),
             policy: Policy::default(),
             pools: config.resolved_pools(&parts.host),
             shares: shares.clone(),
@@ -185,10 +193,10 @@ impl Relay {
             public_url: config.public_url.trim_end_matches('/').to_owned(),
             sites: Mutex::default(),
             destinations: Mutex::default(),
-            stopped: RwLock::default(),
-            seen_campaigns: Mutex::default(),
             settlements,
+            beats: AtomicU32::new(0),
             host: parts.host,
+            name,
             started_at,
             config,
         })
@@ -229,7 +237,7 @@ impl Relay {
         for shard in self.heart.beat(&self.store).await? {
             self.register.forget(shard);
         }
-        self.learn_stops().await?;
+        self.learn_rulings().await?;
         self.take_feedback().await?;
         let connections =
             self.config.connections_max as usize - self.connections.available_permits();
@@ -244,9 +252,23 @@ impl Relay {
             connections: connections as u32,
             unsettled_max: u32::from(self.config.unsettled_max),
             leased: in_hand as u32,
-            draining: self.stopping.is_cancelled(),
+            draining: self.stopping.is_cancelled() || self.is_drained(),
+            reads_batch: Batch::VERSION,
         };
-        self.store.put_relay(self.heart.relay(), &record).await
+        self.store.put_relay(self.heart.relay(), &record).await?;
+        self.keep_house().await
+    }
+
+    /// What is nobody's in particular: each second one shard's sparse batches are packed
+    /// anew, and now and then what older relays could not read is put back.
+    async fn keep_house(&self) -> Result<(), store::StoreError> {
+        let beat = self.beats.fetch_add(1, Ordering::Relaxed);
+        let shards = u32::from(self.store.shards());
+        self.store.repack(ShardId((beat % shards) as u16)).await?;
+        if beat.is_multiple_of(RESTORE_BEATS) {
+            crate::opening::restore_readable(self).await?;
+        }
+        Ok(())
     }
 
     /// Returned mail weighs in: what it says of the pace goes to the sites that it came from, as
@@ -270,54 +292,10 @@ impl Relay {
         Ok(())
     }
 
-    async fn learn_stops(&self) -> Result<(), store::StoreError> {
-        let ids: Vec<CampaignId> = lock(&self.seen_campaigns).keys().copied().collect();
-        let states = self.store.campaign_states(&ids).await?;
-        let stopped = ids
-            .into_iter()
-            .zip(states)
-            .filter_map(|(id, state)| Some((id, state?)))
-            .filter(|(_, state)| *state != CampaignState::Running)
-            .collect();
-        *self.stopped.write().unwrap_or_else(std::sync::PoisonError::into_inner) = stopped;
-        if self.in_hand.load(Ordering::Relaxed) == 0 {
-            lock(&self.seen_campaigns).clear();
-        }
-        Ok(())
-    }
-
     /// So few connections are left that idle ones had better be closed: with a site for each
     /// recipient they would be all there are.
     pub(crate) fn is_short_of_connections(&self) -> bool {
         self.connections.available_permits() < self.config.connections_max as usize / 4
-    }
-
-    /// A campaign came into the relay's hands.
-    pub(crate) fn saw_campaign(&self, id: CampaignId) {
-        lock(&self.seen_campaigns).insert(id, ());
-    }
-
-    /// Whether the job's campaign does not run any more, and how.
-    pub(crate) fn stopped(&self, job: &Job) -> Option<CampaignState> {
-        self.stopped_campaign(job.lease.lane.campaign)
-    }
-
-    /// Whether a campaign in hand does not run any more, and how.
-    pub(crate) fn stopped_campaign(&self, id: CampaignId) -> Option<CampaignState> {
-        let stopped = self.stopped.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        stopped.get(&id).copied()
-    }
-
-    /// A job of a stopped campaign: cancelled, or back to wait for the resumption.
-    pub(crate) async fn settle_stopped(&self, job: Job) {
-        let settlement = match self.stopped(&job) {
-            Some(CampaignState::Cancelling) => {
-                let event = self.event(EventKind::Cancelled, &job);
-                Settlement::told(job, Outcome::End(End::Cancelled), event)
-            }
-            _ => Settlement::silent(job, Outcome::Back),
-        };
-        self.settle(settlement).await;
     }
 
     /// Sends an outcome on its way; waits when the store is behind. A recipient whose lease was
@@ -372,7 +350,7 @@ impl Relay {
         destination: &Destination,
         job: &Job,
     ) -> Arc<SiteLane> {
-        let source = self.source_for(&job.content.sending.pool, job.address());
+        let source = self.source_for(&self.pool_of(job), job.address());
         self.site(destination, source)
     }
 
@@ -488,21 +466,45 @@ impl Relay {
         format!("{}{path}", self.public_url)
     }
 
-    /// When a deferred recipient goes again.
-    pub(crate) fn next_attempt(&self, job: &Job, hint: Hint) -> Next {
-        if self.is_expired(job) {
-            return Next::GiveUp;
-        }
+    /// When a deferred recipient goes again; an empty site is not known.
+    pub(crate) fn next_attempt(&self, job: &Job, site: &str, hint: Hint) -> Next {
         let seed = job.delivery().to_u64();
-        self.schedule.next(job.attempt(), job.content.batch.accepted_at(), self.now(), seed, hint)
+        let accepted_at = job.content.batch.accepted_at();
+        self.schedule(job, site).next(job.attempt(), accepted_at, self.now(), seed, hint)
     }
 
-    /// Whether the recipient's lifetime is over.
-    pub(crate) fn is_expired(&self, job: &Job) -> bool {
-        let accepted_at = job.content.batch.accepted_at();
-        match job.content.sending.lifetime {
-            Some(lifetime) => self.now().since(accepted_at) >= lifetime,
-            None => self.schedule.is_expired(accepted_at, self.now()),
+    /// When the recipient's lifetime is over.
+    pub(crate) fn ends(&self, job: &Job) -> Timestamp {
+        self.schedule(job, "").ends(job.content.batch.accepted_at())
+    }
+
+    fn schedule(&self, job: &Job, site: &str) -> Schedule {
+        let sending = &job.content.sending;
+        self.schedules.of(&sending.tenant, site).living(sending.lifetime)
+    }
+
+    /// What last kept this relay from a job's site, if it is known.
+    pub(crate) fn last_trouble(&self, job: &Job) -> Option<String> {
+        let destination = self.known_destination(&job.domain()?)?;
+        let source = self.source_for(&self.pool_of(job), job.address()).name.clone();
+        let key = SiteKey { source, site: destination.site.clone() };
+        self.lock_sites().get(&key)?.trouble()
+    }
+
+    /// Whether nothing is in this relay's hands.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_hand.load(Ordering::Relaxed) == 0
+    }
+
+    /// An operator wants a destination tried now: what rests because nobody answered goes.
+    pub(crate) fn wake_sites(&self, order: &Order) {
+        for (key, site) in self.lock_sites().iter() {
+            let subject =
+                Subject { site: key.site.as_str(), source: &key.source, ..Subject::default() };
+            let is_about_sites = matches!(order.scope.kind, ScopeKind::All | ScopeKind::Site);
+            if !is_about_sites || order.is_about(&subject) {
+                site.try_again();
+            }
         }
     }
 
@@ -546,7 +548,7 @@ impl Relay {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mail::queue::{Judgement, Outcome, Settle, Token};
+use mail::queue::{End, Judgement, Outcome, Settle, Token};
 use mail::{Event, ShardId};
 use store::{Frame, ShardSettle, Store};
 use tokio::sync::{Semaphore, mpsc};
@@ -125,6 +125,13 @@ impl Settler {
                 }
                 _ => groups.push(group_of(&member.lease, member.index, member.outcome)),
             }
+            if member.outcome == Outcome::End(End::SetAside)
+                && let (Some(group), Some(event)) = (groups.last_mut(), &member.event)
+                && group.reason.is_empty()
+            {
+                group.reason.clone_from(&event.note);
+                group.newer = member.newer;
+            }
             if member.outcome.is_told() {
                 events.extend(member.event.take().map(|e| *e));
             }
@@ -149,6 +156,8 @@ fn group_of(lease: &Lease, index: u16, outcome: Outcome) -> Settle {
         lane: lease.lane.clone(),
         count: lease.count,
         outcomes: vec![(index, outcome)],
+        reason: String::new(),
+        newer: 0,
     }
 }
 

@@ -5,35 +5,12 @@ use std::sync::{Arc, Mutex};
 
 use mail::CampaignId;
 use mail::share::{self, TenantMark};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use store::{Store, StoreError};
+
+use crate::config::Tenant;
 
 /// Campaigns whose tenant is remembered: some fifty octets each.
 const FLOWS_MAX: usize = 50_000;
-
-/// What differs for one tenant.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Tenant {
-    /// Its part of a site's budget beside others that wait, 0.01 to 100: one of weight 3 gets
-    /// three times as much as one of weight 1, however many campaigns either has.
-    pub weight: f64,
-}
-
-impl Default for Tenant {
-    fn default() -> Self {
-        Self { weight: share::WEIGHT }
-    }
-}
-
-impl Tenant {
-    /// What is wrong with it, if anything.
-    pub(crate) fn fault(&self) -> Option<String> {
-        let is_fine = share::WEIGHTS.contains(&self.weight);
-        (!is_fine).then(|| format!("weight {} must lie between 0.01 and 100", self.weight))
-    }
-}
 
 /// A campaign as it shares a budget.
 #[derive(Debug, PartialEq)]

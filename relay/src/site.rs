@@ -63,6 +63,7 @@ pub(crate) struct SiteLane {
     /// Connections that failed in a row, and until when nobody tries again.
     failures: AtomicU32,
     rest_until: AtomicU64,
+    trouble: Mutex<String>,
 }
 
 /// Between two looks when nothing happens.
@@ -241,6 +242,7 @@ impl SiteLane {
             busy_at: Mutex::new(Instant::now()),
             failures: AtomicU32::new(0),
             rest_until: AtomicU64::new(0),
+            trouble: Mutex::default(),
         }
     }
 
@@ -298,11 +300,30 @@ impl SiteLane {
         self.wake.notify_one();
     }
 
+    /// What last kept this relay from the site; it speaks of no recipient.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let trouble = self.trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        (!trouble.is_empty()).then(|| trouble.clone())
+    }
+
+    /// No session came about, and why.
+    pub(crate) fn heard_trouble(&self, words: &str) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        words.clone_into(&mut trouble);
+    }
+
     /// Nobody could connect: all rest for a while.
     pub(crate) fn unreachable(&self, now: Timestamp) {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).min(10);
         let rest = (REST * 2u32.pow(failures)).min(REST_MAX);
         self.rest_until.store((now + rest).0, Ordering::Relaxed);
+    }
+
+    /// An operator says that somebody can again.
+    pub(crate) fn try_again(&self) {
+        self.reachable();
+        self.rest_until.store(0, Ordering::Relaxed);
+        self.wake.notify_one();
     }
 
     /// Somebody could.
@@ -435,18 +456,21 @@ impl SiteLane {
                 return None;
             }
             tokio::select! {
-                () = self.pace.permit() => {
-                    let job = self.lock().pop();
-                    if job.is_none() {
-                        self.pace.give_back();
-                    }
-                    return job;
-                }
+                () = self.pace.granted() => break,
                 // Whoever waited may have been taken by another worker.
                 () = tokio::time::sleep(IDLE_WAIT) => {}
                 () = relay.stopping.cancelled() => return None,
             }
         }
+        tokio::select! {
+            () = self.pace.spread() => {}
+            () = relay.stopping.cancelled() => return None,
+        }
+        let job = self.lock().pop();
+        if job.is_none() {
+            self.pace.give_back();
+        }
+        job
     }
 
     /// Closes sessions that nobody has used for `idle`, politely.

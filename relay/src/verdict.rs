@@ -50,6 +50,10 @@ pub(crate) async fn not_connected(
         Some(reply) => classify(&Said::reply(error.phase, reply)),
         None => network(error.phase, &text),
     };
+    match &error.reply {
+        Some(reply) => site.heard_trouble(&reply.to_string()),
+        None => site.heard_trouble(&text),
+    }
     site.pace.saw(finding.signal, false, 0);
     if finding.signal == Signal::Connections {
         // One too many, said before any mail: it goes over one that is open.
@@ -183,7 +187,8 @@ async fn conclude(
 ) -> Settlement {
     let finding = failure.finding;
     meters::attempt_failed(finding.category, failure.phase);
-    let next = goes_again(&failure).then(|| relay.next_attempt(&job, hint(&finding)));
+    let place = site.map(|site| site.key.site.as_str()).unwrap_or_default();
+    let next = goes_again(&failure).then(|| relay.next_attempt(&job, place, hint(&finding)));
     let (kind, outcome) = match next {
         None => (EventKind::Failed, Outcome::End(End::Failed)),
         Some(Next::GiveUp) => (EventKind::Expired, Outcome::End(End::Expired)),

@@ -1,6 +1,7 @@
 //! A batch: up to 500 recipients of one campaign as columns, compressed. Version
-//! byte, then zstd over a msgpack header and one run of text. Written once by the
-//! API, read by whichever relay leases a range of it; nothing in it ever changes.
+//! byte, then zstd over a msgpack header and one run of text. Written by the API, read by
+//! whichever relay leases a range of it; packed anew with fewer rows when few are left.
+//! A row never changes, and neither does its index.
 
 use mail::queue::{BATCH_RECIPIENTS_MAX, BatchId};
 use mail::{Address, CampaignId, DeliveryId, ShardId, Timestamp};
@@ -8,14 +9,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
 
-const VERSION: u8 = 1;
+/// All rows, without time zones: what every relay reads.
+const PLAIN: u8 = 1;
+/// Some rows, or time zones; relays before it leave such a batch to newer ones.
+const VERSION: u8 = 2;
 /// zstd level: 3 is a third smaller than 1 on addresses and still 200 MB/s.
 const LEVEL: i32 = 3;
 /// 500 recipients with 64 KiB each and some room: what intake lets through.
 const UNPACKED_MAX: usize = 40 << 20;
 
 #[derive(Serialize, Deserialize)]
-struct Header {
+struct PlainHeader {
     campaign: u64,
     shard: u16,
     first: u64,
@@ -26,13 +30,30 @@ struct Header {
     lengths: Vec<u32>,
 }
 
-/// Cells beside the merge fields: address and display name.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    campaign: u64,
+    shard: u16,
+    first: u64,
+    accepted_at: u64,
+    count: u16,
+    fields: u16,
+    /// Whether a column of time zones stands between the names and the fields.
+    zones: bool,
+    /// The indices of the rows that are there, ascending; empty: all.
+    rows: Vec<u16>,
+    /// See the plain one.
+    lengths: Vec<u32>,
+}
+
+/// Columns beside the merge fields: address and display name.
 const FIXED_COLUMNS: usize = 2;
 
 /// Collects rows of one batch.
 #[derive(Debug, Clone)]
 pub struct BatchBuilder {
     fields: usize,
+    zones: bool,
     columns: Vec<Vec<String>>,
 }
 
@@ -40,19 +61,31 @@ impl BatchBuilder {
     /// An empty batch of a campaign with so many merge fields.
     #[must_use]
     pub fn new(fields: usize) -> Self {
-        Self { fields, columns: vec![Vec::new(); FIXED_COLUMNS + fields] }
+        Self { fields, zones: false, columns: vec![Vec::new(); FIXED_COLUMNS + fields] }
     }
 
-    /// Adds a recipient: address, display name (may be empty), one value per merge field.
+    /// One whose recipients have a time zone each. Relays that know no send windows leave it alone.
+    #[must_use]
+    pub fn with_zones(fields: usize) -> Self {
+        Self { fields, zones: true, columns: vec![Vec::new(); FIXED_COLUMNS + 1 + fields] }
+    }
+
+    /// Adds a recipient: address, display name (may be empty), time zone (empty where it is not
+    /// known, and passed over where the batch has none), one value per merge field.
     ///
     /// # Panics
     /// When the number of values is not the campaign's, or the batch is full.
-    pub fn push<S: AsRef<str>>(&mut self, address: &Address, name: &str, values: &[S]) {
+    pub fn push<S: AsRef<str>>(&mut self, address: &Address, name: &str, zone: &str, values: &[S]) {
         assert_eq!(values.len(), self.fields, "one value per merge field");
         assert!(self.len() < usize::from(BATCH_RECIPIENTS_MAX), "the batch is full");
         self.columns[0].push(address.as_str().to_owned());
         self.columns[1].push(name.to_owned());
-        for (column, value) in self.columns[FIXED_COLUMNS..].iter_mut().zip(values) {
+        let mut fixed = FIXED_COLUMNS;
+        if self.zones {
+            self.columns[fixed].push(zone.to_owned());
+            fixed += 1;
+        }
+        for (column, value) in self.columns[fixed..].iter_mut().zip(values) {
             column.push(value.as_ref().to_owned());
         }
     }
@@ -78,24 +111,31 @@ impl BatchBuilder {
         first: BatchId,
         at: Timestamp,
     ) -> Vec<u8> {
-        let cells = || self.columns.iter().flatten();
-        let header = Header {
-            campaign: campaign.0,
-            shard: shard.0,
-            first: first.0,
-            accepted_at: at.0,
-            count: self.len() as u16,
-            fields: self.fields as u16,
-            lengths: cells().map(|c| c.len() as u32).collect(),
-        };
-        let mut plain = rmp_serde::to_vec(&header).expect("a header is plain values");
-        for cell in cells() {
-            plain.extend_from_slice(cell.as_bytes());
+        let (campaign, shard, first, accepted_at) = (campaign.0, shard.0, first.0, at.0);
+        let (count, fields) = (self.len() as u16, self.fields as u16);
+        let cells = || self.columns.iter().flatten().map(String::as_str);
+        let lengths = cells().map(|c| c.len() as u32).collect();
+        if self.zones {
+            let (zones, rows) = (true, Vec::new());
+            let header =
+                Header { campaign, shard, first, accepted_at, count, fields, zones, rows, lengths };
+            pack(VERSION, &header, cells())
+        } else {
+            let header =
+                PlainHeader { campaign, shard, first, accepted_at, count, fields, lengths };
+            pack(PLAIN, &header, cells())
         }
-        let mut out = vec![VERSION];
-        out.extend(zstd::bulk::compress(&plain, LEVEL).expect("zstd compresses in memory"));
-        out
     }
+}
+
+fn pack<'a>(version: u8, header: &impl Serialize, cells: impl Iterator<Item = &'a str>) -> Vec<u8> {
+    let mut plain = rmp_serde::to_vec(header).expect("a header is plain values");
+    for cell in cells {
+        plain.extend_from_slice(cell.as_bytes());
+    }
+    let mut out = vec![version];
+    out.extend(zstd::bulk::compress(&plain, LEVEL).expect("zstd compresses in memory"));
+    out
 }
 
 /// A batch as a relay reads it.
@@ -107,12 +147,18 @@ pub struct Batch {
     accepted_at: Timestamp,
     count: usize,
     fields: usize,
+    zones: bool,
+    /// The rows that are there; empty: all.
+    rows: Vec<u16>,
     text: String,
     /// Where each cell begins in `text`; one more than cells.
     starts: Vec<u32>,
 }
 
 impl Batch {
+    /// The newest version that this program reads.
+    pub const VERSION: u8 = VERSION;
+
     /// Reads a stored batch.
     ///
     /// # Errors
@@ -120,21 +166,36 @@ impl Batch {
     pub fn decode(blob: &[u8]) -> Result<Self, StoreError> {
         let corrupt = |why: &dyn std::fmt::Display| StoreError::corrupt("a batch", why.to_string());
         let (version, packed) = blob.split_first().ok_or_else(|| corrupt(&"it is empty"))?;
-        if *version != VERSION {
+        if *version > VERSION {
             return Err(StoreError::Newer { what: "a batch".into(), version: *version });
+        }
+        if *version < PLAIN {
+            return Err(corrupt(&format!("it is of version {version}, which never was")));
         }
         let plain =
             zstd::bulk::decompress(packed, unpacked_size(packed)).map_err(|e| corrupt(&e))?;
         let mut rest = plain.as_slice();
-        let header: Header = rmp_serde::from_read(&mut rest).map_err(|e| corrupt(&e))?;
+        let header = if *version == PLAIN {
+            let header: PlainHeader = rmp_serde::from_read(&mut rest).map_err(|e| corrupt(&e))?;
+            header.into()
+        } else {
+            rmp_serde::from_read(&mut rest).map_err(|e| corrupt(&e))?
+        };
         let text = std::str::from_utf8(rest).map_err(|e| corrupt(&e))?.to_owned();
         Self::assemble(header, text).ok_or_else(|| corrupt(&"its columns do not fit its text"))
     }
 
     fn assemble(header: Header, text: String) -> Option<Self> {
         let (count, fields) = (usize::from(header.count), usize::from(header.fields));
-        let cells = count.checked_mul(FIXED_COLUMNS + fields)?;
-        if header.lengths.len() != cells || count == 0 || count > usize::from(BATCH_RECIPIENTS_MAX)
+        let rows_fit = header.rows.is_sorted_by(|a, b| a < b)
+            && header.rows.last().is_none_or(|last| usize::from(*last) < count);
+        let there = if header.rows.is_empty() { count } else { header.rows.len() };
+        let columns = FIXED_COLUMNS + usize::from(header.zones) + fields;
+        let cells = there.checked_mul(columns)?;
+        if !rows_fit
+            || header.lengths.len() != cells
+            || count == 0
+            || count > usize::from(BATCH_RECIPIENTS_MAX)
         {
             return None;
         }
@@ -155,9 +216,33 @@ impl Batch {
             accepted_at: Timestamp(header.accepted_at),
             count,
             fields,
+            zones: header.zones,
+            rows: header.rows,
             text,
             starts,
         })
+    }
+
+    /// The same batch with only these of its rows, as it is stored; ascending. Rows that are not
+    /// there are passed over.
+    #[must_use]
+    pub fn encode_only(&self, indices: &[u16]) -> Vec<u8> {
+        let rows: Vec<u16> = indices.iter().copied().filter(|i| self.has(*i)).collect();
+        let columns = FIXED_COLUMNS + usize::from(self.zones) + self.fields;
+        let cells =
+            || (0..columns).flat_map(|column| rows.iter().map(move |i| self.cell(column, *i)));
+        let header = Header {
+            campaign: self.campaign.0,
+            shard: self.shard.0,
+            first: self.first,
+            accepted_at: self.accepted_at.0,
+            count: self.count as u16,
+            fields: self.fields as u16,
+            zones: self.zones,
+            lengths: cells().map(|c| c.len() as u32).collect(),
+            rows: rows.clone(),
+        };
+        pack(VERSION, &header, cells())
     }
 
     /// The campaign.
@@ -172,7 +257,7 @@ impl Batch {
         self.accepted_at
     }
 
-    /// Recipients in it.
+    /// Recipients that it was made with; rows of some may be gone.
     #[must_use]
     pub fn len(&self) -> usize {
         self.count
@@ -184,10 +269,16 @@ impl Batch {
         self.count == 0
     }
 
+    /// Whether the row of an index is there.
+    #[must_use]
+    pub fn has(&self, index: u16) -> bool {
+        self.place(index).is_some()
+    }
+
     /// Octets that it takes in memory.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.text.len() + self.starts.len() * 4
+        self.text.len() + self.starts.len() * 4 + self.rows.len() * 2
     }
 
     /// The delivery of a row.
@@ -196,7 +287,7 @@ impl Batch {
         DeliveryId { shard: self.shard, seq: self.first + u64::from(index) }
     }
 
-    /// The address of a row as it was accepted. Empty for a row that does not exist.
+    /// The address of a row as it was accepted. Empty for a row that is not there.
     #[must_use]
     pub fn address(&self, index: u16) -> &str {
         self.cell(0, index)
@@ -208,10 +299,17 @@ impl Batch {
         self.cell(1, index)
     }
 
+    /// The time zone of a row; empty where it is not known.
+    #[must_use]
+    pub fn zone(&self, index: u16) -> &str {
+        if self.zones { self.cell(FIXED_COLUMNS, index) } else { "" }
+    }
+
     /// A merge value of a row, by the field's place in the campaign's list.
     #[must_use]
     pub fn value(&self, index: u16, field: usize) -> &str {
-        if field < self.fields { self.cell(FIXED_COLUMNS + field, index) } else { "" }
+        let fixed = FIXED_COLUMNS + usize::from(self.zones);
+        if field < self.fields { self.cell(fixed + field, index) } else { "" }
     }
 
     /// Merge fields of each row.
@@ -220,12 +318,28 @@ impl Batch {
         self.fields
     }
 
-    fn cell(&self, column: usize, index: u16) -> &str {
-        if usize::from(index) >= self.count {
-            return "";
+    /// Where a row stands among those that are there.
+    fn place(&self, index: u16) -> Option<usize> {
+        if self.rows.is_empty() {
+            Some(usize::from(index)).filter(|at| *at < self.count)
+        } else {
+            self.rows.binary_search(&index).ok()
         }
-        let at = column * self.count + usize::from(index);
+    }
+
+    fn cell(&self, column: usize, index: u16) -> &str {
+        let Some(place) = self.place(index) else { return "" };
+        let there = if self.rows.is_empty() { self.count } else { self.rows.len() };
+        let at = column * there + place;
         &self.text[self.starts[at] as usize..self.starts[at + 1] as usize]
+    }
+}
+
+impl From<PlainHeader> for Header {
+    fn from(plain: PlainHeader) -> Self {
+        let PlainHeader { campaign, shard, first, accepted_at, count, fields, lengths } = plain;
+        let (zones, rows) = (false, Vec::new());
+        Self { campaign, shard, first, accepted_at, count, fields, zones, rows, lengths }
     }
 }
 
@@ -240,12 +354,16 @@ mod tests {
     use super::*;
 
     fn build(n: usize) -> BatchBuilder {
-        let mut b = BatchBuilder::new(2);
+        fill(BatchBuilder::new(2), n)
+    }
+
+    fn fill(mut b: BatchBuilder, n: usize) -> BatchBuilder {
         for i in 0..n {
             let address: Address = format!("jürgen.{i}@example.org").parse().unwrap();
             b.push(
                 &address,
                 if i % 2 == 0 { "Jürgen" } else { "" },
+                if i % 3 == 0 { "Europe/Paris" } else { "" },
                 &[format!("v{i}"), "é\n".repeat(i)],
             );
         }
@@ -276,5 +394,37 @@ mod tests {
         let mut newer = blob.clone();
         newer[0] = 9;
         assert!(matches!(Batch::decode(&newer), Err(StoreError::Newer { version: 9, .. })));
+    }
+
+    #[test]
+    fn a_plain_batch_is_one_that_every_relay_reads() {
+        let plain = build(3).encode(CampaignId(3), ShardId(5), BatchId(1), Timestamp(42));
+        let zones = fill(BatchBuilder::with_zones(2), 3);
+        let zones = zones.encode(CampaignId(3), ShardId(5), BatchId(1), Timestamp(42));
+        assert_eq!((plain[0], zones[0]), (1, 2));
+        assert_eq!(Batch::decode(&plain).unwrap().zone(0), "");
+        let zones = Batch::decode(&zones).unwrap();
+        assert_eq!((zones.zone(0), zones.zone(1)), ("Europe/Paris", ""));
+        assert_eq!((zones.value(2, 0), zones.value(2, 1)), ("v2", "é\né\n"));
+    }
+
+    #[test]
+    fn what_is_packed_anew_keeps_its_rows_and_their_names() {
+        let blob = build(20).encode(CampaignId(3), ShardId(5), BatchId(1000), Timestamp(42));
+        let whole = Batch::decode(&blob).unwrap();
+        let small = whole.encode_only(&[3, 7, 19]);
+        assert!(small.len() < blob.len());
+        let few = Batch::decode(&small).unwrap();
+        for i in [3, 7, 19] {
+            assert_eq!(few.address(i), whole.address(i));
+            assert_eq!((few.name(i), few.value(i, 1)), (whole.name(i), whole.value(i, 1)));
+            assert_eq!(few.delivery(i), whole.delivery(i));
+        }
+        assert!(!few.has(4) && few.address(4).is_empty() && few.len() == 20);
+        let fewer = Batch::decode(&few.encode_only(&[4, 7])).unwrap();
+        assert!(fewer.has(7) && !fewer.has(4) && !fewer.has(3));
+        for cut in 0..small.len() {
+            assert!(Batch::decode(&small[..cut]).is_err(), "cut at {cut}");
+        }
     }
 }

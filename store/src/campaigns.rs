@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use mail::window::Window;
 use mail::{Address, CampaignId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -96,6 +97,10 @@ pub struct CampaignRecord {
     pub start: StartAt,
     /// Given up this long after acceptance, in seconds; `None`: the relay's default.
     pub lifetime_s: Option<u64>,
+    /// The hours in which it may go. Its batches are then of a version that relays from before
+    /// send windows do not read, so that none of them can pass over it.
+    #[serde(default)]
+    pub window: Option<Window>,
     /// When and by which API key it was created.
     pub created_at: Timestamp,
     /// See `created_at`.
@@ -229,6 +234,19 @@ impl Store {
             status.map(|status| (id, status))
         };
         ids.into_iter().zip(words).map(known).collect()
+    }
+
+    /// Puts a campaign back into [`active_campaigns`](Self::active_campaigns).
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn activate_campaign(&self, id: CampaignId) -> Result<(), StoreError> {
+        let mut conn = self.conn().await?;
+        Ok(redis::cmd("SADD")
+            .arg(self.key("campaigns-active"))
+            .arg(id.to_string())
+            .query_async(&mut *conn)
+            .await?)
     }
 
     /// Takes a campaign that is over out of [`active_campaigns`](Self::active_campaigns).

@@ -9,7 +9,10 @@ use zstd::bulk::{Compressor, Decompressor};
 
 use crate::error::StoreError;
 
-const VERSION: u8 = 1;
+/// What every ledger reads.
+const FIRST: u8 = 1;
+/// As the first, with kinds of events that it did not know.
+const VERSION: u8 = 2;
 /// Events compress well at any level; the lowest is nearly free.
 const LEVEL: i32 = 1;
 /// A frame that unpacks to more than this was not made by us.
@@ -31,7 +34,8 @@ impl Frame {
     #[must_use]
     pub fn encode(events: &[Event]) -> Vec<u8> {
         let plain = rmp_serde::to_vec(events).expect("events are plain values");
-        let mut frame = vec![VERSION];
+        let is_first = events.iter().all(|event| event.kind.is_first());
+        let mut frame = vec![if is_first { FIRST } else { VERSION }];
         let packed = PACKER.with_borrow_mut(|packer| packer.compress(&plain));
         let packed = packed.expect("zstd compresses in memory");
         frame.extend_from_slice(&packed);
@@ -46,7 +50,7 @@ impl Frame {
         let (version, packed) = frame
             .split_first()
             .ok_or_else(|| StoreError::corrupt("a frame of events", "it is empty"))?;
-        if *version != VERSION {
+        if !(FIRST..=VERSION).contains(version) {
             return Err(StoreError::Newer { what: "a frame of events".into(), version: *version });
         }
         let plain = UNPACKER

@@ -2,6 +2,7 @@
 //! script per command. No policy: which lane goes first, what a reply means, when
 //! to try again is decided elsewhere. No service talks to Redis but through here.
 
+mod asides;
 mod batch;
 mod campaigns;
 mod config;
@@ -11,11 +12,13 @@ mod feedback;
 mod frame;
 mod hygiene;
 mod lanes;
+mod orders;
 mod outbox;
 mod pace;
 mod pool;
 mod queue;
 mod relays;
+mod repack;
 mod scripts;
 mod seal;
 mod senders;
@@ -35,6 +38,7 @@ pub use feedback::Feedback;
 pub use frame::{Frame, Settled};
 pub use hygiene::AddressNews;
 pub use lanes::Page;
+pub use orders::NewOrder;
 pub use outbox::{OutboxFrame, Position, ShardAccounts};
 pub use pace::{NewPace, PaceRecord, PaceSlice, SliceRequest};
 pub use queue::{Audit, LeaseAnswer, LeasedBatch, OpenBatch, ReadyLane, Renewal, ShardSettle};

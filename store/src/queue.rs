@@ -14,7 +14,7 @@ use crate::{Store, scripts};
 
 /// Arguments that every queue script takes.
 #[derive(Serialize)]
-struct Args<T: Serialize> {
+pub(crate) struct Args<T: Serialize> {
     /// 0: by Redis's clock.
     now: u64,
     period: u64,
@@ -139,6 +139,10 @@ struct GroupArgs {
     indices: Vec<u16>,
     outcomes: String,
     due: Vec<u64>,
+    /// Why some are set aside; empty where none is.
+    reason: String,
+    /// See [`Settle`].
+    newer: u8,
 }
 
 impl GroupArgs {
@@ -156,12 +160,14 @@ impl GroupArgs {
             indices: settle.outcomes.iter().map(|(i, _)| *i).collect(),
             outcomes: settle.outcomes.iter().map(|(_, o)| o.letter()).collect(),
             due: settle.outcomes.iter().filter_map(|(_, o)| due(o)).collect(),
+            reason: settle.reason.clone(),
+            newer: settle.newer,
         }
     }
 }
 
 impl Store {
-    fn args<T: Serialize>(&self, now: Option<Timestamp>, rest: T) -> Args<T> {
+    pub(crate) fn args<T: Serialize>(&self, now: Option<Timestamp>, rest: T) -> Args<T> {
         Args {
             now: now.map_or(0, |t| t.0),
             period: LEASE_PERIOD.as_millis() as u64,
@@ -170,7 +176,7 @@ impl Store {
         }
     }
 
-    async fn queue_call<T: Serialize>(
+    pub(crate) async fn queue_call<T: Serialize>(
         &self,
         script: &scripts::QueueScript,
         shard: ShardId,
@@ -413,18 +419,19 @@ impl Store {
             pipe.cmd("LLEN").arg(self.shard_key(shard, &format!("retry:{lane}")));
         }
         let lengths: Vec<u64> = pipe.query_async(&mut *conn).await?;
-        lanes
-            .into_iter()
-            .zip(lengths.chunks(2))
-            .map(|((lane, priority), n)| {
-                Ok(ReadyLane {
-                    lane: lane.parse().map_err(|e| StoreError::corrupt("the ready index", e))?,
-                    priority: priority as u8,
-                    fresh_batches: n[0],
-                    retry_groups: n[1],
-                })
-            })
-            .collect()
+        let readable = |((lane, priority), n): ((String, f64), &[u64])| {
+            // One entry that does not read must not hold up all the others.
+            let lane = match lane.parse() {
+                Ok(lane) => lane,
+                Err(error) => {
+                    tracing::error!(%shard, %error, "left alone in the ready index");
+                    return None;
+                }
+            };
+            let (priority, fresh_batches, retry_groups) = (priority as u8, n[0], n[1]);
+            Some(ReadyLane { lane, priority, fresh_batches, retry_groups })
+        };
+        Ok(lanes.into_iter().zip(lengths.chunks(2)).filter_map(readable).collect())
     }
 
     /// Leases up to a number of recipients from each lane.
@@ -640,13 +647,46 @@ impl Store {
         shard: ShardId,
         id: CampaignId,
     ) -> Result<(), StoreError> {
+        self.make_due(now, shard, id.to_string(), &[]).await
+    }
+
+    /// Makes what is delayed of these lanes due now.
+    ///
+    /// # Errors
+    /// When Redis does not answer; doing it again is harmless.
+    pub async fn expedite_lanes(&self, shard: ShardId, lanes: &[Lane]) -> Result<(), StoreError> {
+        self.make_due(None, shard, String::new(), lanes).await
+    }
+
+    async fn make_due(
+        &self,
+        now: Option<Timestamp>,
+        shard: ShardId,
+        campaign: String,
+        lanes: &[Lane],
+    ) -> Result<(), StoreError> {
         #[derive(Serialize)]
         struct Which {
             campaign: String,
+            lanes: Vec<String>,
         }
-        let args = self.args(now, Which { campaign: id.to_string() });
+        let lanes = lanes.iter().map(ToString::to_string).collect();
+        let args = self.args(now, Which { campaign, lanes });
         self.queue_call(&scripts::EXPEDITE, shard, &args, &[]).await?;
         Ok(())
+    }
+
+    /// Every lane that a campaign ever had in a shard.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn lanes(&self, shard: ShardId, id: CampaignId) -> Result<Vec<Lane>, StoreError> {
+        let mut conn = self.conn().await?;
+        let names: Vec<String> = redis::cmd("SMEMBERS")
+            .arg(self.shard_key(shard, &format!("lanes:{id}")))
+            .query_async(&mut *conn)
+            .await?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
     /// Every batch of a shard as its bytes say. For small shards: it reads everything.

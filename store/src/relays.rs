@@ -30,6 +30,14 @@ pub struct RelayRecord {
     pub leased: u32,
     /// Whether it only finishes what it has.
     pub draining: bool,
+    /// The newest version of batches that it reads.
+    #[serde(default = "first_version")]
+    pub reads_batch: u8,
+}
+
+/// Relays from before this was said read the first version only.
+fn first_version() -> u8 {
+    1
 }
 
 impl Store {

@@ -66,7 +66,8 @@ impl Run {
             25..45 => self.renew().await,
             45..70 => self.lease().await,
             70..94 => self.settle().await,
-            94..97 => self.reconcile().await,
+            94..96 => self.reconcile().await,
+            96..98 => self.restore().await,
             _ => self.expedite().await,
         }
         self.compare().await;
@@ -181,6 +182,8 @@ impl Run {
             lane: lease.lane.clone(),
             count: lease.count,
             outcomes,
+            reason: "unreadable".into(),
+            newer: 0,
         };
         let who = RELAYS.iter().position(|r| *r == relay).unwrap();
         // An answer that got lost makes the relay say the same again.
@@ -228,6 +231,22 @@ impl Run {
         self.store.reconcile_at(Some(self.now), SHARD, relay, &known).await.unwrap();
     }
 
+    async fn restore(&mut self) {
+        let asides = self.store.asides(SHARD).await.unwrap();
+        if asides.is_empty() {
+            return;
+        }
+        let aside = self.dice.pick(&asides).clone();
+        self.log.push(format!("{} restore {}", self.now.0, aside.batch.0));
+        let expected = self.model.restore(self.now, aside.batch);
+        let got = self
+            .store
+            .restore_aside_at(Some(self.now), SHARD, &aside, "mended", self.now)
+            .await
+            .unwrap();
+        assert_eq!(got as usize, expected);
+    }
+
     async fn expedite(&mut self) {
         let id = CampaignId(1 + self.dice.below(3) as u64);
         self.log.push(format!("{} expedite {id}", self.now.0));
@@ -241,6 +260,10 @@ impl Run {
             audit.open.iter().map(|o| (o.batch, o.states.clone(), o.attempts.clone())).collect();
         open.sort();
         assert_eq!(open, self.model.open_batches());
+        let asides: Vec<(BatchId, usize)> = (self.store.asides(SHARD).await.unwrap().iter())
+            .map(|aside| (aside.batch, aside.count as usize))
+            .collect();
+        assert_eq!(asides, self.model.asides());
         let ready: BTreeSet<String> = audit.ready.iter().cloned().collect();
         let expected: BTreeSet<String> =
             self.model.ready().iter().map(ToString::to_string).collect();

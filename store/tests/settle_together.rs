@@ -21,6 +21,8 @@ async fn lease(store: &Store, shard: ShardId) -> Settle {
         lane: lease.lane.clone(),
         count: lease.count,
         outcomes: lease.items.iter().map(|(i, _)| (*i, Outcome::End(End::Delivered))).collect(),
+        reason: String::new(),
+        newer: 0,
     }
 }
 

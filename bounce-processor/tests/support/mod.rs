@@ -155,6 +155,7 @@ fn campaign() -> CampaignRecord {
         priority: 1,
         start: StartAt::Now,
         lifetime_s: None,
+        window: None,
         created_at: Timestamp(1),
         created_by: "test".into(),
     }

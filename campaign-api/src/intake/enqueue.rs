@@ -120,8 +120,10 @@ fn pack_chunk(
     suppressed: &[bool],
 ) -> Ready {
     let now = clock::now();
-    let mut batch = BatchBuilder::new(order.form.fields.len());
-    let mut values = Vec::with_capacity(order.form.fields.len());
+    let fields = order.form.fields.len();
+    let mut batch =
+        if order.form.zones { BatchBuilder::with_zones(fields) } else { BatchBuilder::new(fields) };
+    let mut values = Vec::with_capacity(fields);
     let event = |kind, index: usize| Event {
         campaign: Some(order.campaign),
         delivery: Some(DeliveryId { shard, seq: first.0 + index as u64 }),
@@ -131,9 +133,9 @@ fn pack_chunk(
     let mut events = vec![Event { count: chunk.len() as u32, ..event(EventKind::Accepted, 0) }];
     let mut indices = Vec::new();
     for (index, row) in chunk.rows().enumerate() {
-        let (address, name) = row.read(&order.form.defaults, &mut values);
+        let (address, name, zone) = row.read(&order.form.defaults, &mut values);
         let address: Address = address.parse().expect("the row was made of an address");
-        batch.push(&address, name, &values);
+        batch.push(&address, name, zone, &values);
         if suppressed[index] {
             indices.push(index as u16);
             let recipient = address.as_str().to_owned();

@@ -19,6 +19,8 @@ mail::words! {
         UnknownField = "unknown-field",
         /// No value for a field that has no default.
         MissingField = "missing-field",
+        /// `timezone` is not in the IANA database.
+        BadTimezone = "bad-timezone",
         /// A value of the wrong type, or with a control character.
         BadValue = "bad-value",
         /// The address came on an earlier line.
@@ -56,6 +58,8 @@ pub struct Form {
     pub fields: Vec<String>,
     /// A value for those who bring none, per field.
     pub defaults: Vec<Option<String>>,
+    /// Whether the campaign has a send window: then time zones are kept.
+    pub zones: bool,
     /// Longest line, in octets.
     pub line_max: usize,
     /// Shards of the store.

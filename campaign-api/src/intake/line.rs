@@ -17,6 +17,8 @@ pub(super) struct Line<'a> {
     pub(super) address: Address,
     pub(super) folded: &'a str,
     pub(super) name: &'a str,
+    /// Empty where it is not given.
+    pub(super) zone: &'a str,
     text: &'a str,
     spans: &'a [Option<(usize, usize)>],
 }
@@ -35,6 +37,7 @@ pub(super) struct Scratch {
     email: Option<String>,
     folded: String,
     name: String,
+    zone: String,
     text: String,
     spans: Vec<Option<(usize, usize)>>,
     fault: Option<Fault>,
@@ -45,6 +48,7 @@ impl Scratch {
     pub(super) fn read<'a>(&'a mut self, line: &[u8], form: &Form) -> Result<Line<'a>, Fault> {
         self.email = None;
         self.name.clear();
+        self.zone.clear();
         self.text.clear();
         self.spans.clear();
         self.spans.resize(form.fields.len(), None);
@@ -66,8 +70,8 @@ impl Scratch {
             }
             false => self.folded.push_str(&address.folded()),
         }
-        let Self { folded, name, text, spans, .. } = self;
-        Ok(Line { address, folded, name, text, spans })
+        let Self { folded, name, zone, text, spans, .. } = self;
+        Ok(Line { address, folded, name, zone, text, spans })
     }
 
     fn address(&self) -> Result<Address, Fault> {
@@ -130,11 +134,12 @@ impl<'de> Visitor<'de> for LineSeed<'_, '_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let Self { scratch, form } = self;
-        let (mut named, mut merged) = (false, false);
+        let (mut named, mut placed, mut merged) = (false, false, false);
         while let Some(key) = map.next_key_seed(KeySeed)? {
             let again = match key {
                 Key::Email => scratch.email.is_some(),
                 Key::Name => std::mem::replace(&mut named, true),
+                Key::Timezone => std::mem::replace(&mut placed, true),
                 Key::Merge => std::mem::replace(&mut merged, true),
                 Key::Other(_) => false,
             };
@@ -157,10 +162,24 @@ impl<'de> Visitor<'de> for LineSeed<'_, '_> {
                     }
                     scratch.name = name;
                 }
+                Key::Timezone => {
+                    let mut zone = std::mem::take(&mut scratch.zone);
+                    zone.clear();
+                    map.next_value_seed(ValueSeed::text(scratch, "timezone", &mut zone))?;
+                    if !mail::window::is_zone(&zone) {
+                        scratch.blame(Reason::BadTimezone, || {
+                            let zone = cut(&zone);
+                            format!("{zone:?} is no time zone: write Europe/Paris")
+                        });
+                    }
+                    scratch.zone = zone;
+                }
                 Key::Merge => map.next_value_seed(MergeSeed { scratch: &mut *scratch, form })?,
                 Key::Other(key) => {
                     scratch.blame(Reason::UnknownKey, || {
-                        format!("unknown key {key:?}: a recipient has email, name and merge")
+                        format!(
+                            "unknown key {key:?}: a recipient has email, name, timezone and merge"
+                        )
                     });
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -173,6 +192,7 @@ impl<'de> Visitor<'de> for LineSeed<'_, '_> {
 enum Key {
     Email,
     Name,
+    Timezone,
     Merge,
     Other(String),
 }
@@ -195,6 +215,7 @@ impl Visitor<'_> for KeySeed {
         Ok(match key {
             "email" => Key::Email,
             "name" => Key::Name,
+            "timezone" => Key::Timezone,
             "merge" => Key::Merge,
             other => Key::Other(cut(other)),
         })

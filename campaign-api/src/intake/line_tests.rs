@@ -6,6 +6,7 @@ fn form() -> Form {
     Form {
         fields: vec!["first".into(), "points".into()],
         defaults: vec![None, Some("0".into())],
+        zones: false,
         line_max: 1000,
         shards: 4,
     }

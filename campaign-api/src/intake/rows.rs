@@ -5,7 +5,7 @@
 //! u32 length of all that follows · u32 octets of text once defaults are filled in
 //! u16 length of the key · key: shard (2, big endian), domain, NUL, folded address, NUL, line (8)
 //! u16 length of the address as written (0: as folded) · address
-//! u32 length of the name · name · per field u32 length (all ones: the default) · value
+//! u32 length of the name · name · u32 length of the time zone · time zone · per field u32 length (all ones: the default) · value
 //! ```
 
 use super::form::Form;
@@ -38,7 +38,9 @@ pub(super) fn write(line: &Line<'_>, form: &Form, number: u64, out: &mut Vec<u8>
     out.extend_from_slice(&(address.len() as u16).to_le_bytes());
     out.extend_from_slice(address.as_bytes());
     put(line.name, out);
-    let mut text = folded.len() + line.name.len();
+    let zone = if form.zones { line.zone } else { "" };
+    put(zone, out);
+    let mut text = folded.len() + line.name.len() + zone.len();
     for (value, default) in line.values().zip(&form.defaults) {
         text += value.or(default.as_deref()).map_or(0, str::len);
         match value {
@@ -118,15 +120,16 @@ impl<'a> Row<'a> {
         key[key.len() - 8..].iter().fold(0, |n, b| (n << 8) | u64::from(*b))
     }
 
-    /// Address as written, name, and a value per field.
+    /// Address as written, name, time zone, and a value per field.
     pub(super) fn read(
         self,
         defaults: &'a [Option<String>],
         values: &mut Vec<&'a str>,
-    ) -> (&'a str, &'a str) {
+    ) -> (&'a str, &'a str, &'a str) {
         let mut rest = &self.0[HEAD + self.key_len()..];
         let written = text(take(&mut rest, 2));
         let name = text(take(&mut rest, 4));
+        let zone = text(take(&mut rest, 4));
         values.clear();
         for default in defaults {
             if rest.starts_with(&DEFAULT.to_le_bytes()) {
@@ -136,7 +139,7 @@ impl<'a> Row<'a> {
                 values.push(text(take(&mut rest, 4)));
             }
         }
-        (if written.is_empty() { self.folded() } else { written }, name)
+        (if written.is_empty() { self.folded() } else { written }, name, zone)
     }
 }
 

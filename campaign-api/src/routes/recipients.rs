@@ -142,7 +142,7 @@ pub(crate) async fn close(State(app): State<App>, caller: Caller, path: Campaign
             let detail = "no recipients have been uploaded yet";
             return Err(Problem::unprocessable("no-recipients", detail));
         }
-        lifecycle::change(&app, &campaign, CampaignStatus::Closing, &caller.0.name).await?;
+        lifecycle::change(&app.store, &campaign, CampaignStatus::Closing, &caller.0.name).await?;
         drop(lock);
     }
     let campaign = find(&app, &caller, path.0).await?;

@@ -48,7 +48,7 @@ pub(crate) async fn cancel(
 async fn act(app: &App, caller: &Caller, path: CampaignPath, verb: Verb) -> Answer<Json<Value>> {
     caller.may_change()?;
     let campaign = find(app, caller, path.0).await?;
-    let campaign = lifecycle::act(app, campaign, verb, &caller.0.name).await?;
+    let campaign = lifecycle::act(&app.store, campaign, verb, &caller.0.name).await?;
     if campaign.status == CampaignStatus::Cancelled {
         app.staging.remove(campaign.id).await;
     }

@@ -67,6 +67,7 @@ impl Bench {
             form: Form {
                 fields: vec!["first".into(), "points".into()],
                 defaults: vec![None, Some("0".into())],
+                zones: false,
                 line_max: 64 << 10,
                 shards: self.store.shards(),
             },

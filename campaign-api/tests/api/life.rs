@@ -33,6 +33,8 @@ async fn relay(world: &World, end: End) -> usize {
                     lane: lease.lane,
                     count: lease.count,
                     outcomes,
+                    reason: String::new(),
+                    newer: 0,
                 };
                 let number = number as u64 + 1;
                 store

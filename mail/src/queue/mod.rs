@@ -332,6 +332,27 @@ pub struct Settle {
     pub count: u16,
     /// Index and outcome, ascending by index, each index once.
     pub outcomes: Vec<(u16, Outcome)>,
+    /// Why those are set aside that are, for the list that operators see.
+    pub reason: String,
+    /// The version of a record that no relay reads, where that is the reason; otherwise 0.
+    pub newer: u8,
+}
+
+/// Recipients of a batch that nobody could send, as operators see them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aside {
+    /// The batch.
+    pub batch: BatchId,
+    /// Its lane.
+    pub lane: String,
+    /// Why; the first reason that was given.
+    pub reason: String,
+    /// The version of a record that no relay read, where that was the reason; otherwise 0.
+    pub newer: u8,
+    /// Since when.
+    pub at: Timestamp,
+    /// How many.
+    pub count: u32,
 }
 
 /// A shard's part of a campaign's accounts.

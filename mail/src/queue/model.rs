@@ -24,6 +24,8 @@ struct Open {
     /// Not at rest.
     left: usize,
     slots: BTreeMap<u8, (Token, usize)>,
+    /// Some of it was set aside: kept when the rest is at rest.
+    keep: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +71,9 @@ pub struct Model {
     deadlines: BTreeMap<String, Timestamp>,
     relays: BTreeMap<String, Relay>,
     last_settle: BTreeMap<String, (u64, Vec<Judgement>)>,
+    /// Recipients set aside, and batches of which nothing else is left.
+    aside: BTreeMap<BatchId, Vec<u16>>,
+    kept: BTreeMap<BatchId, Open>,
 }
 
 impl Model {
@@ -437,6 +442,10 @@ impl Model {
                     open.state[at] = State::Done(*end);
                     ended += 1;
                     *counters.end_mut(*end) += 1;
+                    if *end == End::SetAside {
+                        open.keep = true;
+                        self.aside.entry(group.batch).or_default().push(*i);
+                    }
                     counters.late += u64::from(judgement == Judgement::Late);
                 }
                 Outcome::Deferred { due } | Outcome::Waits { due } => {
@@ -462,6 +471,9 @@ impl Model {
             self.open.insert(group.batch, open);
         } else {
             self.batches.remove(&group.batch);
+            if open.keep {
+                self.kept.insert(group.batch, open);
+            }
             if let Some(list) = self.fresh.get_mut(&lane) {
                 list.retain(|(batch, _)| *batch != group.batch);
             }
@@ -474,6 +486,40 @@ impl Model {
             self.make_ready(&lane);
         }
         self.count(campaign_id, &counters, ended);
+    }
+
+    /// What was set aside of a batch waits again; answers how many recipients.
+    pub fn restore(&mut self, now: Timestamp, batch: BatchId) -> usize {
+        self.tick(now);
+        let Some(listed) = self.aside.get(&batch) else { return 0 };
+        let Some(mut open) = self.open.remove(&batch).or_else(|| self.kept.remove(&batch)) else {
+            return 0;
+        };
+        let is_aside = |i: &u16| open.state[usize::from(*i)] == State::Done(End::SetAside);
+        let mut live: Vec<u16> = listed.iter().copied().filter(is_aside).collect();
+        live.sort_unstable();
+        for i in &live {
+            open.state[usize::from(*i)] = State::Retry;
+        }
+        open.left += live.len();
+        open.keep = false;
+        let (lane, count) = (open.lane.clone(), live.len());
+        self.aside.remove(&batch);
+        self.batches.insert(batch);
+        self.open.insert(batch, open);
+        let campaign = self.campaigns.entry(lane.campaign).or_default();
+        campaign.counters.set_aside -= count as u64;
+        campaign.counters.waiting += count as u64;
+        campaign.lanes.insert(lane.clone());
+        self.retry.entry(lane.clone()).or_default().push_back((batch, live));
+        self.make_ready(&lane);
+        count
+    }
+
+    /// How many recipients of each batch are set aside.
+    #[must_use]
+    pub fn asides(&self) -> Vec<(BatchId, usize)> {
+        self.aside.iter().map(|(batch, listed)| (*batch, listed.len())).collect()
     }
 
     /// A slot whose last recipient left it is free again, whoever held it.
@@ -577,6 +623,7 @@ impl Open {
             cursor: 0,
             left: n,
             slots: BTreeMap::new(),
+            keep: false,
         }
     }
 

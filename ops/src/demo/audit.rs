@@ -195,6 +195,8 @@ fn fold(known: &mut HashMap<String, Ours>, event: &mail::Event, is_applied: bool
         | EventKind::SuppressionRemoved
         | EventKind::CampaignChanged
         | EventKind::PaceChanged
-        | EventKind::Service => {}
+        | EventKind::Service
+        | EventKind::Ordered
+        | EventKind::Restored => {}
     }
 }

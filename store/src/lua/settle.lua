@@ -57,10 +57,28 @@ local function close_slots(open)
   end
 end
 
+-- Some of a batch cannot be sent: listed with the first reason that was given, at once.
+local function list_aside(batch, open, indices, group)
+  local packed = call('HGET', base .. 'aside', batch)
+  local entry = packed and cmsgpack.unpack(packed) or { l = open.l, r = group.reason, v = group.newer, at = now, i = '' }
+  entry.i = entry.i .. pack_indices(indices)
+  call('HSET', base .. 'aside', batch, cmsgpack.pack(entry))
+end
+
+-- Fewer than a quarter of the rows in the blob are needed yet: a relay will pack it anew.
+local function note_if_sparse(batch, open)
+  if open.left * 4 <= (open.rows or #open.st) and open.cur == #open.st and not open.keep then
+    call('SADD', base .. 'sparse', batch)
+  end
+end
+
 local function finish(batch, open)
   local blob_key = base .. 'batch'
-  if open.keep then call('HSET', base .. 'aside', batch, call('HGET', blob_key, batch) or '') end
+  if open.keep then
+    call('HSET', base .. 'kept', batch, cmsgpack.pack({ open = open, blob = call('HGET', blob_key, batch) or '' }))
+  end
   call('HDEL', blob_key, batch)
+  call('SREM', base .. 'sparse', batch)
   call('HDEL', base .. 'open', batch)
   if open.cur < #open.st then
     call('LREM', base .. 'fresh:' .. open.l, 1, batch .. ':' .. #open.st)
@@ -90,7 +108,7 @@ local function settle_group(group)
   local cancelling = campaign_state(campaign) == 'cancelling'
   local slot = open.s[group.slot]
   local mine = slot and whole(slot[1]) == whole(group.token) and SLOT_BASE + group.slot
-  local at, bytes, back, delays, tries = {}, {}, {}, {}, {}
+  local at, bytes, back, delays, tries, aside = {}, {}, {}, {}, {}, {}
   local due_at = 1
   for i = 1, #group.indices do
     local index, outcome = group.indices[i], string.sub(group.outcomes, i, i)
@@ -114,7 +132,7 @@ local function settle_group(group)
         ended = ended + 1
         counts[outcome] = (counts[outcome] or 0) + 1
         if letter == 'l' then late = late + 1 end
-        if outcome == 'q' then open.keep = true end
+        if outcome == 'q' then aside[#aside + 1] = index end
       elseif outcome == 'r' or outcome == 'w' then
         bytes[#bytes + 1] = string.char(DELAYED)
         if cancelling then due = now end
@@ -140,9 +158,18 @@ local function settle_group(group)
     open.at = replace_bytes(open.at, tries, more)
   end
   open.left = open.left - ended
+  if #aside > 0 then
+    open.keep = true
+    list_aside(batch, open, aside, group)
+  end
   close_slots(open)
   for due, indices in pairs(delays) do delay(batch, due, indices) end
-  if open.left > 0 then save_open(batch, open) else finish(batch, open) end
+  if open.left > 0 then
+    note_if_sparse(batch, open)
+    save_open(batch, open)
+  else
+    finish(batch, open)
+  end
   if #back > 0 then
     call('LPUSH', base .. 'retry:' .. open.l, retry_entry(batch, back))
     make_ready(open.l)

@@ -1,17 +1,22 @@
-//! `malleposte queue`: what waits.
+//! `malleposte queue`: what waits, and the operator's verbs about it.
+
+mod aside;
+mod order;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use mail::CampaignId;
+use mail::orders::Verb as Order;
 use mail::queue::Counters;
 use serde_json::json;
 use store::Store;
 
 use super::Global;
 use crate::wiring::connect;
+use order::{About, Hand, Signed};
 
 /// What waits in the queue, by campaign
 #[derive(Debug, Args)]
@@ -34,6 +39,58 @@ enum Verb {
     },
     /// The relays of this platform
     Relays,
+    /// What nobody could send, and why
+    Asides,
+    /// Lets what was set aside wait again, once the cause is mended
+    Restore {
+        /// A batch as `asides` names it, or a campaign
+        #[arg(value_name = "BATCH|CAMPAIGN")]
+        which: String,
+        #[command(flatten)]
+        signed: Signed,
+    },
+    /// The orders that hold
+    Orders,
+    /// Nothing of it goes until `resume`; no attempt is counted
+    Suspend(About),
+    /// Ends a suspension; what it held goes at once
+    Resume(About),
+    /// What waits of it fails, with the reason given
+    Bounce(About),
+    /// It goes from another egress pool
+    Reroute {
+        #[command(flatten)]
+        about: About,
+        /// The pool, as in relay.pools
+        #[arg(long, value_name = "POOL")]
+        to: String,
+    },
+    /// What is delayed or rests of it is tried now
+    Retry(About),
+    /// Ends a campaign for good; what waits of it is not sent
+    Cancel {
+        /// The campaign, such as c12
+        campaign: String,
+        #[command(flatten)]
+        signed: Signed,
+    },
+    /// A relay leases nothing more and finishes what it has; `undo` ends it
+    Drain {
+        /// The relay's name
+        relay: String,
+        #[command(flatten)]
+        signed: Signed,
+        /// Comes back when the relay holds nothing any more
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Ends an order by its number
+    Undo {
+        /// The number
+        order: u64,
+        #[command(flatten)]
+        signed: Signed,
+    },
 }
 
 /// Campaigns listed.
@@ -46,6 +103,7 @@ impl Queue {
         let config = global.read()?;
         super::block_on(async move {
             let store = connect(&config).await?;
+            let hand = Hand { store: &store, config: &config, as_json: self.json };
             match self.verb.unwrap_or(Verb::List) {
                 Verb::List => list(&store, self.json).await?,
                 Verb::Show { campaign } => {
@@ -53,6 +111,20 @@ impl Queue {
                     show(&store, id, self.json).await?;
                 }
                 Verb::Relays => relays(&store, self.json).await?,
+                Verb::Asides => aside::list(&store, self.json).await?,
+                Verb::Restore { which, signed } => {
+                    signed.check()?;
+                    aside::restore(&store, &which, &signed.by(), &signed.why).await?;
+                }
+                Verb::Orders => hand.list().await?,
+                Verb::Suspend(about) => hand.order(Order::Suspend, about, String::new()).await?,
+                Verb::Resume(about) => hand.resume(about).await?,
+                Verb::Bounce(about) => hand.order(Order::Bounce, about, String::new()).await?,
+                Verb::Reroute { about, to } => hand.order(Order::Reroute, about, to).await?,
+                Verb::Retry(about) => hand.order(Order::Retry, about, String::new()).await?,
+                Verb::Cancel { campaign, signed } => hand.cancel(&campaign, &signed).await?,
+                Verb::Drain { relay, signed, wait } => hand.drain(&relay, &signed, wait).await?,
+                Verb::Undo { order, signed } => hand.undo(order, &signed).await?,
             }
             Ok(ExitCode::SUCCESS)
         })
@@ -102,9 +174,16 @@ async fn list(store: &Store, as_json: bool) -> anyhow::Result<()> {
 
 async fn show(store: &Store, id: CampaignId, as_json: bool) -> anyhow::Result<()> {
     let campaign = store.campaign(id).await?;
-    let campaign = campaign
-        .with_context(|| format!("there is no campaign {id}; `malleposte queue` lists them"))?;
     let counters = store.campaign_counters(id).await?;
+    let asides = aside::of(store, Some(id)).await?;
+    // The definition may be gone while recipients are there: that, too, must be seen.
+    if campaign.is_none() && counters == Counters::default() {
+        bail!("there is no campaign {id}; `malleposte queue` lists them");
+    }
+    let (name, status) = match &campaign {
+        Some(campaign) => (campaign.record.name.as_str(), campaign.status.as_str()),
+        None => ("", "erased: its definition is gone"),
+    };
     let mut waiting = 0;
     let mut lanes = Vec::new();
     let prefix = format!("{id}/");
@@ -118,19 +197,21 @@ async fn show(store: &Store, id: CampaignId, as_json: bool) -> anyhow::Result<()
     if as_json {
         println!(
             "{}",
-            json!({"campaign": id.to_string(), "name": campaign.record.name,
-            "status": campaign.status, "accounts": counters,
-            "imbalance": counters.imbalance(), "waiting_by_state": waiting, "ready_lanes": lanes})
+            json!({"campaign": id.to_string(), "name": name,
+            "status": status, "accounts": counters,
+            "imbalance": counters.imbalance(), "waiting_by_state": waiting, "ready_lanes": lanes,
+            "set_aside": aside::as_json(&asides)})
         );
         return Ok(());
     }
-    println!("{id} {:?} is {}", campaign.record.name, campaign.status.as_str());
+    println!("{id} {name:?} is {status}");
     print_accounts(&counters);
     println!("waiting, counted recipient by recipient: {waiting}");
     println!(
         "lanes ready to go: {}",
         if lanes.is_empty() { "none".to_owned() } else { lanes.join(", ") }
     );
+    aside::print(&asides);
     Ok(())
 }
 

@@ -1,0 +1,12 @@
+//! A relay, a real Redis and the pretend internet, without the API in front: what was
+//! queued arrives or is held, and the queue's accounts agree with the internet's book.
+#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
+
+mod flow;
+mod orders;
+mod support;
+mod unreadable;
+mod windows;
+
+#[path = "../../../store/tests/support/mod.rs"]
+mod redis;

@@ -1,0 +1,206 @@
+//! What this relay is told to leave, to fail or to send otherwise: the states of campaigns
+//! and the orders of operators, learnt with every heartbeat. What an order means is
+//! `mail::orders`'s to say; here it meets the recipients in hand.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use mail::event::EventKind;
+use mail::orders::{Order, Orders, Subject};
+use mail::queue::{CampaignState, End, Lane, Outcome};
+use mail::{CampaignId, Phase, Timestamp};
+use store::StoreError;
+
+use crate::job::{Job, Settlement};
+use crate::relay::{Relay, lock};
+
+/// What is held back by an order is looked at again after this; an order that is undone
+/// makes it due at once.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// Moments are rounded up to this, so that many recipients share one.
+const GRID_MS: u64 = 10_000;
+/// Tenants of campaigns that are remembered; a few octets each.
+const TENANTS_MAX: usize = 10_000;
+
+/// What is known at this moment.
+#[derive(Default)]
+pub(crate) struct Rulings {
+    /// `None`: not known. Then nothing is leased: an order must not be passed over.
+    orders: RwLock<Option<Arc<Orders>>>,
+    /// Campaigns in hand that do not run.
+    stopped: RwLock<HashMap<CampaignId, CampaignState>>,
+    seen_campaigns: Mutex<HashMap<CampaignId, ()>>,
+    tenants: Mutex<HashMap<CampaignId, Arc<str>>>,
+}
+
+/// Why a recipient in hand does not go.
+pub(crate) enum Stop {
+    /// Its campaign does not run.
+    Campaign(CampaignState),
+    /// An operator holds it back.
+    Suspended,
+    /// An operator fails it.
+    Bounced(Box<Order>),
+}
+
+impl Rulings {
+    fn orders(&self) -> Option<Arc<Orders>> {
+        self.orders.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A campaign came into the relay's hands.
+    pub(crate) fn saw_campaign(&self, id: CampaignId) {
+        lock(&self.seen_campaigns).insert(id, ());
+    }
+
+    /// Whose a campaign is.
+    pub(crate) fn saw_tenant(&self, id: CampaignId, tenant: &str) {
+        let mut tenants = lock(&self.tenants);
+        if tenants.get(&id).is_some_and(|known| **known == *tenant) {
+            return;
+        }
+        if tenants.len() >= TENANTS_MAX {
+            tenants.clear();
+        }
+        tenants.insert(id, tenant.into());
+    }
+
+    pub(crate) fn stopped(&self, id: CampaignId) -> Option<CampaignState> {
+        self.stopped.read().unwrap_or_else(PoisonError::into_inner).get(&id).copied()
+    }
+}
+
+impl Relay {
+    /// Learns which campaigns of those in hand stopped, and which orders hold.
+    pub(crate) async fn learn_rulings(&self) -> Result<(), StoreError> {
+        let ids: Vec<CampaignId> = lock(&self.rulings.seen_campaigns).keys().copied().collect();
+        let states = self.store.campaign_states(&ids).await?;
+        let stopped = ids
+            .into_iter()
+            .zip(states)
+            .filter_map(|(id, state)| Some((id, state?)))
+            .filter(|(_, state)| *state != CampaignState::Running)
+            .collect();
+        *self.rulings.stopped.write().unwrap_or_else(PoisonError::into_inner) = stopped;
+        if self.is_idle() {
+            lock(&self.rulings.seen_campaigns).clear();
+        }
+        self.learn_orders().await
+    }
+
+    async fn learn_orders(&self) -> Result<(), StoreError> {
+        let before = self.rulings.orders();
+        let orders = match self.store.orders(self.now()).await {
+            Ok(orders) => Some(Arc::new(orders)),
+            Err(error) if error.is_passing() => return Err(error),
+            Err(error) => {
+                if before.is_some() {
+                    tracing::error!(%error, "orders do not read: nothing is leased until they do");
+                }
+                None
+            }
+        };
+        if let (Some(before), Some(now)) = (&before, &orders) {
+            for order in now.retries_after(before.newest()) {
+                self.wake_sites(order);
+            }
+        }
+        *self.rulings.orders.write().unwrap_or_else(PoisonError::into_inner) = orders;
+        Ok(())
+    }
+
+    /// The order by which this relay leases nothing more, or that orders are not known.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.rulings.orders().is_none_or(|orders| {
+            let (id, name) = (self.heart.relay(), self.name.as_str());
+            orders.drains(name).or_else(|| orders.drains(id)).is_some()
+        })
+    }
+
+    /// Whether nothing of a lane may be leased now, as far as a lane tells.
+    pub(crate) fn refuses_lane(&self, lane: &Lane) -> bool {
+        let Some(orders) = self.rulings.orders() else { return true };
+        if orders.is_empty() {
+            return false;
+        }
+        let tenant = lock(&self.rulings.tenants).get(&lane.campaign).cloned();
+        let destination = lane.domain.as_ref().and_then(|domain| self.known_destination(domain));
+        let subject = Subject {
+            campaign: Some(lane.campaign),
+            tenant: tenant.as_deref().unwrap_or_default(),
+            domain: lane.domain.as_ref().map(|d| d.as_str()).unwrap_or_default(),
+            site: destination.as_ref().map(|d| d.site.as_str()).unwrap_or_default(),
+            source: "",
+        };
+        // What is to fail is leased in order to fail it.
+        orders.suspends(&subject).is_some() && orders.bounces(&subject, Timestamp(0)).is_none()
+    }
+
+    /// Whether the job does not go (any more), and why.
+    pub(crate) fn stopped(&self, job: &Job) -> Option<Stop> {
+        if let Some(state) = self.rulings.stopped(job.lease.lane.campaign) {
+            return Some(Stop::Campaign(state));
+        }
+        let orders = self.rulings.orders().filter(|orders| !orders.is_empty())?;
+        self.with_subject(job, |subject| {
+            if let Some(order) = orders.bounces(subject, job.content.batch.accepted_at()) {
+                return Some(Stop::Bounced(Box::new(order.clone())));
+            }
+            orders.suspends(subject).map(|_| Stop::Suspended)
+        })
+    }
+
+    /// The pool that a job goes from: its campaign's, or that of an order.
+    pub(crate) fn pool_of(&self, job: &Job) -> String {
+        let own = &job.content.sending.pool;
+        let Some(orders) = self.rulings.orders().filter(|orders| !orders.is_empty()) else {
+            return own.clone();
+        };
+        let ordered = self.with_subject(job, |subject| orders.pool(subject).map(str::to_owned));
+        ordered.unwrap_or_else(|| own.clone())
+    }
+
+    /// What is known of a job. The source is that of its own pool: a reroute of a source
+    /// is about what would have gone from there.
+    fn with_subject<T>(&self, job: &Job, weigh: impl FnOnce(&Subject<'_>) -> T) -> T {
+        let domain = job.domain();
+        let destination = domain.as_ref().and_then(|domain| self.known_destination(domain));
+        let sending = &job.content.sending;
+        weigh(&Subject {
+            campaign: Some(sending.id),
+            tenant: &sending.tenant,
+            domain: domain.as_ref().map(|d| d.as_str()).unwrap_or_default(),
+            site: destination.as_ref().map(|d| d.site.as_str()).unwrap_or_default(),
+            source: &self.source_for(&sending.pool, job.address()).name,
+        })
+    }
+
+    /// A job that does not go: cancelled, failed by order, or back to wait.
+    pub(crate) async fn settle_stopped(&self, job: Job) {
+        let settlement = match self.stopped(&job) {
+            Some(Stop::Campaign(CampaignState::Cancelling)) => {
+                let event = self.event(EventKind::Cancelled, &job);
+                Settlement::told(job, Outcome::End(End::Cancelled), event)
+            }
+            Some(Stop::Suspended) => Settlement::silent(job, Outcome::Waits { due: self.later() }),
+            Some(Stop::Bounced(order)) => self.bounced(job, &order),
+            Some(Stop::Campaign(_)) | None => Settlement::silent(job, Outcome::Back),
+        };
+        self.settle(settlement).await;
+    }
+
+    fn bounced(&self, job: Job, order: &Order) -> Settlement {
+        let mut event = self.event(EventKind::Failed, &job);
+        event.phase = Some(Phase::Local);
+        event.rule = format!("order {}", order.id);
+        event.note = format!("failed by order of {}: {}", order.by, order.reason);
+        Settlement::told(job, Outcome::End(End::Failed), event)
+    }
+
+    /// The moment at which what is held back is looked at again.
+    fn later(&self) -> Timestamp {
+        let then = self.now() + LOOK_AGAIN;
+        Timestamp(then.0.div_ceil(GRID_MS) * GRID_MS)
+    }
+}

@@ -1,0 +1,139 @@
+//! Operators' orders: one small hash, read whole by every relay each second. An order
+//! and the event that tells of it are written one after the other; a crash between the
+//! two leaves an order that holds and is listed, and repeating the command tells it again.
+
+use std::collections::HashMap;
+
+use mail::event::EventKind;
+use mail::orders::{ORDERS_MAX, Order, Orders, Scope, Verb};
+use mail::{Event, ShardId, Timestamp};
+
+use crate::Store;
+use crate::campaigns::{pack, unpack};
+use crate::error::StoreError;
+
+const VERSION: u8 = 1;
+
+/// An order to be given.
+#[derive(Debug, Clone)]
+pub struct NewOrder {
+    /// What is done.
+    pub verb: Verb,
+    /// To what.
+    pub scope: Scope,
+    /// The pool of a reroute.
+    pub pool: String,
+    /// Why.
+    pub reason: String,
+    /// Who.
+    pub by: String,
+    /// It ends by itself then.
+    pub until: Option<Timestamp>,
+}
+
+impl Store {
+    /// The orders that hold, as relays weigh recipients against them.
+    ///
+    /// # Errors
+    /// When Redis does not answer or an order does not read: an order that is not
+    /// understood must not be passed over.
+    pub async fn orders(&self, now: Timestamp) -> Result<Orders, StoreError> {
+        Ok(Orders::new(self.every_order().await?, now))
+    }
+
+    /// Those whose time is over, too.
+    async fn every_order(&self) -> Result<Vec<Order>, StoreError> {
+        let mut conn = self.conn().await?;
+        let all: HashMap<u64, Vec<u8>> =
+            redis::cmd("HGETALL").arg(self.key("orders")).query_async(&mut *conn).await?;
+        let read = |(id, packed): (u64, Vec<u8>)| unpack(VERSION, &format!("order {id}"), &packed);
+        all.into_iter().map(read).collect()
+    }
+
+    /// Gives an order, tells of it, and answers it. Orders whose time is over make room.
+    ///
+    /// # Errors
+    /// When Redis does not answer, or too many orders hold already.
+    pub async fn give_order(&self, new: NewOrder, now: Timestamp) -> Result<Order, StoreError> {
+        let every = self.every_order().await?;
+        let ended: Vec<u64> = (every.iter())
+            .filter(|order| order.until.is_some_and(|until| until <= now))
+            .map(|order| order.id)
+            .collect();
+        if every.len() - ended.len() >= ORDERS_MAX {
+            return Err(StoreError::Setting(format!(
+                "{ORDERS_MAX} orders hold already: undo some, `malleposte queue orders` lists them"
+            )));
+        }
+        let mut conn = self.conn().await?;
+        let id: u64 = redis::cmd("INCR").arg(self.key("order-seq")).query_async(&mut *conn).await?;
+        let NewOrder { verb, scope, pool, reason, by, until } = new;
+        let order = Order { id, verb, scope, pool, reason, by, at: now, until };
+        let mut pipe = redis::pipe();
+        pipe.cmd("HSET").arg(self.key("orders")).arg(id).arg(pack(VERSION, &order)).ignore();
+        for id in ended {
+            pipe.cmd("HDEL").arg(self.key("orders")).arg(id).ignore();
+        }
+        let _: () = pipe.query_async(&mut *conn).await?;
+        drop(conn);
+        self.tell_order(
+            &order,
+            &format!("order {id}: {order} by {}: {}", order.by, order.reason),
+            now,
+        )
+        .await?;
+        Ok(order)
+    }
+
+    /// Ends an order and tells of it; `None` when it does not hold (any more).
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn undo_order(
+        &self,
+        id: u64,
+        by: &str,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Option<Order>, StoreError> {
+        let held = self.orders(now).await?;
+        let Some(order) = held.all().iter().find(|order| order.id == id) else { return Ok(None) };
+        let mut conn = self.conn().await?;
+        let removed: u64 =
+            redis::cmd("HDEL").arg(self.key("orders")).arg(id).query_async(&mut *conn).await?;
+        drop(conn);
+        if removed == 0 {
+            return Ok(None);
+        }
+        let note = format!("order {id} undone: {order} by {by}: {reason}");
+        self.tell_order(order, &note, now).await?;
+        Ok(Some(order.clone()))
+    }
+
+    /// Tells what an operator did that is no lasting order.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn tell_ordered(&self, event: Event) -> Result<(), StoreError> {
+        let shard = event.campaign.map_or(0, |id| id.0 % u64::from(self.shards()));
+        self.emit(ShardId(shard as u16), &[event]).await
+    }
+
+    async fn tell_order(
+        &self,
+        order: &Order,
+        note: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        use mail::orders::ScopeKind as K;
+        let mut event = Event { note: note.to_owned(), ..Event::new(EventKind::Ordered, now) };
+        match order.scope.kind {
+            K::Campaign => event.campaign = order.scope.name.parse().ok(),
+            K::Site => event.site.clone_from(&order.scope.name),
+            K::Source => event.source.clone_from(&order.scope.name),
+            K::Relay => event.service.clone_from(&order.scope.name),
+            K::All | K::Tenant | K::Domain => {}
+        }
+        self.tell_ordered(event).await
+    }
+}
