@@ -35,11 +35,14 @@ use crate::register::Register;
 use crate::rulings::Rulings;
 use crate::schedules::Schedules;
 use crate::settler::{self, Places, Settler};
+use crate::shares::Shares;
 use crate::site::{SiteKey, SiteLane};
 use crate::smtp::TlsClient;
 
 /// Feedback records taken in one heartbeat.
 const FEEDBACK_MAX: usize = 100;
+/// A recipient of a site that fills the hands comes again after this, in seconds, at the latest.
+const CROWDED_S_MAX: f64 = 60.0;
 /// Sites known by domain for this long without asking the resolver's cache again.
 const DESTINATIONS_MAX: usize = 50_000;
 
@@ -70,6 +73,7 @@ pub(crate) struct Relay {
     pub(crate) tls: Arc<TlsClient>,
     pub(crate) catalog: Catalog,
     pub(crate) batches: Batches,
+    pub(crate) shares: Arc<Shares>,
     pub(crate) heart: Heart,
     pub(crate) register: Arc<Register>,
     pub(crate) in_hand: Arc<AtomicUsize>,
@@ -165,12 +169,14 @@ impl Relay {
             "" => format!("returns.{}", parts.host),
             given => given.to_owned(),
         };
+        let shares = Arc::new(Shares::new(config.tenants.clone()));
         Ok(Self {
             schedules: Schedules::new(&config)?,
             rulings: Rulings::default(),
             policy: Policy::default(),
             pools: config.resolved_pools(&parts.host),
-            catalog: Catalog::new(parts.store.clone(), parts.seal, config.sign),
+            shares: shares.clone(),
+            catalog: Catalog::new(parts.store.clone(), parts.seal, config.sign, shares),
             batches: Batches::default(),
             heart: Heart::new(unique, parts.store.shards()),
             register: Arc::new(Register::default()),
@@ -286,6 +292,12 @@ impl Relay {
         Ok(())
     }
 
+    /// So few connections are left that idle ones had better be closed: with a site for each
+    /// recipient they would be all there are.
+    pub(crate) fn is_short_of_connections(&self) -> bool {
+        self.connections.available_permits() < self.config.connections_max as usize / 4
+    }
+
     /// Sends an outcome on its way; waits when the store is behind. A recipient whose lease was
     /// lost and that was not sent to is none of ours any more.
     pub(crate) async fn settle(&self, settlement: Settlement) {
@@ -370,6 +382,22 @@ impl Relay {
         let sources = self.pools.get(pool).or_else(|| self.pools.get("default"));
         let sources = sources.map(Vec::as_slice).unwrap_or_default();
         &sources[(domain_hash(address) % sources.len().max(1) as u64) as usize]
+    }
+
+    /// Out of the lane that domains share, recipients of one slow site could fill all hands, and
+    /// nobody else would be served: beyond its part they wait in the queue.
+    pub(crate) fn crowded_until(&self, site: &SiteLane, job: &Job) -> Option<Timestamp> {
+        let (in_hand, max) = (self.in_hand.load(Ordering::Relaxed), self.config.in_hand_max);
+        if job.lease.lane.domain.is_some() || in_hand < max / 2 {
+            return None;
+        }
+        let now = self.now();
+        let waiting = site.waiting();
+        if waiting < (site.wanted(now).unwrap_or(0) * 2).max(max / 8) {
+            return None;
+        }
+        let left_s = (waiting as f64 / site.pace.rate().max(0.1)).clamp(2.0, CROWDED_S_MAX);
+        Some(Timestamp((now.0 / 1000 + left_s as u64) * 1000))
     }
 
     /// Drops a site that has nothing to do; `false` if something came meanwhile.

@@ -456,21 +456,24 @@ impl Store {
         relay: &str,
         wants: &[(Lane, u16)],
     ) -> Result<LeaseAnswer, StoreError> {
+        let args = self.lease_args(now, relay, wants);
+        lease_answer(self.queue_call(&scripts::LEASE, shard, &args, &[]).await?)
+    }
+
+    pub(crate) fn lease_args(
+        &self,
+        now: Option<Timestamp>,
+        relay: &str,
+        wants: &[(Lane, u16)],
+    ) -> impl Serialize + use<> {
         #[derive(Serialize)]
-        struct Want<'a> {
-            relay: &'a str,
+        struct Want {
+            relay: String,
             slots_max: u8,
             wants: Vec<(String, u16)>,
         }
         let wants = wants.iter().map(|(lane, n)| (lane.to_string(), *n)).collect();
-        let args = self.args(now, Want { relay, slots_max: SLOTS_MAX, wants });
-        let value = self.queue_call(&scripts::LEASE, shard, &args, &[]).await?;
-        let mut rows: std::vec::IntoIter<Value> = parse::<Vec<Value>>(value)?.into_iter();
-        match parse::<String>(rows.next().unwrap_or(Value::Nil))?.as_str() {
-            "lost" => Ok(LeaseAnswer::Lost),
-            "full" => Ok(LeaseAnswer::OutboxFull),
-            _ => Ok(LeaseAnswer::Leases(rows.map(leased).collect::<Result<_, _>>()?)),
-        }
+        self.args(now, Want { relay: relay.to_owned(), slots_max: SLOTS_MAX, wants })
     }
 
     /// A stored batch; `None` when all of it is at rest, or it never was.
@@ -741,6 +744,15 @@ impl Store {
 
 pub(crate) fn parse<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
     T::from_redis_value(value).map_err(|e| StoreError::corrupt("an answer of redis", e))
+}
+
+pub(crate) fn lease_answer(value: Value) -> Result<LeaseAnswer, StoreError> {
+    let mut rows: std::vec::IntoIter<Value> = parse::<Vec<Value>>(value)?.into_iter();
+    match parse::<String>(rows.next().unwrap_or(Value::Nil))?.as_str() {
+        "lost" => Ok(LeaseAnswer::Lost),
+        "full" => Ok(LeaseAnswer::OutboxFull),
+        _ => Ok(LeaseAnswer::Leases(rows.map(leased).collect::<Result<_, _>>()?)),
+    }
 }
 
 fn judgements(value: Value) -> Result<Vec<Judgement>, StoreError> {

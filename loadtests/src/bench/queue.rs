@@ -9,10 +9,11 @@ use serde::Serialize;
 use store::{Position, Store};
 
 use super::drain::{Drained, drain};
-use super::platform::{Platform, SENDER, Setup};
+use super::platform::{NO_RATE, Platform, SENDER, Setup};
 use super::{DURABILITY, Machine, SHARDS};
 use crate::generator::{Generator, Template};
 use crate::program::Program;
+use crate::scenario::Scenario;
 
 /// Share of recipients that are deferred while the rest of their batches is delivered.
 const SPARSE: f64 = 0.05;
@@ -83,6 +84,9 @@ async fn start(program: &Program) -> Result<Platform> {
         connections: 20,
         messages_per_connection: 5000,
         shards: SHARDS,
+        rate: NO_RATE,
+        scenario: Scenario::named("throughput")?,
+        more: String::new(),
     };
     Platform::start(program, &setup).await
 }
@@ -145,7 +149,7 @@ struct Sent {
 async fn sent(program: &Program, recipients: u64, seed: u64) -> Result<Sent> {
     let mut platform = start(program).await?;
     let (id, _) = accepted(&platform, recipients, seed).await?;
-    platform.start_relay().await?;
+    platform.start_relays(1).await?;
     let began = Instant::now();
     platform.client.start(&id).await?;
     let first_message = platform.await_delivered(1, began, FIRST_WITHIN).await?;
