@@ -45,6 +45,10 @@ missing_packages() {
     have setpriv || echo util-linux
     # rustc links with it, and the C parts of SQLite, zstd and aws-lc are compiled by it.
     have cc || echo gcc libc6-dev
+    [ "${1:-}" = --tests ] || return 0
+    # It reads ops/deploy/haproxy.cfg, and stands at the doors of the platform under test.
+    have haproxy || echo haproxy
+    have ip || echo iproute2
 }
 
 # Debian starts a service when it installs it; ours is a private child, and another Redis
@@ -74,10 +78,14 @@ apt_install() {
         if have systemctl; then as_root systemctl disable redis-server >/dev/null 2>&1 || true; fi
         ;;
     esac
+    case " $* " in *" haproxy "*)
+        if have systemctl; then as_root systemctl disable haproxy >/dev/null 2>&1 || true; fi
+        ;;
+    esac
 }
 
 check_rust
-packages=$(missing_packages)
+packages=$(missing_packages "$@")
 if [ -n "$packages" ]; then
     echo "install.sh: installing" $packages
     # shellcheck disable=SC2086 # words on purpose
