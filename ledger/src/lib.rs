@@ -8,6 +8,7 @@
 //! changes nothing. Retention deletes whole files; a damaged one is set aside and the
 //! rest serves; an address is one row of each.
 
+mod backup;
 mod balance;
 mod config;
 mod dictionary;

@@ -90,6 +90,32 @@ impl Secrets {
         Ok(Self { keys })
     }
 
+    /// As the key file holds them; `id:hex` a line.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let hex = |key: &[u8; 32]| key.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        self.keys.iter().map(|(id, key)| format!("{id}:{}\n", hex(key))).collect()
+    }
+
+    /// Writes the key file of a data folder that has none.
+    ///
+    /// # Errors
+    /// When there is one, or it cannot be written.
+    pub fn write(text: &str, data_dir: &Path) -> anyhow::Result<PathBuf> {
+        let file = key_file(data_dir);
+        let folder = file.parent().context("has no folder")?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let mut writer = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&file)
+            .with_context(|| format!("cannot make {file:?}"))?;
+        writer.write_all(text.as_bytes())?;
+        writer.sync_all()?;
+        Ok(file)
+    }
+
     /// The keys for one purpose, in the same order and under the same ids: `verp`,
     /// `unsubscribe`, `seal`. HKDF-SHA256 (RFC 5869), so that a key that leaks from one
     /// purpose says nothing about another.

@@ -2,6 +2,7 @@
 //! script per command. No policy: which lane goes first, what a reply means, when
 //! to try again is decided elsewhere. No service talks to Redis but through here.
 
+mod backup;
 mod batch;
 mod campaigns;
 mod config;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use deadpool::managed::{Object, Pool};
 use redis::aio::ConnectionLike;
 
+pub use backup::{DumpedKey, OutboxHold};
 pub use batch::{Batch, BatchBuilder};
 pub use campaigns::{Begun, Campaign, CampaignRecord, CampaignStatus, StartAt, TemplateRecord};
 pub use config::{Config, Durability};

@@ -45,6 +45,8 @@ scripts! {
     PACE_SLICE = "pace_slice",
     PACE_PUT = "pace_put",
     STATUS = "status",
+    HOLD = "hold",
+    DUMP = "dump",
 }
 
 /// Teaches the server all scripts, in one round trip: each new connection does, so
