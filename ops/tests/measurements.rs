@@ -1,7 +1,7 @@
 //! The measurements of `loadtests` on this program, small: they come to an end, count
 //! what arrived, and charge each service. How much it costs is not judged here.
 
-use loadtests::bench::{Program, Wish, intake, throughput};
+use loadtests::bench::{Program, Wish, intake, queue, throughput};
 
 fn program() -> Program {
     Program { path: env!("CARGO_BIN_EXE_malleposte").into(), folder: None }
@@ -33,4 +33,16 @@ async fn recipients_are_accepted_in_octets_not_kilobytes() {
     assert_eq!(intake.recipients, 50_000);
     assert!(intake.octets > 50_000 * 60, "{intake:?}");
     assert!((1.0..200.0).contains(&intake.redis_bytes_per_recipient), "{intake:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heavy_the_queue_is_measured_from_intake_to_the_first_message() {
+    let queue = queue(&program(), 30_000, 3).await.expect("a measurement");
+    assert_eq!((queue.recipients, queue.durability), (30_000, "always"));
+    assert!((1.0..200.0).contains(&queue.redis_bytes_per_recipient), "{queue:?}");
+    assert!(queue.redis_bytes_per_deferred > queue.redis_bytes_per_recipient, "{queue:?}");
+    assert!(queue.redis_bytes_per_sparse_deferred > 1.0, "{queue:?}");
+    assert!(queue.lease_settle_per_s > 1_000.0 && queue.intake_per_s > 1_000.0, "{queue:?}");
+    assert!((0.001..10.0).contains(&queue.first_message_s), "{queue:?}");
+    assert!((5.0..500.0).contains(&queue.relay_peak_rss_mb), "{queue:?}");
 }

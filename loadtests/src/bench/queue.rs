@@ -42,6 +42,9 @@ pub struct Queue {
     pub lease_defer_per_s: f64,
     /// The same when 19 of 20 are delivered and the rest is deferred.
     pub lease_settle_per_s: f64,
+    /// Redis's processor time for one of those, in microseconds: what does not depend on who
+    /// else uses the processors.
+    pub lease_settle_redis_us: f64,
     /// From the start verb of the whole campaign to its first message in a mailbox.
     pub first_message_s: f64,
     /// Most memory of a relay in front of the whole queue, in MiB.
@@ -69,6 +72,7 @@ pub async fn queue(program: &Program, recipients: u64, seed: u64) -> Result<Queu
         api_peak_rss_mb: dense.api_mb.max(sent.api_mb),
         lease_defer_per_s: dense.drained.per_s(),
         lease_settle_per_s: sparse.drained.per_s(),
+        lease_settle_redis_us: sparse.redis_us,
         first_message_s: sent.first_message.as_secs_f64(),
         relay_peak_rss_mb: sent.relay_mb,
         durability: DURABILITY,
@@ -103,6 +107,7 @@ struct Settled {
     bytes_deferred: f64,
     intake_per_s: f64,
     api_mb: f64,
+    redis_us: f64,
     drained: Drained,
 }
 
@@ -118,7 +123,9 @@ async fn settled(program: &Program, recipients: u64, seed: u64, deferred: f64) -
     // Relays and queue are measured, not the ledger's transactions beside them.
     platform.stop_ledger().await?;
     platform.client.start(&id).await?;
+    let times = platform.times()?;
     let drained = drain(&store, deferred).await?;
+    let redis_us = platform.times()?.since(times).for_each_of(recipients).redis;
     ensure!(drained.recipients == recipients, "only {} could be leased", drained.recipients);
     for shard in store.all_shards() {
         let end: Position = store.accounts(shard).await?.position;
@@ -131,6 +138,7 @@ async fn settled(program: &Program, recipients: u64, seed: u64, deferred: f64) -
         bytes_deferred: per_one(left, drained.deferred),
         intake_per_s,
         api_mb,
+        redis_us,
         drained,
     })
 }

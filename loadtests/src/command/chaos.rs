@@ -1,6 +1,7 @@
 //! `loadtests chaos`: crash proof by measurement. Arguments and output only.
 
 use anyhow::{Result, bail};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::under_test::UnderTest;
 use crate::chaos::{Fault, Outcome, Which, chaos};
@@ -48,7 +49,11 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             eprint!("{}", told(outcome, is_replay));
         }
     };
-    let report = chaos(&program, &which, arguments.jobs, tell).await?;
+    // Whoever is stopped on the way unmounts its disks and ends its processes, too.
+    let report = tokio::select! {
+        report = chaos(&program, &which, arguments.jobs, tell) => report?,
+        () = told_to_end() => bail!("stopped before the last run had ended"),
+    };
     if !report.left_out.is_empty() {
         let words: Vec<&str> = report.left_out.iter().map(|fault| fault.as_str()).collect();
         eprintln!("NOT TRIED, because only root may mount a disk to fill: {}", words.join(", "));
@@ -65,6 +70,20 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         bail!("promises broke; `loadtests chaos --seed S` replays: {:?}", report.failed_seeds);
     }
     Ok(())
+}
+
+/// Ctrl-C, or asked to terminate.
+async fn told_to_end() {
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminate) => drop(terminate.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = terminated => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
 }
 
 /// A line for a run; its diary when it failed or was asked for.

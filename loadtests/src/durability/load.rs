@@ -107,11 +107,11 @@ impl Customer {
             for shard in &self.shards {
                 let chunks = self.chunks(*shard, round, &mut next).await;
                 let answers = match chunks {
-                    Ok(chunks) => self.store.enqueue(*shard, &chunks).await,
+                    Ok(chunks) => self.enqueue(*shard, &chunks).await,
                     Err(error) => Err(error),
                 };
                 match answers {
-                    Ok(answers) if answers.iter().all(|a| *a == Enqueued::Stored) => {}
+                    Ok(answers) if answers.iter().all(is_stored) => {}
                     Ok(answers) => bail!("{shard}: {answers:?}"),
                     // The call may or may not have been done: nobody was told.
                     Err(error) if error.is_passing() => return Ok(acknowledged),
@@ -123,6 +123,20 @@ impl Customer {
             }
         }
         Ok(acknowledged)
+    }
+
+    /// What is not confirmed is sent again, as the API asks its customers to.
+    async fn enqueue(
+        &self,
+        shard: ShardId,
+        chunks: &[(Enqueue, Vec<u8>, Vec<u8>)],
+    ) -> Result<Vec<Enqueued>, StoreError> {
+        loop {
+            match self.store.enqueue(shard, chunks).await {
+                Err(StoreError::Unconfirmed { .. }) => {}
+                answered => return answered,
+            }
+        }
     }
 
     async fn chunks(
@@ -163,6 +177,10 @@ impl Customer {
         }
         Ok(chunks)
     }
+}
+
+const fn is_stored(answer: &Enqueued) -> bool {
+    matches!(answer, Enqueued::Stored | Enqueued::Already)
 }
 
 /// Recipients that were acknowledged and are not there.
