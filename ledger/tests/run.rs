@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ledger::{Config, Ledger, TraceFilter};
 use mail::event::EventKind;
-use mail::queue::{CampaignState, End, Enqueue, Lane, Outcome, Settle};
+use mail::queue::{CampaignState, End, Enqueue, Lane, Outcome};
 use mail::{Address, CampaignId, DeliveryId, Event, ShardId, Timestamp};
 use store::{BatchBuilder, Frame, LeaseAnswer, Store};
 use support::Redis;
@@ -84,16 +84,7 @@ impl Platform {
             .zip(0..)
             .map(|(kind, i)| event(kind, shard, lease.batch.0 + i))
             .collect::<Vec<_>>();
-        let settle = Settle {
-            token: lease.token,
-            slot: lease.slot,
-            batch: lease.batch,
-            lane: lane(),
-            count: lease.count,
-            outcomes,
-            reason: String::new(),
-            newer: 0,
-        };
+        let settle = lease.settle(outcomes);
         let frame = Frame::encode(&events);
         self.store.settle(shard, "relay-1", number, &[settle], &frame).await.unwrap();
     }

@@ -155,6 +155,8 @@ pub(crate) async fn sift(relay: &Arc<Relay>, jobs: Vec<Job>) -> Vec<Job> {
             return Vec::new();
         }
     };
+    // One lease, one campaign, one moment of acceptance: one end for all of them.
+    let ends = relay.ends(first);
     let mut kept = Vec::with_capacity(jobs.len());
     for (job, suppressed) in jobs.into_iter().zip(suppressed) {
         if suppressed {
@@ -163,13 +165,12 @@ pub(crate) async fn sift(relay: &Arc<Relay>, jobs: Vec<Job>) -> Vec<Job> {
                 None => (Outcome::End(End::Suppressed), relay.event(EventKind::Suppressed, &job)),
             };
             relay.settle(Settlement::told(job, outcome, event)).await;
-        } else if relay.now() >= relay.ends(&job) {
+        } else if relay.now() >= ends {
             expire(relay, job, "").await;
         } else if relay.stopped(&job).is_some() {
             relay.settle_stopped(job).await;
-        } else if let Some(opens) = closed_until(relay, &job) {
-            let due = opens;
-            if due >= relay.ends(&job) {
+        } else if let Some(due) = closed_until(relay, &job) {
+            if due >= ends {
                 expire(relay, job, "its send window opens after its lifetime").await;
             } else {
                 relay.settle(Settlement::silent(job, Outcome::Waits { due })).await;

@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 
 use deadpool::managed::{self, Metrics, Object, Pool, RecycleError, RecycleResult, Timeouts};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisFuture, ServerError, Value,
-};
+use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisFuture, Value};
 
 use crate::arrival::Arrivals;
 use crate::error::StoreError;
@@ -218,15 +216,15 @@ fn is_failure(e: &RedisError) -> bool {
 }
 
 /// Whether a server's word means that the map of slots is old.
-fn is_elsewhere(e: &ServerError) -> bool {
-    matches!(e.code(), "MOVED" | "READONLY" | "CLUSTERDOWN" | "MASTERDOWN")
+fn is_map_old(code: Option<&str>) -> bool {
+    matches!(code, Some("MOVED" | "READONLY" | "CLUSTERDOWN" | "MASTERDOWN"))
 }
 
 impl Link {
     fn note<T>(health: &Health, answer: Result<T, RedisError>) -> Result<T, RedisError> {
         match &answer {
             Err(e) if is_failure(e) => health.failed(),
-            Err(e) if matches!(e.code(), Some("MOVED" | "CLUSTERDOWN" | "MASTERDOWN")) => {
+            Err(e) if is_map_old(e.code()) => {
                 health.stale.store(true, Ordering::Relaxed);
             }
             Ok(_) | Err(_) => {}
@@ -252,7 +250,8 @@ impl ConnectionLike for Link {
         Box::pin(async move {
             let answer = self.inner.req_packed_commands(pipeline, offset, count).await;
             if let Ok(values) = &answer {
-                let moved = |v: &Value| matches!(v, Value::ServerError(e) if is_elsewhere(e));
+                let moved =
+                    |v: &Value| matches!(v, Value::ServerError(e) if is_map_old(Some(e.code())));
                 if values.iter().any(moved) {
                     // A replica since: what else is open to it is of no use either.
                     self.health.failed();

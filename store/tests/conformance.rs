@@ -176,16 +176,7 @@ impl Run {
         let part = 1 + self.dice.below(lease.items.len());
         let rest = lease.items.split_off(part);
         let outcomes = lease.items.iter().map(|(i, _)| (*i, self.outcome())).collect();
-        let group = Settle {
-            token: lease.token,
-            slot: lease.slot,
-            batch: lease.batch,
-            lane: lease.lane.clone(),
-            count: lease.count,
-            outcomes,
-            reason: "unreadable".into(),
-            newer: 0,
-        };
+        let group = Settle { reason: "unreadable".into(), ..lease.settle(outcomes) };
         let who = RELAYS.iter().position(|r| *r == relay).unwrap();
         // An answer that got lost makes the relay say the same again.
         let times = 1 + usize::from(self.dice.below(8) == 0);

@@ -7,7 +7,7 @@ mod topologies;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mail::queue::{BatchId, CampaignState, End, Enqueue, Enqueued, Judgement, Outcome, Settle};
+use mail::queue::{BatchId, CampaignState, End, Enqueue, Enqueued, Judgement, Outcome};
 use mail::{CampaignId, Event, ShardId};
 use store::{Config, Durability, Frame, LeaseAnswer, Position, Store, StoreError};
 use topologies::server::{Server, eventually, free_port};
@@ -71,16 +71,9 @@ async fn confirms_truly(primary: &Server, replica: &Server, durability: Durabili
         panic!("no lease");
     };
     let lease = &leases[0].lease;
-    let settle = [Settle {
-        token: lease.token,
-        slot: lease.slot,
-        batch: lease.batch,
-        lane: lease.lane.clone(),
-        count: lease.count,
-        outcomes: lease.items.iter().map(|(i, _)| (*i, Outcome::End(End::Delivered))).collect(),
-        reason: String::new(),
-        newer: 0,
-    }];
+    let settle =
+        [lease
+            .settle(lease.items.iter().map(|(i, _)| (*i, Outcome::End(End::Delivered))).collect())];
     let frame = Frame::encode(&vec![Event::default(); 3]);
     let known = store.durable_frames(SHARD, Position::default(), 9).await.unwrap();
     assert_eq!(known.frames.len(), 1);

@@ -14,16 +14,7 @@ async fn lease(store: &Store, shard: ShardId) -> Settle {
         panic!("no lease in {shard:?}");
     };
     let lease = &leases[0].lease;
-    Settle {
-        token: lease.token,
-        slot: lease.slot,
-        batch: lease.batch,
-        lane: lease.lane.clone(),
-        count: lease.count,
-        outcomes: lease.items.iter().map(|(i, _)| (*i, Outcome::End(End::Delivered))).collect(),
-        reason: String::new(),
-        newer: 0,
-    }
+    lease.settle(lease.items.iter().map(|(i, _)| (*i, Outcome::End(End::Delivered))).collect())
 }
 
 async fn filled(store: &Store) {

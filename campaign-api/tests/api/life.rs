@@ -1,7 +1,7 @@
 //! A campaign's life: started, paused, resumed, cancelled, scheduled, finished.
 
 use mail::event::EventKind;
-use mail::queue::{End, Outcome, Settle};
+use mail::queue::{End, Outcome};
 use mail::{CampaignId, Event};
 use serde_json::json;
 use store::{Frame, LeaseAnswer};
@@ -26,16 +26,7 @@ async fn relay(world: &World, end: End) -> usize {
                     lease.items.iter().map(|(i, _)| (*i, Outcome::End(end))).collect();
                 let events = vec![Event::default(); outcomes.len()];
                 settled += outcomes.len();
-                let group = Settle {
-                    token: lease.token,
-                    slot: lease.slot,
-                    batch: lease.batch,
-                    lane: lease.lane,
-                    count: lease.count,
-                    outcomes,
-                    reason: String::new(),
-                    newer: 0,
-                };
+                let group = lease.settle(outcomes);
                 let number = number as u64 + 1;
                 store
                     .settle(shard, "relay-1", number, &[group], &Frame::encode(&events))

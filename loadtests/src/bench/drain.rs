@@ -175,16 +175,7 @@ impl Relay {
                 });
             }
             self.tally.recipients.fetch_add(outcomes.len() as u64, Ordering::Relaxed);
-            groups.push(Settle {
-                token: lease.token,
-                slot: lease.slot,
-                batch: lease.batch,
-                lane: lease.lane,
-                count: lease.count,
-                outcomes,
-                reason: String::new(),
-                newer: 0,
-            });
+            groups.push(lease.settle(outcomes));
         }
         Part { shard, number, groups, frame: Frame::encode(&events) }
     }

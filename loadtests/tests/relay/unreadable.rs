@@ -159,7 +159,7 @@ async fn a_batch_of_which_little_is_left_is_packed_anew_and_what_is_left_arrives
 
 /// Settles a batch by hand: the first so many delivered, the rest put off.
 async fn defer_all_but(world: &World, campaign: CampaignId, batch: BatchId, delivered: u16) {
-    use mail::queue::{End, Lane, Outcome, Settle};
+    use mail::queue::{End, Lane, Outcome};
     let shard = world.store.shard_of(DOMAIN);
     world.run(campaign).await;
     for renewal in world.store.renew("by-hand", |_| true).await {
@@ -174,15 +174,7 @@ async fn defer_all_but(world: &World, campaign: CampaignId, batch: BatchId, deli
         false => Outcome::Deferred { due },
     };
     let lease = &leases[0].lease;
-    let settle = Settle {
-        token: lease.token,
-        slot: lease.slot,
-        batch,
-        lane,
-        count: lease.count,
-        outcomes: lease.items.iter().map(|(i, _)| (*i, outcome(*i))).collect(),
-        reason: String::new(),
-        newer: 0,
-    };
+    assert_eq!(lease.batch, batch);
+    let settle = lease.settle(lease.items.iter().map(|(i, _)| (*i, outcome(*i))).collect());
     world.store.settle(shard, "by-hand", 1, &[settle], b"").await.unwrap();
 }

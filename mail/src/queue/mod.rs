@@ -338,6 +338,23 @@ pub struct Settle {
     pub newer: u8,
 }
 
+impl Leased {
+    /// A settle of this lease: index and outcome, ascending by index, none of them set aside.
+    #[must_use]
+    pub fn settle(&self, outcomes: Vec<(u16, Outcome)>) -> Settle {
+        Settle {
+            token: self.token,
+            slot: self.slot,
+            batch: self.batch,
+            lane: self.lane.clone(),
+            count: self.count,
+            outcomes,
+            reason: String::new(),
+            newer: 0,
+        }
+    }
+}
+
 /// Recipients of a batch that nobody could send, as operators see them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Aside {

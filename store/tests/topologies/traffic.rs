@@ -7,9 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use mail::queue::{
-    BatchId, CampaignState, End, Enqueue, Enqueued, Judgement, Lane, Outcome, Settle,
-};
+use mail::queue::{BatchId, CampaignState, End, Enqueue, Enqueued, Judgement, Lane, Outcome};
 use mail::{CampaignId, Event, ShardId};
 use store::{Frame, LeaseAnswer, LeasedBatch, ShardSettle, Store, StoreError};
 
@@ -236,16 +234,8 @@ impl Worker {
                 said.wrong.push(format!("{what}: leased again after its settle was acknowledged"));
             }
         }
-        let groups = [Settle {
-            token: lease.token,
-            slot: lease.slot,
-            batch: lease.batch,
-            lane: lease.lane.clone(),
-            count: lease.count,
-            outcomes: lease.items.iter().map(|(i, _)| (*i, Outcome::End(End::Delivered))).collect(),
-            reason: String::new(),
-            newer: 0,
-        }];
+        let groups = [lease
+            .settle(lease.items.iter().map(|(i, _)| (*i, Outcome::End(End::Delivered))).collect())];
         let mut event = Event::default();
         event.kind = mail::event::EventKind::Delivered;
         let frame = Frame::encode(&vec![event; lease.items.len()]);
