@@ -1,7 +1,7 @@
 //! The ledger at work: read what is new in every shard, store it, trim it, compare
 //! the accounts. A store or a disk that fails is waited for; the mail goes on.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -42,11 +42,12 @@ impl Ledger {
             first_shard: 0,
             pause: PAUSE.0,
             unread: HashSet::new(),
+            untrimmed: HashMap::new(),
         };
         let round = Duration::from_millis(self.config.store_every_ms);
         let balance_every = Duration::from_secs(self.config.balance_every_s);
         let mut balanced = Instant::now();
-        clerk.trim_again().await;
+        clerk.owe_trims();
         while !shutdown.is_cancelled() {
             let began = Instant::now();
             let more = clerk.round_or_pause(&shutdown).await;
@@ -74,19 +75,29 @@ struct Clerk<'s> {
     pause: Duration,
     /// Shards that wait for a newer program, so that it is said once.
     unread: HashSet<ShardId>,
+    /// Stored, and perhaps still in the outbox: the end of a run or of Redis came between.
+    untrimmed: HashMap<ShardId, Position>,
 }
 
 impl Clerk<'_> {
-    /// What was stored and not trimmed, because the end came between.
-    async fn trim_again(&self) {
-        for shard in self.store.all_shards() {
-            let upto = self.writer.lock().unwrap_or_else(PoisonError::into_inner).position(shard);
-            if upto > Position::default()
-                && let Err(e) = self.store.trim_outbox(shard, upto).await
-            {
-                tracing::warn!(%shard, "the outbox could not be trimmed yet: {}", chain(&e));
+    /// What an earlier run stored, it may not have trimmed any more.
+    fn owe_trims(&mut self) {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let stored = self.store.all_shards().map(|shard| (shard, writer.position(shard)));
+        self.untrimmed.extend(stored.filter(|(_, upto)| *upto > Position::default()));
+    }
+
+    /// Drops from the outboxes what history has. A shard whose server is away is trimmed later
+    /// and keeps no other from it.
+    async fn trim(&mut self) -> Result<(), StoreError> {
+        let mut trouble = Ok(());
+        for (shard, upto) in std::mem::take(&mut self.untrimmed) {
+            if let Err(e) = self.store.trim_outbox(shard, upto).await {
+                self.untrimmed.insert(shard, upto);
+                trouble = Err(e);
             }
         }
+        trouble
     }
 
     /// One round; answers whether there is more to read at once. After a failure it says so
@@ -116,6 +127,7 @@ impl Clerk<'_> {
     async fn round(&mut self) -> Result<bool, LedgerError> {
         let (parts, more) = self.gather().await?;
         if parts.is_empty() {
+            self.trim().await?;
             metrics::gauge!("malleposte_ledger_lag_seconds").set(0.0);
             return Ok(false);
         }
@@ -125,9 +137,8 @@ impl Clerk<'_> {
         let lag_ms = oldest.min().map_or(0, |oldest| now_ms().saturating_sub(oldest));
         metrics::gauge!("malleposte_ledger_lag_seconds").set(lag_ms as f64 / 1000.0);
         tell(self.write(parts).await?);
-        for (shard, upto) in ends {
-            self.store.trim_outbox(shard, upto).await?;
-        }
+        self.untrimmed.extend(ends);
+        self.trim().await?;
         Ok(more)
     }
 
@@ -169,7 +180,7 @@ impl Clerk<'_> {
     /// What is new in a shard and cannot be lost any more. Where the queue has lost what
     /// history knows, the books go back to where the two part.
     async fn durable_frames(
-        &self,
+        &mut self,
         shard: ShardId,
         after: Position,
     ) -> Result<Vec<store::OutboxFrame>, StoreError> {
@@ -179,6 +190,7 @@ impl Clerk<'_> {
                 "the queue has lost events that history knows: reading on from where it begins anew");
             let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
             writer.go_back(shard, durable.from);
+            self.untrimmed.remove(&shard);
         }
         Ok(durable.frames)
     }

@@ -259,3 +259,30 @@ async fn the_ledger_outlives_a_killed_redis() {
     task.await.unwrap().unwrap();
     assert_eq!(p.ledger.balance(&p.store).await.unwrap().imbalance, 0);
 }
+
+/// Redis may die between the page's end and the trim, and no other event may ever come.
+#[tokio::test]
+async fn what_is_stored_is_trimmed_once_redis_is_back_though_nothing_new_comes() {
+    const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
+    let mut p = Platform::new().await;
+    p.redis = Redis::start_with(&DURABLE);
+    p.store = Store::open(&p.redis.config()).await.unwrap();
+    p.accept(0).await;
+    let outbox = format!("{{mp:{}}}:out", p.shard().0);
+    let untrimmed: Vec<u8> = redis::cmd("DUMP").arg(&outbox).query(&mut p.raw()).unwrap();
+    let (stop, task) = p.start();
+    p.until("trimmed", async |p| p.store.outbox_len(p.shard()).await.unwrap() == 0).await;
+    stop.cancel();
+    task.await.unwrap().unwrap();
+    redis::cmd("RESTORE").arg((&outbox, 0, untrimmed, "REPLACE")).exec(&mut p.raw()).unwrap();
+    p.redis.kill();
+
+    let (stop, task) = p.start();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    p.redis.restart(&DURABLE);
+    p.until("trimmed at last", async |p| matches!(p.store.outbox_len(p.shard()).await, Ok(0)))
+        .await;
+    stop.cancel();
+    task.await.unwrap().unwrap();
+    assert_eq!(p.events(), 2);
+}

@@ -146,6 +146,13 @@ async fn drop_senders(
     drop(relay);
 }
 
+/// A tick each second, and none made up for that was missed.
+fn beats() -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(BEAT);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks
+}
+
 impl Relay {
     fn new(
         config: Config,
@@ -201,22 +208,24 @@ impl Relay {
         clock()
     }
 
-    /// Renews each second, says what the relay is doing, and learns which campaigns stopped.
+    /// Renews each second, and beside it, so that nothing of it can hold a renewal up, attends
+    /// to what else comes up each second.
     async fn beat(self: Arc<Self>, until: CancellationToken) {
-        let mut ticks = tokio::time::interval(BEAT);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        tokio::join!(self.keep_leases(&until), self.keep_informed(&until));
+    }
+
+    async fn keep_leases(&self, until: &CancellationToken) {
+        let mut ticks = beats();
         let mut silent = false;
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                () = until.cancelled() => return,
-            }
-            match self.beat_once().await {
-                Ok(()) if silent => {
+        while let Some(_) = until.run_until_cancelled(ticks.tick()).await {
+            match self.heart.beat(&self.store).await {
+                Ok(lost) => {
+                    lost.into_iter().for_each(|shard| self.register.forget(shard));
+                    if silent {
+                        tracing::info!("redis is back");
+                    }
                     silent = false;
-                    tracing::info!("redis is back");
                 }
-                Ok(()) => {}
                 Err(error) => {
                     if !silent {
                         tracing::error!(%error, "cannot renew; sending stops until redis is back");
@@ -227,10 +236,17 @@ impl Relay {
         }
     }
 
-    async fn beat_once(&self) -> Result<(), store::StoreError> {
-        for shard in self.heart.beat(&self.store).await? {
-            self.register.forget(shard);
+    async fn keep_informed(&self, until: &CancellationToken) {
+        let mut ticks = beats();
+        while let Some(_) = until.run_until_cancelled(ticks.tick()).await {
+            if let Err(error) = self.attend().await {
+                tracing::debug!(%error, "orders, feedback and register wait for redis");
+            }
         }
+    }
+
+    /// Learns what operators ordered and what returned mail tells, says what the relay is doing.
+    async fn attend(&self) -> Result<(), store::StoreError> {
         self.learn_rulings().await?;
         self.take_feedback().await?;
         let connections =
