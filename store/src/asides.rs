@@ -73,7 +73,10 @@ impl Store {
         };
         let args = self.args(clock, Which { batch: aside.batch.0, count: aside.count });
         let frame = Frame::encode(&[event]);
-        let there: u32 = parse(self.queue_call(&scripts::RESTORE, shard, &args, &[&frame]).await?)?;
+        let key = self.shard_key(shard, "meta");
+        let mut conn = self.conn_for(&key).await?;
+        let there: u32 = parse(scripts::RESTORE.call(&mut conn, &key, &args, &[&frame]).await?)?;
+        self.confirm(&mut conn).await?;
         // Another count: it changed since it was listed, and nothing was done.
         Ok(if there == aside.count { there } else { 0 })
     }

@@ -246,7 +246,8 @@ impl Store {
     pub async fn activate_campaign(&self, id: CampaignId) -> Result<(), StoreError> {
         let key = self.key("campaigns-active");
         let mut conn = self.conn_for(&key).await?;
-        Ok(redis::cmd("SADD").arg(&key).arg(id.to_string()).query_async(&mut conn).await?)
+        let _: () = redis::cmd("SADD").arg(&key).arg(id.to_string()).query_async(&mut conn).await?;
+        self.confirm(&mut conn).await
     }
 
     /// Takes a campaign that is over out of [`active_campaigns`](Self::active_campaigns).
@@ -376,7 +377,9 @@ impl Store {
     ) -> Result<(), StoreError> {
         let key = self.campaign_key(id);
         let mut conn = self.conn_for(&key).await?;
-        Ok(redis::cmd("HSET").arg(&key).arg(name).arg(value).query_async(&mut conn).await?)
+        let _: () =
+            redis::cmd("HSET").arg(&key).arg(name).arg(value).query_async(&mut conn).await?;
+        self.confirm(&mut conn).await
     }
 
     /// Keeps a small fact with a campaign unless it is there already; answers what is there.
@@ -402,6 +405,7 @@ impl Store {
             .arg(name)
             .query_async(&mut conn)
             .await?;
+        self.confirm(&mut conn).await?;
         Ok(kept)
     }
 
@@ -461,13 +465,15 @@ impl Store {
         if answer.is_empty() {
             return Ok(redis::cmd("DEL").arg(&name).query_async(&mut conn).await?);
         }
-        Ok(redis::cmd("SET")
+        let _: () = redis::cmd("SET")
             .arg(&name)
             .arg(format!("{fingerprint}\n{answer}"))
             .arg("EX")
             .arg(86_400)
             .query_async(&mut conn)
-            .await?)
+            .await?;
+        // Or a repetition after a failover would do it all again.
+        self.confirm(&mut conn).await
     }
 }
 

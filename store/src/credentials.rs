@@ -66,12 +66,13 @@ impl Store {
     pub async fn put_api_key(&self, key: &ApiKey, record: &ApiKeyRecord) -> Result<(), StoreError> {
         let keys = self.key("api-keys");
         let mut conn = self.conn_for(&keys).await?;
-        Ok(redis::cmd("HSET")
+        let _: () = redis::cmd("HSET")
             .arg(&keys)
             .arg(fingerprint(&key.0))
             .arg(pack(VERSION, record))
             .query_async(&mut conn)
-            .await?)
+            .await?;
+        self.confirm(&mut conn).await
     }
 
     /// What a key may do; `None` for a wrong one.

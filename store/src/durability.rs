@@ -205,9 +205,13 @@ async fn look_at(
                 if has_aof { "" } else { " without an append-only file" }
             )))
         }
+        // At `everysec` some servers answer WAITAOF before the fsync (redis/redis#13793).
         Durability::FsyncedReplicas => {
             warn_without_replicas(&info, place);
-            Ok(wanted)
+            match kept_by_fsync(topology, place).await {
+                Durability::Always => Ok(wanted),
+                _ => Ok(Durability::Replicated),
+            }
         }
     }
 }

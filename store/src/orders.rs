@@ -108,6 +108,7 @@ impl Store {
         let key = self.key("orders");
         let mut conn = self.conn_for(&key).await?;
         let removed: u64 = redis::cmd("HDEL").arg(&key).arg(id).query_async(&mut conn).await?;
+        self.confirm(&mut conn).await?;
         drop(conn);
         if removed == 0 {
             return Ok(None);

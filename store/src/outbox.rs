@@ -222,7 +222,7 @@ impl Store {
         let key = self.shard_key(shard, "meta");
         let mut conn = self.conn_for(&key).await?;
         scripts::EMIT.call(&mut conn, &key, &args, &[&frame]).await?;
-        Ok(())
+        self.confirm(&mut conn).await
     }
 
     /// A shard's accounts together with their outbox position.
