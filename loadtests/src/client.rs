@@ -53,7 +53,18 @@ impl Client {
 
     /// Creates a campaign; answers its name.
     pub(crate) async fn create(&self, sender: &str, template: &Template) -> Result<String> {
-        let body = definition(sender, template);
+        self.create_urgent(sender, template, 1).await
+    }
+
+    /// Creates a campaign of a priority; 0 goes first.
+    pub(crate) async fn create_urgent(
+        &self,
+        sender: &str,
+        template: &Template,
+        priority: u8,
+    ) -> Result<String> {
+        let mut body = definition(sender, template);
+        body["priority"] = json!(priority);
         let answer = self.post("/v1/campaigns", body).await?;
         Ok(answer["id"].as_str().context("the answer names no campaign")?.to_owned())
     }

@@ -25,6 +25,10 @@ enum Command {
     Durability(command::durability::Arguments),
     /// Measures the queue: memory, intake, lease and settle, the first message.
     Queue(command::queue::Arguments),
+    /// Measures what one large tenant leaves to many small ones at one site.
+    Fairness(command::fairness::Arguments),
+    /// Measures as many domains as recipients against one domain.
+    Longtail(command::longtail::Arguments),
     /// Measures how fast and in how much memory recipients are accepted.
     Intake(command::intake::Arguments),
 }
@@ -38,6 +42,8 @@ async fn main() -> anyhow::Result<()> {
         Command::Throughput(arguments) => command::throughput::run(arguments).await,
         Command::Durability(arguments) => command::durability::run(arguments).await,
         Command::Queue(arguments) => command::queue::run(arguments).await,
+        Command::Fairness(arguments) => command::fairness::run(arguments).await,
+        Command::Longtail(arguments) => command::longtail::run(arguments).await,
         Command::Intake(arguments) => command::intake::run(arguments).await,
     }
 }

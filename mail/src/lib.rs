@@ -17,6 +17,7 @@ pub mod queue;
 pub mod reply;
 pub mod retry;
 pub mod returned;
+pub mod share;
 pub mod site;
 pub mod throttle;
 pub mod time;

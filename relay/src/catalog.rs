@@ -11,6 +11,8 @@ use message::{Content, Mailbox, Signer, Template};
 use store::{CampaignRecord, SealKeys, Store, StoreError};
 use tokio::sync::Mutex;
 
+use crate::shares::{Flow, Shares};
+
 /// Campaigns kept; the oldest go when there are more.
 const CAMPAIGNS_MAX: usize = 200;
 /// A signing key is read again after this, so that a rotation reaches every relay.
@@ -23,6 +25,10 @@ pub(crate) struct Sending {
     pub(crate) tenant: String,
     pub(crate) sender: Domain,
     pub(crate) pool: String,
+    /// Its class; 0 goes first.
+    pub(crate) priority: u8,
+    /// As what it shares.
+    pub(crate) flow: Flow,
     pub(crate) lifetime: Option<Duration>,
     pub(crate) window: Option<Window>,
     pub(crate) template: Template,
@@ -63,12 +69,13 @@ pub(crate) struct Catalog {
     store: Store,
     seal: SealKeys,
     signs: bool,
+    shares: Arc<Shares>,
     known: Mutex<HashMap<CampaignId, Entry>>,
 }
 
 impl Catalog {
-    pub(crate) fn new(store: Store, seal: SealKeys, signs: bool) -> Self {
-        Self { store, seal, signs, known: Mutex::new(HashMap::new()) }
+    pub(crate) fn new(store: Store, seal: SealKeys, signs: bool, shares: Arc<Shares>) -> Self {
+        Self { store, seal, signs, shares, known: Mutex::new(HashMap::new()) }
     }
 
     pub(crate) async fn look_up(&self, id: CampaignId) -> Looked {
@@ -83,9 +90,11 @@ impl Catalog {
         }
         let entry = match self.read(id).await {
             Ok(sending) => Ok(Arc::new(sending)),
-            // A newer record, too: this relay will not read it, but another may.
+            // A newer record, or one sealed with a key that this relay lacks, too: it is this
+            // relay that will not read it, and another may.
             Err(Unsendable::Record(e))
-                if e.is_passing() || matches!(e, StoreError::Newer { .. }) =>
+                if e.is_passing()
+                    || matches!(e, StoreError::Newer { .. } | StoreError::Sealed(_)) =>
             {
                 return Looked::NotNow(e);
             }
@@ -109,12 +118,15 @@ impl Catalog {
         let template =
             Template::compile(&content(&record)).map_err(|e| Unsendable::Template(id, e))?;
         let signer = if self.signs { Some(self.signer(id, &sender).await?) } else { None };
+        let flow = self.shares.flow(&record.tenant, &record.pool);
         Ok(Sending {
             id,
             feedback_id: format!("{id}:{}:bulk:malleposte", feedback_word(&record.tenant)),
             tenant: record.tenant,
             sender,
             pool: record.pool,
+            priority: record.priority,
+            flow,
             lifetime: record.lifetime_s.map(Duration::from_secs),
             window: record.window,
             template,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use mail::{Domain, retry, throttle};
+use mail::{Domain, retry, share, throttle};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -56,11 +56,20 @@ pub struct Config {
 }
 
 /// What one tenant wants otherwise.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tenant {
+    /// Its part of a site's budget beside others that wait, 0.01 to 100: one of weight 3 gets
+    /// three times as much as one of weight 1, however many campaigns either has.
+    pub weight: f64,
     /// When to try again, and for how long.
     pub retry: retry::Overrides,
+}
+
+impl Default for Tenant {
+    fn default() -> Self {
+        Self { weight: share::WEIGHT, retry: retry::Overrides::default() }
+    }
 }
 
 /// What holds for one site otherwise.
@@ -165,6 +174,14 @@ impl Config {
             }
             if members.is_empty() {
                 return refuse(format!("relay.pools.{pool} is empty"));
+            }
+        }
+        for (name, tenant) in &self.tenants {
+            if !share::WEIGHTS.contains(&tenant.weight) {
+                let weight = tenant.weight;
+                return refuse(format!(
+                    "relay.tenants.{name:?}: weight {weight} must lie between 0.01 and 100"
+                ));
             }
         }
         Schedules::new(self)?;

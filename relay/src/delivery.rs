@@ -7,16 +7,18 @@ use std::time::{Duration, Instant};
 
 use deadpool::managed::PoolError;
 use dns::Exchanger;
+use futures_util::{StreamExt, stream};
 use mail::classify::{Finding, Said, classify};
 use mail::event::EventKind;
 use mail::queue::{End, Outcome};
-use mail::{Address, EnhancedStatus, Phase, ShardId, Site};
+use mail::{Address, Domain, EnhancedStatus, Phase, ShardId, Site};
 use message::{Envelope, Recipient};
 use store::LeasedBatch;
 
 use crate::job::{Job, Settlement};
 use crate::meters;
 use crate::opening::{by_domain, hand_back, open, sift};
+use crate::placing::Placed;
 use crate::relay::Relay;
 use crate::site::SiteLane;
 use crate::smtp;
@@ -25,31 +27,52 @@ use crate::verdict::{Told, judge, not_connected, refuse_all};
 /// Between two looks at whether a lease was renewed.
 const RENEWAL_PAUSE: Duration = Duration::from_millis(200);
 
+/// Domains of one lease that are looked up at the same time: a lease of the long tail has as
+/// many as it has recipients, and one after the other they would take seconds.
+const DOMAINS_TOGETHER: usize = 32;
+
 /// A lease was answered: its recipients find their sites, or their end.
-pub(crate) async fn begin(relay: &Arc<Relay>, shard: ShardId, epoch: u64, leased: LeasedBatch) {
+pub(crate) async fn begin(
+    relay: &Arc<Relay>,
+    shard: ShardId,
+    epoch: u64,
+    leased: LeasedBatch,
+    placed: Option<Placed>,
+) {
     let Some(jobs) = open(relay, shard, epoch, leased).await else { return };
     let jobs = sift(relay, jobs).await;
-    for (domain, jobs) in by_domain(jobs) {
-        let whereto = tokio::select! {
-            whereto = relay.destination(&domain) => whereto,
-            () = relay.stopping.cancelled() => {
-                hand_back(relay, jobs).await;
-                continue;
-            }
-        };
-        match whereto {
-            Whereto::Site(destination) => {
-                for job in jobs {
-                    // Now that the site is known: an order may be about it.
-                    if relay.stopped(&job).is_some() {
-                        relay.settle_stopped(job).await;
-                        continue;
+    let domains = stream::iter(by_domain(jobs));
+    let find = async |(domain, jobs): (Domain, Vec<Job>)| {
+        let count = jobs.len();
+        find_site(relay, domain, jobs).await;
+        placed.iter().for_each(|placed| placed.placed(count));
+    };
+    domains.for_each_concurrent(DOMAINS_TOGETHER, find).await;
+}
+
+async fn find_site(relay: &Arc<Relay>, domain: Domain, jobs: Vec<Job>) {
+    let whereto = tokio::select! {
+        whereto = relay.destination(&domain) => whereto,
+        () = relay.stopping.cancelled() => return hand_back(relay, jobs).await,
+    };
+    match whereto {
+        Whereto::Site(destination) => {
+            for job in jobs {
+                // Now that the site is known: an order may be about it.
+                if relay.stopped(&job).is_some() {
+                    relay.settle_stopped(job).await;
+                    continue;
+                }
+                let site = relay.site_for(&destination, &job);
+                match relay.crowded_until(&site, &job) {
+                    None => site.push(job),
+                    Some(due) => {
+                        relay.settle(Settlement::silent(job, Outcome::Waits { due })).await;
                     }
-                    relay.site_for(&destination, &job).push(job);
                 }
             }
-            Whereto::Nowhere(refusal) => refuse_all(relay, jobs, &refusal).await,
         }
+        Whereto::Nowhere(refusal) => refuse_all(relay, jobs, &refusal).await,
     }
 }
 
@@ -104,7 +127,9 @@ pub(crate) async fn attempt(
         bytes: message.len(),
         took: started.elapsed(),
     };
-    if carried >= site.pace.per_connection() || !wire.session.is_usable() {
+    // Where nobody else waits, a connection that others need is not kept.
+    let is_spare = relay.is_short_of_connections() && site.waiting() == 0;
+    if is_spare || carried >= site.pace.per_connection() || !wire.session.is_usable() {
         SiteLane::close(wire);
     } else {
         drop(wire);

@@ -1,24 +1,32 @@
-//! What to lease next: as much from each lane as its site can take within seconds, so
-//! that a slow site blocks nobody and a dead relay leaves little behind.
+//! What to lease next: of each site what it can take within seconds, so that a slow site
+//! blocks nobody and a dead relay leaves little behind; and of that to each flow its share,
+//! so that a newcomer is leased from at once although a million wait.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use mail::ShardId;
-use mail::queue::Lane;
-use store::{LeaseAnswer, ReadyLane, StoreError};
+use mail::queue::{CampaignState, Lane};
+use mail::share::{TenantMark, parts};
+use mail::{CampaignId, ShardId};
+use store::{LeaseAnswer, LeasedBatch, StoreError};
 use tokio::sync::Semaphore;
 
-use crate::delivery::{self, Whereto};
+use crate::delivery;
+use crate::lanes::{Lanes, Offer, Place};
+use crate::placing;
 use crate::relay::Relay;
+use crate::site::SiteLane;
+use crate::waiting::Held;
 
 /// Recipients of one lease.
 const LEASE_MAX: usize = 250;
-/// Lanes looked at in one shard at a time.
-const LANES_MAX: usize = 64;
 /// Leases whose recipients are being resolved.
 const RESOLVING_MAX: usize = 32;
+/// However many flows share a site's room, each has at least so many recipients here, or a
+/// lease, which costs the queue a write, would be worth too little.
+const FLOW_MIN: usize = 4;
 /// Between two looks while there is work, while there is none, and while the store is away.
 const BUSY: Duration = Duration::from_millis(20);
 const IDLE: Duration = Duration::from_millis(100);
@@ -31,12 +39,21 @@ struct Round {
     full: bool,
 }
 
+/// What is wanted of one lane, and how much of it is expected at its site.
+struct Want<'a> {
+    offer: &'a Offer,
+    count: u16,
+}
+
 /// Leases until the relay is stopping.
 pub(crate) async fn run(relay: &Arc<Relay>) {
     let resolving = Arc::new(Semaphore::new(RESOLVING_MAX));
+    let mut lanes = Lanes::default();
+    let mut turn = 0;
     let mut told_full = false;
     while !relay.stopping.is_cancelled() {
-        let wait = match round(relay, &resolving).await {
+        turn += 1;
+        let wait = match round(relay, &resolving, &mut lanes, turn).await {
             Ok(round) => {
                 if round.full && !told_full {
                     tracing::error!(
@@ -56,49 +73,38 @@ pub(crate) async fn run(relay: &Arc<Relay>) {
             () = relay.stopping.cancelled() => {}
         }
     }
-    // Whoever is still resolving pushes to sites that are handed back afterwards.
-    let _ = resolving.acquire_many(RESOLVING_MAX as u32).await;
 }
 
-async fn round(relay: &Arc<Relay>, resolving: &Arc<Semaphore>) -> Result<Round, StoreError> {
-    let (mut sum, mut trouble) = (Round::default(), None);
-    // What it holds it finishes; nothing more is begun.
-    if relay.is_drained() {
-        return Ok(sum);
-    }
-    for (shard, ready) in relay.store.ready_counts().await?.into_iter().enumerate() {
-        let shard = ShardId(shard as u16);
-        match shard_turn(relay, resolving, shard, ready).await {
-            Ok(part) => {
-                sum.leased += part.leased;
-                sum.full |= part.full;
-            }
-            // Its server is away; the others' shards have their turn all the same.
-            Err(e) => trouble = Some(e),
-        }
-    }
-    match trouble {
-        Some(e) if sum.leased == 0 => Err(e),
-        Some(_) | None => Ok(sum),
-    }
-}
-
-async fn shard_turn(
+async fn round(
     relay: &Arc<Relay>,
     resolving: &Arc<Semaphore>,
-    shard: ShardId,
-    ready: u64,
+    lanes: &mut Lanes,
+    turn: usize,
 ) -> Result<Round, StoreError> {
-    // Also where nothing is ready: everything there may be leased to nobody.
-    reconcile(relay, shard).await?;
-    if ready == 0 || relay.stopping.is_cancelled() {
+    // What it holds it finishes; nothing more is begun.
+    if relay.is_drained() {
         return Ok(Round::default());
     }
-    let answer = shard_round(relay, resolving, shard, ready as usize).await;
-    if answer.is_err() {
-        relay.register.doubt(shard);
+    let (mut away, mut trouble) = (HashSet::new(), None);
+    for shard in relay.store.all_shards() {
+        // Also where nothing is ready: everything there may be leased to nobody.
+        if let Err(e) = reconcile(relay, shard).await {
+            away.insert(shard);
+            trouble = Some(e);
+        }
     }
-    answer
+    let offers = lanes.fresh(relay).await?;
+    let offers = offers.iter().filter(|offer| !away.contains(&offer.shard));
+    let wants = wants(relay, offers, resolving.available_permits(), turn);
+    let mut round = Round::default();
+    let (spent, failed) = lease(relay, resolving, &wants, &mut round).await;
+    drop(wants);
+    lanes.drop_spent(&spent);
+    // A server is away; the others' shards have had their turn all the same.
+    match trouble.or(failed) {
+        Some(e) if round.leased == 0 => Err(e),
+        Some(_) | None => Ok(round),
+    }
 }
 
 /// Hands back what the queue holds for this relay and nobody here knows of. Only the
@@ -115,99 +121,285 @@ async fn reconcile(relay: &Relay, shard: ShardId) -> Result<(), StoreError> {
     answer.map(|_| ())
 }
 
-async fn shard_round(
-    relay: &Arc<Relay>,
-    resolving: &Arc<Semaphore>,
-    shard: ShardId,
-    ready: usize,
-) -> Result<Round, StoreError> {
-    let mut from = 0;
-    let mut sum = Round::default();
-    loop {
-        let lanes = relay.store.ready(shard, from, LANES_MAX).await?;
-        let wants = wants(relay, lanes).await;
-        if !wants.is_empty() {
-            let part = lease(relay, resolving, shard, &wants).await?;
-            sum.leased += part.leased;
-            sum.full |= part.full;
-        }
-        from += LANES_MAX;
-        if from >= ready || free_hands(relay) == 0 || sum.full {
-            return Ok(sum);
+/// Whether a lane may be leased from at all: the place to say no. What an order suspends is
+/// not, nor a campaign that was paused since the index was read; one that is cancelled is emptied.
+fn may_lease(relay: &Relay, offer: &Offer) -> bool {
+    let may_run = match relay.rulings.stopped(offer.lane.campaign) {
+        Some(CampaignState::Paused | CampaignState::Held) => false,
+        Some(CampaignState::Running | CampaignState::Cancelling) | None => true,
+    };
+    may_run && !relay.refuses_lane(&offer.lane)
+}
+
+/// How much of which lane: site by site, flow by flow, as far as hands are free.
+fn wants<'a>(
+    relay: &Relay,
+    offers: impl Iterator<Item = &'a Offer>,
+    resolving: usize,
+    turn: usize,
+) -> Vec<Want<'a>> {
+    let mut sites: BTreeMap<usize, (&Arc<SiteLane>, Vec<&Offer>)> = BTreeMap::new();
+    let (mut shared, mut nowhere) = (Vec::new(), Vec::new());
+    for offer in offers.filter(|offer| may_lease(relay, offer)) {
+        match &offer.place {
+            Place::Site(site) => {
+                sites.entry(Arc::as_ptr(site) as usize).or_insert((site, Vec::new())).1.push(offer);
+            }
+            Place::Many => shared.push(offer),
+            Place::Nowhere => nowhere.push(offer),
         }
     }
-}
-
-fn free_hands(relay: &Relay) -> usize {
-    relay.config.in_hand_max.saturating_sub(relay.in_hand.load(Ordering::Relaxed))
-}
-
-/// How many of each lane, by the room that its site has here.
-async fn wants(relay: &Arc<Relay>, lanes: Vec<ReadyLane>) -> Vec<(Lane, u16)> {
-    let mut free = free_hands(relay);
+    let free = relay.config.in_hand_max.saturating_sub(relay.in_hand.load(Ordering::Relaxed));
+    let mut hands = Hands { free, resolving };
     let mut wants = Vec::new();
-    for ready in lanes {
-        if relay.refuses_lane(&ready.lane) {
-            continue;
+    let mut sites: Vec<_> = sites.into_values().collect();
+    let from = turn % sites.len().max(1);
+    sites.rotate_left(from);
+    for (site, offers) in sites {
+        if let Some(room) = site.wanted(relay.now()) {
+            want_flows(&offers, site.held(), room, turn, &mut hands, &mut wants);
         }
-        let want = room(relay, &ready.lane).await.min(LEASE_MAX).min(free);
-        if want > 0 {
-            free -= want;
-            wants.push((ready.lane, want as u16));
-        }
+    }
+    let room = placing::ROOM.min(relay.config.in_hand_max / 2);
+    want_flows(&shared, being_placed(relay, &shared), room, turn, &mut hands, &mut wants);
+    for offer in nowhere {
+        want(&mut wants, offer, LEASE_MAX, &mut hands);
     }
     wants
 }
 
-async fn room(relay: &Arc<Relay>, lane: &Lane) -> usize {
-    let Some(domain) = &lane.domain else { return LEASE_MAX };
-    let destination = match relay.known_destination(domain) {
-        Some(destination) => destination,
-        None => match relay.destination(domain).await {
-            Whereto::Site(destination) => destination,
-            // Leased in order to be refused.
-            Whereto::Nowhere(_) => return LEASE_MAX,
-        },
-    };
-    // Which source it will be depends on the recipient; any one of the pool tells the pace.
-    let source = relay.source_for("default", domain.as_str());
-    relay.site(&destination, source).room(relay.now())
+/// What this relay can take: recipients, and leases whose recipients' sites are to be found.
+struct Hands {
+    free: usize,
+    resolving: usize,
 }
 
+fn want<'a>(wants: &mut Vec<Want<'a>>, offer: &'a Offer, most: usize, hands: &mut Hands) -> usize {
+    let must_resolve = !matches!(offer.place, Place::Site(_));
+    if must_resolve && hands.resolving == 0 {
+        return 0;
+    }
+    let count = most.min(LEASE_MAX).min(hands.free);
+    if count > 0 {
+        hands.free -= count;
+        hands.resolving -= usize::from(must_resolve);
+        wants.push(Want { offer, count: count as u16 });
+    }
+    count
+}
+
+/// What of the lanes that domains share has not found its site yet.
+fn being_placed(relay: &Relay, offers: &[&Offer]) -> Vec<Held> {
+    let mut held = relay.placing.by_campaign();
+    let of = |offer: &&Offer| {
+        let held = held.remove(&offer.lane.campaign)?;
+        let (campaign, priority) = (offer.lane.campaign, offer.priority);
+        let (tenant, weight) = (offer.flow.tenant, offer.flow.weight);
+        Some(Held { priority, campaign, tenant, weight, held })
+    };
+    offers.iter().filter_map(of).collect()
+}
+
+/// A flow that could hold more here.
+struct Sharer<'a> {
+    held: Held,
+    lanes: Vec<&'a Offer>,
+}
+
+/// Divides a room among flows by weight, the most urgent class first: whoever has lanes to
+/// lease from could take all of it, the others keep what they hold.
+fn want_flows<'a>(
+    offers: &[&'a Offer],
+    held: Vec<Held>,
+    room: usize,
+    turn: usize,
+    hands: &mut Hands,
+    wants: &mut Vec<Want<'a>>,
+) {
+    let mut classes: BTreeMap<u8, BTreeMap<CampaignId, Sharer<'a>>> = BTreeMap::new();
+    for held in held {
+        let sharer = Sharer { held, lanes: Vec::new() };
+        classes.entry(held.priority).or_default().insert(held.campaign, sharer);
+    }
+    for offer in offers {
+        let new = || Sharer { held: Held::nothing(offer), lanes: Vec::new() };
+        let class = classes.entry(offer.priority).or_default();
+        class.entry(offer.lane.campaign).or_insert_with(new).lanes.push(offer);
+    }
+    let mut room = room;
+    for flows in classes.into_values() {
+        let mut flows: Vec<Sharer<'a>> = flows.into_values().collect();
+        let sharing = flows.iter().filter(|f| !f.lanes.is_empty()).count();
+        let class_room = if room == 0 { 0 } else { room.max(FLOW_MIN * sharing) };
+        let targets = parts(class_room as u32, &limits(&flows));
+        room = room.saturating_sub(targets.iter().map(|t| *t as usize).sum());
+        // Where hands are few, another flow comes first each time.
+        let from = turn % flows.len().max(1);
+        let mut order: Vec<(Sharer<'a>, u32)> = flows.drain(..).zip(targets).collect();
+        order.rotate_left(from);
+        for (flow, target) in order {
+            want_lanes(&flow, target as usize, turn, hands, wants);
+        }
+    }
+}
+
+/// Each flow's weight, a tenant's divided among its campaigns, and the most it could hold.
+fn limits(flows: &[Sharer<'_>]) -> Vec<(f64, u32)> {
+    let mut campaigns: HashMap<TenantMark, f64> = HashMap::new();
+    for flow in flows {
+        *campaigns.entry(flow.held.tenant).or_default() += 1.0;
+    }
+    let limit = |flow: &Sharer<'_>| {
+        let most = if flow.lanes.is_empty() { flow.held.held as u32 } else { u32::MAX / 1024 };
+        (flow.held.weight / campaigns[&flow.held.tenant], most)
+    };
+    flows.iter().map(limit).collect()
+}
+
+/// Fills a flow up to its target, once half of that is free: a lease costs the queue a write,
+/// however few it holds, so none for what has just gone.
+fn want_lanes<'a>(
+    flow: &Sharer<'a>,
+    target: usize,
+    turn: usize,
+    hands: &mut Hands,
+    wants: &mut Vec<Want<'a>>,
+) {
+    if flow.held.held > target / 2 {
+        return;
+    }
+    let mut left = target - flow.held.held;
+    for n in 0..flow.lanes.len() {
+        let offer = flow.lanes[(turn + n) % flow.lanes.len()];
+        left -= want(wants, offer, left, hands);
+        if left == 0 || hands.free == 0 {
+            return;
+        }
+    }
+}
+
+impl Held {
+    fn nothing(offer: &Offer) -> Self {
+        Self {
+            priority: offer.priority,
+            campaign: offer.lane.campaign,
+            tenant: offer.flow.tenant,
+            weight: offer.flow.weight,
+            held: 0,
+        }
+    }
+}
+
+/// Leases in all shards at once; answers which lanes had less than was wanted, and what failed.
 async fn lease(
     relay: &Arc<Relay>,
     resolving: &Arc<Semaphore>,
+    wants: &[Want<'_>],
+    round: &mut Round,
+) -> (HashSet<(ShardId, Lane)>, Option<StoreError>) {
+    let mut shards: BTreeMap<ShardId, Vec<(Lane, u16)>> = BTreeMap::new();
+    for want in wants {
+        shards.entry(want.offer.shard).or_default().push((want.offer.lane.clone(), want.count));
+    }
+    let (mut spent, mut failed) = (HashSet::new(), None);
+    if shards.is_empty() {
+        return (spent, failed);
+    }
+    let shards: Vec<(ShardId, Vec<(Lane, u16)>)> = shards.into_iter().collect();
+    let epochs: Vec<u64> = shards.iter().map(|(shard, _)| relay.heart.epoch(*shard)).collect();
+    let answers = relay.store.lease_together(relay.heart.relay(), &shards).await;
+    let places: HashMap<(ShardId, &Lane), &Offer> =
+        wants.iter().map(|w| ((w.offer.shard, &w.offer.lane), w.offer)).collect();
+    for (((shard, wanted), epoch), answer) in shards.iter().zip(epochs).zip(answers) {
+        let leases = match answer {
+            Ok(answer) => granted(relay, *shard, epoch, answer, round),
+            Err(error) => {
+                relay.register.doubt(*shard);
+                failed = Some(error);
+                continue;
+            }
+        };
+        let mut short: HashMap<&Lane, u16> = wanted.iter().map(|(lane, n)| (lane, *n)).collect();
+        for batch in leases {
+            let count = batch.lease.items.len();
+            if let Some(short) = short.get_mut(&batch.lease.lane) {
+                *short = short.saturating_sub(count as u16);
+            }
+            round.leased += count;
+            let offer = places.get(&(*shard, &batch.lease.lane)).copied();
+            take(relay, resolving, *shard, epoch, batch, offer).await;
+        }
+        let short = short.into_iter().filter(|(_, short)| *short > 0);
+        spent.extend(short.map(|(lane, _)| (*shard, lane.clone())));
+    }
+    (spent, failed)
+}
+
+/// What of an answer is this relay's.
+fn granted(
+    relay: &Relay,
     shard: ShardId,
-    wants: &[(Lane, u16)],
-) -> Result<Round, StoreError> {
-    let epoch = relay.heart.epoch(shard);
-    let leases = match relay.store.lease(shard, relay.heart.relay(), wants).await? {
+    epoch: u64,
+    answer: LeaseAnswer,
+    round: &mut Round,
+) -> Vec<LeasedBatch> {
+    let leases = match answer {
         LeaseAnswer::Leases(leases) => leases,
         LeaseAnswer::Lost => {
             relay.heart.lost(shard);
             relay.register.forget(shard);
-            return Ok(Round::default());
+            return Vec::new();
         }
-        LeaseAnswer::OutboxFull => return Ok(Round { leased: 0, full: true }),
+        LeaseAnswer::OutboxFull => {
+            round.full = true;
+            return Vec::new();
+        }
     };
     if relay.heart.is_gone(shard, epoch) {
         // Lost while this was on its way: taken back, or granted to the new standing;
         // nobody can tell, so it is handed back and leased again.
         relay.register.doubt(shard);
-        return Ok(Round::default());
+        return Vec::new();
     }
-    let mut leased = 0;
-    for batch in leases {
-        leased += batch.lease.items.len();
-        relay.register.leased(shard, batch.lease.token, batch.lease.items.len());
-        relay.rulings.saw_campaign(batch.lease.lane.campaign);
-        // The semaphore is never closed.
-        let Ok(permit) = resolving.clone().acquire_owned().await else { break };
-        let relay = relay.clone();
-        relay.clone().tasks.spawn(async move {
-            delivery::begin(&relay, shard, epoch, batch).await;
-            drop(permit);
-        });
+    for batch in &leases {
+        let lease = &batch.lease;
+        relay.register.leased(shard, lease.token, lease.items.len());
     }
-    Ok(Round { leased, full: false })
+    leases
+}
+
+/// Opens a lease; until its recipients stand in line they are expected there.
+async fn take(
+    relay: &Arc<Relay>,
+    resolving: &Arc<Semaphore>,
+    shard: ShardId,
+    epoch: u64,
+    batch: LeasedBatch,
+    offer: Option<&Offer>,
+) {
+    let (campaign, count) = (batch.lease.lane.campaign, batch.lease.items.len());
+    relay.rulings.saw_campaign(campaign);
+    let site = offer.and_then(|offer| match &offer.place {
+        Place::Site(site) => {
+            site.expect(offer.priority, campaign, &offer.flow, count);
+            Some((site.clone(), offer.priority))
+        }
+        Place::Many | Place::Nowhere => None,
+    });
+    let (placed, permit) = match site {
+        Some(_) => (None, None),
+        // As a rule there is one: that many were asked for. The semaphore is never closed.
+        None => {
+            let placed = relay.placing.begin(campaign, count);
+            (Some(placed), resolving.clone().acquire_owned().await.ok())
+        }
+    };
+    let relay = relay.clone();
+    relay.clone().tasks.spawn(async move {
+        delivery::begin(&relay, shard, epoch, batch, placed).await;
+        if let Some((site, priority)) = site {
+            site.arrived(priority, campaign, count);
+        }
+        drop(permit);
+    });
 }

@@ -69,8 +69,9 @@ pub(crate) async fn open(
     None
 }
 
-/// Trouble of the store passes. A newer record is left to a newer relay where there is one;
-/// otherwise it is set aside, until one comes. The rest is set aside for an operator.
+/// Trouble of the store passes, and so does a platform key that is not configured here: it waits
+/// for the key, or for a relay that has it. A newer record is left to a newer relay where there
+/// is one; otherwise it is set aside, until one comes. The rest is set aside for an operator.
 async fn not_read(
     relay: &Arc<Relay>,
     lease: &Arc<Lease>,
@@ -82,7 +83,11 @@ async fn not_read(
         StoreError::Newer { version, .. } => *version,
         _ => 0,
     };
-    if error.is_passing() || (newer > 0 && is_read_elsewhere(relay, newer).await) {
+    let waits_for_key = matches!(error, StoreError::Sealed(_));
+    if waits_for_key {
+        tracing::error!(shard = lease.shard.0, batch, %error, "cannot be signed here: handed back");
+    }
+    if error.is_passing() || waits_for_key || (newer > 0 && is_read_elsewhere(relay, newer).await) {
         tracing::warn!(shard = lease.shard.0, batch, %error, "handed back");
         let due = Timestamp((relay.now().0 / 1000 + 5) * 1000);
         for (index, _) in items {

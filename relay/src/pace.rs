@@ -12,9 +12,10 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use mail::classify::Signal;
+use mail::share::Demand;
 use mail::throttle::{Change, Limits, Observation, Pace};
-use mail::{Site, Timestamp};
-use store::{PaceSlice, SliceRequest, Store, StoreError};
+use mail::{CampaignId, Site, Timestamp};
+use store::{NewPace, PaceSlice, SliceRequest, Store, StoreError};
 use tokio::sync::{Notify, Semaphore};
 
 /// How far ahead a relay takes its part of the rate. Also the longest burst.
@@ -25,6 +26,13 @@ const CLAIM: Duration = Duration::from_secs(5);
 /// What was seen is told back this often, sooner after a refusal.
 const TELL: Duration = Duration::from_millis(1000);
 const TELL_REFUSAL: Duration = Duration::from_millis(100);
+/// What only went well, without more waiting than could go, teaches nothing; it is told this
+/// often, so that the record of a site in use does not grow old.
+const TELL_ALL_WELL: Duration = Duration::from_secs(600);
+/// Whoever holds so much of what the rate brings, and has not spent it, asks for no more …
+const UNSPENT_MAX_S: f64 = 0.2;
+/// … but for so long at most: its connections are claimed with the same question.
+const SILENT_MAX: Duration = Duration::from_secs(1);
 
 /// Cells a second of the limiter that spreads a slice over its time. A message at rate
 /// `r` costs `CELLS / r` of them, so that the rate changes without a new limiter.
@@ -42,6 +50,7 @@ pub(crate) struct PaceMeter {
     /// Messages granted and not yet spent.
     tokens: Semaphore,
     granted_at: Mutex<Instant>,
+    asked_at: Mutex<Option<Instant>>,
     /// The whole rate of this pair, in thousandths of a message a second.
     rate_milli: AtomicU64,
     connections: AtomicU32,
@@ -54,9 +63,21 @@ pub(crate) struct PaceMeter {
     pub(crate) refused: Notify,
 }
 
+/// What a question brought.
+pub(crate) struct Refill {
+    pub(crate) granted: Vec<(CampaignId, u32)>,
+    /// What was granted before and not spent is gone.
+    pub(crate) stale: bool,
+    /// Everything that was asked for was granted: it is not the rate that binds.
+    pub(crate) satisfied: bool,
+    /// Until the next question.
+    pub(crate) wait: Duration,
+}
+
 struct Seen {
     observation: Observation,
     since: Instant,
+    told_at: Instant,
     refused: bool,
 }
 
@@ -71,6 +92,7 @@ impl PaceMeter {
             limiter: RateLimiter::direct_with_clock(quota, MonotonicClock),
             tokens: Semaphore::new(0),
             granted_at: Mutex::new(Instant::now()),
+            asked_at: Mutex::new(None),
             rate_milli: AtomicU64::new((limits.rate_start * 1000.0) as u64),
             connections: AtomicU32::new(1),
             sharing: AtomicU32::new(1),
@@ -80,6 +102,7 @@ impl PaceMeter {
             seen: Mutex::new(Seen {
                 observation: Observation::default(),
                 since: Instant::now(),
+                told_at: Instant::now(),
                 refused: false,
             }),
             refused: Notify::new(),
@@ -87,8 +110,8 @@ impl PaceMeter {
         }
     }
 
-    /// Waits until one message may go.
-    pub(crate) async fn permit(&self) {
+    /// Waits until one message was granted. Whoever stops waiting has taken nothing.
+    pub(crate) async fn granted(&self) {
         if let Ok(token) = self.tokens.try_acquire() {
             token.forget();
         } else {
@@ -98,6 +121,10 @@ impl PaceMeter {
                 token.forget();
             }
         }
+    }
+
+    /// Waits until what was granted may go, so that a slice is spread over its time.
+    pub(crate) async fn spread(&self) {
         let rate = self.rate().max(0.001);
         let cost = (f64::from(CELLS) / rate).min(f64::from(BURST_CELLS)) as u32;
         if let Some(cost) = NonZeroU32::new(cost) {
@@ -127,46 +154,65 @@ impl PaceMeter {
         (until > now).then_some(until)
     }
 
+    /// Whether the source was ever blocked at this site, as far as this relay knows.
+    pub(crate) fn was_held(&self) -> bool {
+        self.hold_until.load(Ordering::Relaxed) > 0
+    }
+
+    /// What was taken and cannot be used goes to whoever waits here.
+    pub(crate) fn give_back(&self) {
+        self.tokens.add_permits(1);
+    }
+
     /// Takes a slice. Without an answer the relay keeps spending what it has, and no more.
     pub(crate) async fn refill(
         &self,
         store: &Store,
         relay: &str,
-        demand: u32,
+        flows: &[Demand],
         in_use: u32,
-        now: Timestamp,
-    ) -> Result<Duration, StoreError> {
-        let have = self.tokens.available_permits() as u32;
-        let want = demand.saturating_sub(have);
-        let request = SliceRequest { relay, demand: want, in_use, slice: SLICE, expiry: CLAIM };
-        let mut slice = store.pace_slice(&self.source, &self.site, request).await?;
-        if slice.version == 0 {
-            self.begin(store, now).await?;
-            slice = store.pace_slice(&self.source, &self.site, request).await?;
+    ) -> Result<Option<Refill>, StoreError> {
+        if !self.may_ask() {
+            return Ok(None);
         }
-        self.take(slice);
-        Ok(slice.wait.max(SLICE))
+        let start = (self.limits.rate_start, self.limits.connections_start);
+        let request = SliceRequest { relay, flows, in_use, slice: SLICE, expiry: CLAIM, start };
+        let slice = store.pace_slice(&self.source, &self.site, request).await?;
+        let wanted: u64 = flows.iter().map(|f| u64::from(f.waiting)).sum();
+        let satisfied = u64::from(slice.sum()) >= wanted;
+        let stale = self.take(&slice);
+        let wait = slice.wait.max(SLICE);
+        Ok(Some(Refill { granted: slice.granted, stale, satisfied, wait }))
     }
 
-    fn take(&self, slice: PaceSlice) {
+    /// Whoever cannot spend what it was granted does not ask: then others do not wait for it.
+    fn may_ask(&self) -> bool {
+        let unspent = self.tokens.available_permits() as f64;
+        let mut asked_at = self.asked_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let is_long_ago = asked_at.is_none_or(|at| at.elapsed() >= SILENT_MAX);
+        let may = is_long_ago || unspent < (self.rate() * UNSPENT_MAX_S).max(2.0);
+        if may {
+            *asked_at = Some(Instant::now());
+        }
+        may
+    }
+
+    /// Whether what slices before left over is gone: time not used is not saved up for a burst.
+    fn take(&self, slice: &PaceSlice) -> bool {
         self.rate_milli.store((slice.rate * 1000.0) as u64, Ordering::Relaxed);
         self.connections.store(slice.connections, Ordering::Relaxed);
         self.sharing.store(slice.sharing, Ordering::Relaxed);
         let mut granted_at =
             self.granted_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // What a slice left over is gone: time not used is not saved up for a burst.
-        if granted_at.elapsed() > SLICE * 3 {
+        let stale = granted_at.elapsed() > SLICE * 3;
+        if stale {
             self.tokens.forget_permits(self.tokens.available_permits());
         }
-        if slice.granted > 0 {
+        if slice.sum() > 0 {
             *granted_at = Instant::now();
-            self.tokens.add_permits(slice.granted as usize);
+            self.tokens.add_permits(slice.sum() as usize);
         }
-    }
-
-    async fn begin(&self, store: &Store, now: Timestamp) -> Result<(), StoreError> {
-        let pace = Pace::new(&self.limits);
-        self.put(store, 0, &pace, now).await.map(|_| ())
+        stale
     }
 
     async fn put(
@@ -176,10 +222,14 @@ impl PaceMeter {
         pace: &Pace,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let (rate, connections) = (pace.rate(&self.limits, now), pace.connections(now));
         let state = encode(pace);
-        let put =
-            store.put_pace(&self.source, &self.site, version, &state, rate, connections).await?;
+        let new = NewPace {
+            state: &state,
+            rate: pace.rate(&self.limits, now),
+            connections: pace.connections(now),
+            is_taught: pace.is_taught(),
+        };
+        let put = store.put_pace(&self.source, &self.site, version, new).await?;
         Ok(put.is_some())
     }
 
@@ -212,11 +262,23 @@ impl PaceMeter {
         }
     }
 
-    /// Whether it is time to tell what was seen.
+    /// Whether it is time to tell what was seen. What teaches nothing is dropped instead.
     pub(crate) fn has_news(&self) -> bool {
-        let seen = self.seen();
+        let mut seen = self.seen();
         let age = seen.since.elapsed();
-        age >= TELL || (seen.refused && age >= TELL_REFUSAL)
+        if age < TELL {
+            return seen.refused && age >= TELL_REFUSAL;
+        }
+        let passed = Observation { passed: seen.observation.passed, ..Observation::default() };
+        let all_well = seen.observation == passed
+            && !self.starved.load(Ordering::Relaxed)
+            && self.hold_until.load(Ordering::Relaxed) == 0;
+        if all_well && (passed.passed == 0 || seen.told_at.elapsed() < TELL_ALL_WELL) {
+            seen.observation = Observation::default();
+            seen.since = Instant::now();
+            return false;
+        }
+        true
     }
 
     /// Tells the common controller what this relay saw; answers what it changed.
@@ -260,6 +322,7 @@ impl PaceMeter {
         observation.demand = self.starved.swap(false, Ordering::Relaxed);
         observation.sharing = self.sharing.load(Ordering::Relaxed);
         seen.since = Instant::now();
+        seen.told_at = Instant::now();
         seen.refused = false;
         observation
     }

@@ -31,15 +31,22 @@ use crate::heart::{BEAT, Heart};
 use crate::job::{Job, Settlement};
 use crate::leaser;
 use crate::meters;
+use crate::placing::Placing;
 use crate::register::Register;
 use crate::rulings::Rulings;
 use crate::schedules::Schedules;
 use crate::settler::{self, Places, Settler};
+use crate::shares::Shares;
 use crate::site::{SiteKey, SiteLane};
 use crate::smtp::TlsClient;
 
 /// Feedback records taken in one heartbeat.
 const FEEDBACK_MAX: usize = 100;
+/// Rounds of packing anew in one heartbeat, of some batches each: processor time of about a
+/// hundredth of a core at most.
+const REPACK_ROUNDS: usize = 5;
+/// A recipient of a site that fills the hands comes again after this, in seconds, at the latest.
+const CROWDED_S_MAX: f64 = 60.0;
 /// Sites known by domain for this long without asking the resolver's cache again.
 const DESTINATIONS_MAX: usize = 50_000;
 
@@ -70,6 +77,8 @@ pub(crate) struct Relay {
     pub(crate) tls: Arc<TlsClient>,
     pub(crate) catalog: Catalog,
     pub(crate) batches: Batches,
+    pub(crate) shares: Arc<Shares>,
+    pub(crate) placing: Placing,
     pub(crate) heart: Heart,
     pub(crate) register: Arc<Register>,
     pub(crate) in_hand: Arc<AtomicUsize>,
@@ -172,12 +181,15 @@ impl Relay {
             "" => format!("returns.{}", parts.host),
             given => given.to_owned(),
         };
+        let shares = Arc::new(Shares::new(config.tenants.clone()));
         Ok(Self {
             schedules: Schedules::new(&config)?,
             rulings: Rulings::default(),
             policy: Policy::default(),
             pools: config.resolved_pools(&parts.host),
-            catalog: Catalog::new(parts.store.clone(), parts.seal, config.sign),
+            shares: shares.clone(),
+            placing: Placing::default(),
+            catalog: Catalog::new(parts.store.clone(), parts.seal, config.sign, shares),
             batches: Batches::default(),
             heart: Heart::new(unique, parts.store.shards()),
             register: Arc::new(Register::default()),
@@ -217,7 +229,7 @@ impl Relay {
     async fn keep_leases(&self, until: &CancellationToken) {
         let mut ticks = beats();
         let mut silent = false;
-        while let Some(_) = until.run_until_cancelled(ticks.tick()).await {
+        while until.run_until_cancelled(ticks.tick()).await.is_some() {
             match self.heart.beat(&self.store).await {
                 Ok(lost) => {
                     lost.into_iter().for_each(|shard| self.register.forget(shard));
@@ -238,7 +250,7 @@ impl Relay {
 
     async fn keep_informed(&self, until: &CancellationToken) {
         let mut ticks = beats();
-        while let Some(_) = until.run_until_cancelled(ticks.tick()).await {
+        while until.run_until_cancelled(ticks.tick()).await.is_some() {
             if let Err(error) = self.attend().await {
                 tracing::debug!(%error, "orders, feedback and register wait for redis");
             }
@@ -274,7 +286,11 @@ impl Relay {
     async fn keep_house(&self) -> Result<(), store::StoreError> {
         let beat = self.beats.fetch_add(1, Ordering::Relaxed);
         let shards = u32::from(self.store.shards());
-        self.store.repack(ShardId((beat % shards) as u16)).await?;
+        for _ in 0..REPACK_ROUNDS {
+            if self.store.repack(ShardId((beat % shards) as u16)).await? == 0 {
+                break;
+            }
+        }
         if beat.is_multiple_of(RESTORE_BEATS) {
             crate::opening::restore_readable(self).await?;
         }
@@ -300,6 +316,12 @@ impl Relay {
             }
         }
         Ok(())
+    }
+
+    /// So few connections are left that idle ones had better be closed: with a site for each
+    /// recipient they would be all there are.
+    pub(crate) fn is_short_of_connections(&self) -> bool {
+        self.connections.available_permits() < self.config.connections_max as usize / 4
     }
 
     /// Sends an outcome on its way; waits when the store is behind. A recipient whose lease was
@@ -386,6 +408,20 @@ impl Relay {
         let sources = self.pools.get(pool).or_else(|| self.pools.get("default"));
         let sources = sources.map(Vec::as_slice).unwrap_or_default();
         &sources[(domain_hash(address) % sources.len().max(1) as u64) as usize]
+    }
+
+    /// Out of the lane that domains share, recipients of one slow site could fill all hands, and
+    /// nobody else would be served: beyond its part of the site's room a flow waits in the queue.
+    pub(crate) fn crowded_until(&self, site: &SiteLane, job: &Job) -> Option<Timestamp> {
+        let (in_hand, max) = (self.in_hand.load(Ordering::Relaxed), self.config.in_hand_max);
+        if job.lease.lane.domain.is_some() || in_hand < max / 2 {
+            return None;
+        }
+        let now = self.now();
+        let room = (site.wanted(now).unwrap_or(0) * 2).max(max / 8);
+        let ahead = site.crowd(&job.content.sending, room)?;
+        let left_s = (ahead as f64 / site.pace.rate().max(0.1)).clamp(2.0, CROWDED_S_MAX);
+        Some(Timestamp((now.0 / 1000 + left_s as u64) * 1000))
     }
 
     /// Drops a site that has nothing to do; `false` if something came meanwhile.

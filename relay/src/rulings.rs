@@ -66,7 +66,7 @@ impl Rulings {
         tenants.insert(id, tenant.into());
     }
 
-    fn stopped(&self, id: CampaignId) -> Option<CampaignState> {
+    pub(crate) fn stopped(&self, id: CampaignId) -> Option<CampaignState> {
         self.stopped.read().unwrap_or_else(PoisonError::into_inner).get(&id).copied()
     }
 }

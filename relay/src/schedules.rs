@@ -71,7 +71,7 @@ mod tests {
     fn config() -> Config {
         let mut config = Config::default();
         let retry = Overrides { lifetime_s: Some(3600), first_s: Some(20), ..Overrides::default() };
-        config.tenants.insert("acme".into(), Tenant { retry });
+        config.tenants.insert("acme".into(), Tenant { retry, ..Tenant::default() });
         let slow = Overrides { first_s: Some(900), ..Overrides::default() };
         config.sites.insert("google.com".into(), SiteRules { retry: slow });
         let slower = Overrides { first_s: Some(1800), ..Overrides::default() };

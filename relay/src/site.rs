@@ -1,29 +1,33 @@
 //! One (egress source, site) in this relay: the recipients that wait for it, its pace,
 //! its open sessions, and the workers that bring the three together.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use deadpool::managed::{self, Metrics, Object, Pool, RecycleError, RecycleResult};
 use dns::{Exchanger, Resolver};
 use mail::classify::Signal;
 use mail::queue::Outcome;
-use mail::{Phase, Site, Timestamp};
+use mail::{CampaignId, Phase, Site, Timestamp};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use crate::catalog::Sending;
 use crate::config::Source;
 use crate::delivery;
 use crate::job::{Job, Settlement};
 use crate::pace::{PaceMeter, SLICE};
 use crate::relay::Relay;
+use crate::shares::Flow;
 use crate::smtp::{Session, SessionError, Target, TlsClient, TlsPolicy, Trouble};
+use crate::waiting::{Held, Waiting};
 
-/// A site with nothing to do is forgotten after this.
+/// A site with nothing to do is forgotten after this if it was in trouble, else when its last
+/// session is closed: of a hundred thousand sites with one recipient each, few are kept.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+const IDLE_MIN: Duration = Duration::from_secs(1);
 /// Recipients that wait for a site in this relay: this many seconds of its pace …
 const ROOM_S: f64 = 2.0;
 /// … but at least and at most so many.
@@ -50,7 +54,9 @@ impl SiteKey {
 pub(crate) struct SiteLane {
     pub(crate) key: SiteKey,
     pub(crate) pace: PaceMeter,
-    queue: Mutex<VecDeque<Job>>,
+    waiting: Mutex<Waiting>,
+    /// A flow that was not here has come: it is asked for without waiting for the next slice.
+    newcomer: AtomicBool,
     pub(crate) sessions: Pool<Connector>,
     workers: AtomicU32,
     wake: Notify,
@@ -59,6 +65,41 @@ pub(crate) struct SiteLane {
     failures: AtomicU32,
     rest_until: AtomicU64,
     trouble: Mutex<String>,
+}
+
+/// Between two looks when nothing happens.
+const IDLE_WAIT: Duration = Duration::from_millis(500);
+/// A newcomer does not wait for the next slice, but this long after the last question.
+const SOON: Duration = Duration::from_millis(20);
+
+/// When the store is asked for more of the pace.
+struct Question {
+    asked: Instant,
+    due: Instant,
+}
+
+impl Question {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { asked: now.checked_sub(SOON).unwrap_or(now), due: now }
+    }
+
+    /// Whether it is time; a newcomer brings it forward.
+    fn is_due(&mut self, newcomer: bool) -> bool {
+        if newcomer {
+            self.due = self.due.min(self.asked + SOON);
+        }
+        Instant::now() >= self.due
+    }
+
+    fn answered(&mut self, wait: Duration) {
+        self.asked = Instant::now();
+        self.due = self.asked + wait;
+    }
+
+    fn left(&self) -> Duration {
+        self.due.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+    }
 }
 
 /// An open session and the places for what it has sent and not settled.
@@ -194,7 +235,8 @@ impl SiteLane {
         Self {
             pace: PaceMeter::new(&key.source, &key.site, config.pace.clone()),
             key,
-            queue: Mutex::new(VecDeque::new()),
+            waiting: Mutex::default(),
+            newcomer: AtomicBool::new(false),
             sessions,
             workers: AtomicU32::new(0),
             wake: Notify::new(),
@@ -205,15 +247,27 @@ impl SiteLane {
         }
     }
 
-    /// More recipients that this relay should hold for the site.
-    pub(crate) fn room(&self, now: Timestamp) -> usize {
+    /// Recipients that this relay should hold for the site; none while nothing can go.
+    pub(crate) fn wanted(&self, now: Timestamp) -> Option<usize> {
         if self.at_rest(now).is_some() {
-            return 0;
+            return None;
         }
-        let wanted = ((self.pace.rate() * ROOM_S) as usize).clamp(ROOM_MIN, ROOM_MAX);
-        let waiting = self.waiting();
-        // A lease costs the queue a write, however few it holds: none for what has just gone.
-        if waiting > wanted / 2 { 0 } else { wanted - waiting }
+        Some(((self.pace.rate() * ROOM_S) as usize).clamp(ROOM_MIN, ROOM_MAX))
+    }
+
+    /// What it holds of each flow, what is on its way included.
+    pub(crate) fn held(&self) -> Vec<Held> {
+        self.lock().held()
+    }
+
+    /// A lease for this site is on its way.
+    pub(crate) fn expect(&self, priority: u8, campaign: CampaignId, flow: &Flow, count: usize) {
+        self.lock().expect((priority, campaign), flow, count);
+    }
+
+    /// It has arrived, or come to nothing.
+    pub(crate) fn arrived(&self, priority: u8, campaign: CampaignId, count: usize) {
+        self.lock().arrived((priority, campaign), count);
     }
 
     /// Until when nothing can go, if so: a block, or nobody answers.
@@ -227,37 +281,30 @@ impl SiteLane {
         self.lock().len()
     }
 
+    /// How many wait before another one of this campaign, if that is more than its part of the
+    /// room.
+    pub(crate) fn crowd(&self, sending: &Sending, room: usize) -> Option<usize> {
+        self.lock().crowd((sending.priority, sending.id), sending.flow.weight, room)
+    }
+
     /// Another recipient for this site.
     pub(crate) fn push(&self, job: Job) {
-        self.lock().push_back(job);
+        if self.lock().push(job, false) {
+            self.newcomer.store(true, Ordering::Relaxed);
+        }
         self.wake.notify_one();
     }
 
     /// A recipient that was to go and goes on another connection instead.
     pub(crate) fn push_front(&self, job: Job) {
-        self.lock().push_front(job);
+        self.lock().push(job, true);
         self.wake.notify_one();
-    }
-
-    fn pop(&self) -> Option<Job> {
-        self.lock().pop_front()
     }
 
     /// What returned mail says about the pace here.
     pub(crate) fn heard_later(&self, signal: Signal) {
         self.pace.saw(signal, false, 0);
         self.wake.notify_one();
-    }
-
-    /// Takes out the recipients that `is_stopped` names.
-    fn take_stopped(&self, is_stopped: impl Fn(&Job) -> bool) -> Vec<Job> {
-        let mut queue = self.lock();
-        if !queue.iter().any(&is_stopped) {
-            return Vec::new();
-        }
-        let (stopped, rest) = queue.drain(..).partition(|job| is_stopped(job));
-        *queue = rest;
-        stopped.into_iter().collect()
     }
 
     /// What last kept this relay from the site; it speaks of no recipient.
@@ -291,12 +338,13 @@ impl SiteLane {
         self.failures.store(0, Ordering::Relaxed);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Job>> {
-        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Drives the site until it has had nothing to do for a while, or the relay ends.
     pub(crate) async fn drive(self: Arc<Self>, relay: Arc<Relay>) {
+        let mut question = Question::new();
         let mut wait = SLICE;
         loop {
             tokio::select! {
@@ -305,7 +353,7 @@ impl SiteLane {
                 () = tokio::time::sleep(wait) => {}
                 () = relay.stopping.cancelled() => break,
             }
-            wait = self.turn(&relay).await;
+            wait = self.turn(&relay, &mut question).await;
             if self.is_forgotten() && relay.forget_site(&self) {
                 break;
             }
@@ -314,38 +362,56 @@ impl SiteLane {
     }
 
     /// One turn: hand back what cannot go, take a slice, set workers to it, tell what was seen.
-    async fn turn(self: &Arc<Self>, relay: &Arc<Relay>) -> Duration {
+    async fn turn(self: &Arc<Self>, relay: &Arc<Relay>, question: &mut Question) -> Duration {
         let now = relay.now();
-        for job in self.take_stopped(|job| relay.stopped(job).is_some()) {
+        let stopped = self.lock().take(|job| relay.stopped(job).is_some());
+        for job in stopped {
             relay.settle_stopped(job).await;
         }
         if let Some(until) = self.at_rest(now) {
             self.hand_back(relay, until).await;
         }
-        let demand = self.waiting() as u32 + self.workers.load(Ordering::Relaxed);
-        let mut wait = Duration::from_millis(500);
-        if demand > 0 {
+        let waiting = self.waiting();
+        let mut wait = IDLE_WAIT;
+        if waiting > 0 || self.workers.load(Ordering::Relaxed) > 0 {
             *self.busy_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
                 Instant::now();
-            let in_use = self.sessions.status().size as u32;
-            wait = match self
-                .pace
-                .refill(&relay.store, relay.heart.relay(), demand, in_use, now)
-                .await
-            {
-                Ok(wait) => wait.min(Duration::from_secs(1)),
-                Err(error) => {
-                    tracing::debug!(site = %self.key.site, %error, "no slice of the pace");
-                    Duration::from_millis(500)
-                }
-            };
+            if question.is_due(waiting > 0 && self.newcomer.swap(false, Ordering::Relaxed)) {
+                self.ask(relay, question).await;
+            }
             self.employ(relay);
+            wait = question.left();
         }
         if self.pace.has_news() {
             relay.tell_pace(self).await;
         }
-        self.close_idle(Duration::from_secs(relay.config.idle_s));
+        let idle = if relay.is_short_of_connections() { 0 } else { relay.config.idle_s };
+        self.close_idle(Duration::from_secs(idle));
         wait
+    }
+
+    /// Takes a slice for those that wait.
+    async fn ask(&self, relay: &Relay, question: &mut Question) {
+        let flows = self.lock().demands();
+        let in_use = self.sessions.status().size as u32;
+        let asked = self.pace.refill(&relay.store, relay.heart.relay(), &flows, in_use).await;
+        let wait = match asked {
+            Ok(Some(refill)) => {
+                self.lock().credit(&refill.granted, refill.stale);
+                match refill.satisfied {
+                    // More may have come before the slice is over.
+                    true if !flows.is_empty() => SLICE / 2,
+                    true => Duration::from_secs(1),
+                    false => refill.wait.min(Duration::from_secs(1)),
+                }
+            }
+            Ok(None) => SLICE,
+            Err(error) => {
+                tracing::debug!(site = %self.key.site, %error, "no slice of the pace");
+                Duration::from_millis(500)
+            }
+        };
+        question.answered(wait);
     }
 
     /// Blocked, or dead: whoever waits is handed back until then. A short rest is waited out here.
@@ -356,8 +422,8 @@ impl SiteLane {
         }
         let due = Timestamp(until.0.div_ceil(1000) * 1000);
         // One stays, for the probe.
-        while self.waiting() > 1 {
-            let Some(job) = self.lock().pop_back() else { break };
+        loop {
+            let Some(job) = self.lock().pop_last() else { break };
             relay.settle(Settlement::silent(job, Outcome::Waits { due })).await;
         }
     }
@@ -384,16 +450,34 @@ impl SiteLane {
             if self.workers.load(Ordering::Relaxed) > self.pace.connections().max(1) {
                 return;
             }
-            let Some(job) = self.pop() else { return };
-            tokio::select! {
-                () = self.pace.permit() => {}
-                () = relay.stopping.cancelled() => {
-                    self.push_front(job);
-                    return;
-                }
-            }
+            let Some(job) = self.next(relay).await else { return };
             delivery::attempt(relay, self, job, &mut message).await;
         }
+    }
+
+    /// The next recipient, chosen when it may go and not before: until then somebody more
+    /// urgent may come. None when nobody waits.
+    async fn next(&self, relay: &Relay) -> Option<Job> {
+        loop {
+            if self.waiting() == 0 {
+                return None;
+            }
+            tokio::select! {
+                () = self.pace.granted() => break,
+                // Whoever waited may have been taken by another worker.
+                () = tokio::time::sleep(IDLE_WAIT) => {}
+                () = relay.stopping.cancelled() => return None,
+            }
+        }
+        tokio::select! {
+            () = self.pace.spread() => {}
+            () = relay.stopping.cancelled() => return None,
+        }
+        let job = self.lock().pop();
+        if job.is_none() {
+            self.pace.give_back();
+        }
+        job
     }
 
     /// Closes sessions that nobody has used for `idle`, politely.
@@ -426,11 +510,17 @@ impl SiteLane {
 
     fn is_forgotten(&self) -> bool {
         let busy_at = *self.busy_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        busy_at.elapsed() > FORGOTTEN_AFTER && self.workers.load(Ordering::Relaxed) == 0
+        let was_troubled = self.failures.load(Ordering::Relaxed) > 0
+            || self.rest_until.load(Ordering::Relaxed) > 0
+            || self.pace.was_held();
+        let after = if was_troubled { FORGOTTEN_AFTER } else { IDLE_MIN };
+        busy_at.elapsed() > after
+            && self.workers.load(Ordering::Relaxed) == 0
+            && (was_troubled || self.sessions.status().size == 0)
     }
 
     /// Everything that waits here, at the end.
     pub(crate) fn drain(&self) -> Vec<Job> {
-        self.lock().drain(..).collect()
+        self.lock().take(|_| true)
     }
 }

@@ -1,18 +1,22 @@
 //! The pace of each (egress source, site): one record that all relays share. The
 //! controller's state is opaque here; the script knows only its rate and its
-//! connections, and hands out slices of them.
+//! connections, and hands out slices of them, to each flow its share (`mail::share`).
 
 use std::time::Duration;
 
-use mail::Site;
+use mail::share::Demand;
+use mail::{CampaignId, Site, Timestamp};
+use redis::Value;
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
 use crate::queue::parse;
 use crate::{Store, scripts};
 
-/// A record that nobody has touched for this long starts anew.
+/// A record that nobody has touched for this long starts anew: one that tells what the site
+/// objected to, and one that tells only that it has not objected yet.
 const KEEP: Duration = Duration::from_secs(30 * 86_400);
+const KEEP_UNTAUGHT: Duration = Duration::from_secs(86_400);
 
 /// A controller's state as it is shared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,31 +32,54 @@ pub struct PaceRecord {
 pub struct SliceRequest<'a> {
     /// Who asks.
     pub relay: &'a str,
-    /// Messages that it could send within the slice.
-    pub demand: u32,
+    /// What it could send within the slice, by flow.
+    pub flows: &'a [Demand],
     /// Connections that it has open.
     pub in_use: u32,
     /// How long a slice is.
     pub slice: Duration,
     /// How long its claim on a share lives without another request.
     pub expiry: Duration,
+    /// Messages a second, and connections, while there is no record.
+    pub start: (f64, u32),
 }
 
 /// What a relay was granted.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PaceSlice {
-    /// Messages that it may send.
-    pub granted: u32,
+    /// Messages that it may send, by flow.
+    pub granted: Vec<(CampaignId, u32)>,
     /// Connections that it may have open.
     pub connections: u32,
     /// The rate of all relays together, messages a second.
     pub rate: f64,
-    /// The version of the record; 0: there is none yet, nothing was granted.
+    /// The version of the record; 0: there is none yet.
     pub version: u64,
     /// Relays that share.
     pub sharing: u32,
     /// How long until more can be granted.
     pub wait: Duration,
+}
+
+impl PaceSlice {
+    /// Messages of all flows together.
+    #[must_use]
+    pub fn sum(&self) -> u32 {
+        self.granted.iter().map(|(_, n)| n).sum()
+    }
+}
+
+/// A controller's new state, and what of it the script must know.
+#[derive(Debug, Clone, Copy)]
+pub struct NewPace<'a> {
+    /// The controller's own state.
+    pub state: &'a [u8],
+    /// Messages a second.
+    pub rate: f64,
+    /// Connections.
+    pub connections: u32,
+    /// Whether the site has ever objected: worth remembering.
+    pub is_taught: bool,
 }
 
 impl Store {
@@ -87,9 +114,7 @@ impl Store {
         source: &str,
         site: &Site,
         version: u64,
-        state: &[u8],
-        rate: f64,
-        connections: u32,
+        new: NewPace<'_>,
     ) -> Result<Option<u64>, StoreError> {
         #[derive(Serialize)]
         struct Args<'a> {
@@ -101,28 +126,51 @@ impl Store {
             site: &'a str,
             keep_ms: u64,
         }
+        let keep = if new.is_taught { KEEP } else { KEEP_UNTAUGHT };
         let args = Args {
             now: 1,
             version,
-            rate: format!("{rate:.4}"),
-            connections,
+            rate: format!("{:.4}", new.rate),
+            connections: new.connections,
             source,
             site: site.as_str(),
-            keep_ms: KEEP.as_millis() as u64,
+            keep_ms: keep.as_millis() as u64,
         };
         let key = self.pace_key(source, site);
         let mut conn = self.conn_for(&key).await?;
-        let value = scripts::PACE_PUT.call(&mut conn, &key, &args, &[state]).await?;
+        let value = scripts::PACE_PUT.call(&mut conn, &key, &args, &[new.state]).await?;
         let now: i64 = parse(value)?;
+        drop(conn);
         if version == 0 && now > 0 {
-            let paces = self.key("paces");
-            let _: () = redis::cmd("SADD")
-                .arg(&paces)
-                .arg(format!("{source}|{site}"))
-                .query_async(&mut self.conn_for(&paces).await?)
-                .await?;
+            self.list_pace(source, site).await?;
         }
         Ok(u64::try_from(now).ok())
+    }
+
+    /// Lists a new record among the paces, and forgets a few whose records are gone: each
+    /// that comes looks at two that were there, so that the list follows the records.
+    async fn list_pace(&self, source: &str, site: &Site) -> Result<(), StoreError> {
+        let list = self.key("paces");
+        let mut conn = self.conn_for(&list).await?;
+        let (_, some): (u64, Vec<String>) = redis::pipe()
+            .cmd("SADD")
+            .arg(&list)
+            .arg(format!("{source}|{site}"))
+            .cmd("SRANDMEMBER")
+            .arg(&list)
+            .arg(2)
+            .query_async(&mut conn)
+            .await?;
+        for name in some {
+            let Some((source, site)) = name.split_once('|') else { continue };
+            let key = self.pace_key(source, &Site::from_name(site));
+            let mut at = self.conn_for(&key).await?;
+            let is_there: bool = redis::cmd("EXISTS").arg(key).query_async(&mut at).await?;
+            if !is_there {
+                let _: () = redis::cmd("SREM").arg(&list).arg(&name).query_async(&mut conn).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Asks for a slice.
@@ -135,42 +183,23 @@ impl Store {
         site: &Site,
         request: SliceRequest<'_>,
     ) -> Result<PaceSlice, StoreError> {
-        #[derive(Serialize)]
-        struct Args<'a> {
-            now: u64,
-            relay: &'a str,
-            demand: u32,
-            in_use: u32,
-            slice_ms: u64,
-            expiry_ms: u64,
-        }
-        let args = Args {
-            now: 0,
-            relay: request.relay,
-            demand: request.demand,
-            in_use: request.in_use,
-            slice_ms: request.slice.as_millis() as u64,
-            expiry_ms: request.expiry.as_millis() as u64,
-        };
+        self.pace_slice_at(None, source, site, request).await
+    }
+
+    /// `pace_slice` by a clock that is handed in; for the comparison with the model.
+    #[doc(hidden)]
+    pub async fn pace_slice_at(
+        &self,
+        now: Option<Timestamp>,
+        source: &str,
+        site: &Site,
+        request: SliceRequest<'_>,
+    ) -> Result<PaceSlice, StoreError> {
+        let args = SliceArgs::new(now, &request);
         let key = self.pace_key(source, site);
         let mut conn = self.conn_for(&key).await?;
         let value = scripts::PACE_SLICE.call(&mut conn, &key, &args, &[]).await?;
-        let (granted, connections, rate, version, sharing, wait): (
-            u32,
-            u32,
-            String,
-            u64,
-            u32,
-            u64,
-        ) = parse(value)?;
-        Ok(PaceSlice {
-            granted,
-            connections,
-            rate: rate.parse().unwrap_or(0.0),
-            version,
-            sharing,
-            wait: Duration::from_millis(wait),
-        })
+        slice(parse(value)?)
     }
 
     /// Every (source, site) that has a record.
@@ -185,4 +214,51 @@ impl Store {
         let pair = |p: &String| p.split_once('|').map(|(s, t)| (s.to_owned(), Site::from_name(t)));
         Ok(all.iter().filter_map(pair).collect())
     }
+}
+
+#[derive(Serialize)]
+struct SliceArgs<'a> {
+    now: u64,
+    relay: &'a str,
+    /// Campaign, tenant, weight, class, recipients.
+    flows: Vec<(u64, u32, f64, u8, u32)>,
+    in_use: u32,
+    slice_ms: u64,
+    expiry_ms: u64,
+    rate_start: f64,
+    connections_start: u32,
+}
+
+impl<'a> SliceArgs<'a> {
+    fn new(now: Option<Timestamp>, request: &SliceRequest<'a>) -> Self {
+        let flow = |f: &Demand| (f.campaign.0, f.tenant.0, f.weight, f.priority, f.waiting);
+        Self {
+            now: now.map_or(0, |t| t.0),
+            relay: request.relay,
+            flows: request.flows.iter().map(flow).collect(),
+            in_use: request.in_use,
+            slice_ms: request.slice.as_millis() as u64,
+            expiry_ms: request.expiry.as_millis() as u64,
+            rate_start: request.start.0,
+            connections_start: request.start.1,
+        }
+    }
+}
+
+fn slice(answer: Vec<Value>) -> Result<PaceSlice, StoreError> {
+    let mut answer = answer.into_iter();
+    let mut next = || answer.next().unwrap_or(Value::Nil);
+    let connections = parse(next())?;
+    let rate: String = parse(next())?;
+    let (version, sharing, wait) = (parse(next())?, parse(next())?, parse(next())?);
+    let numbers: Vec<u64> = answer.map(parse).collect::<Result<_, _>>()?;
+    let granted = numbers.chunks_exact(2).map(|pair| (CampaignId(pair[0]), pair[1] as u32));
+    Ok(PaceSlice {
+        granted: granted.collect(),
+        connections,
+        rate: rate.parse().map_err(|_| StoreError::corrupt("a pace's rate", rate))?,
+        version,
+        sharing,
+        wait: Duration::from_millis(wait),
+    })
 }

@@ -33,19 +33,6 @@ pub struct Renewal {
     pub ready: u64,
 }
 
-/// A lane that may be leased from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReadyLane {
-    /// The lane.
-    pub lane: Lane,
-    /// 0 goes first.
-    pub priority: u8,
-    /// Batches never leased.
-    pub fresh_batches: u64,
-    /// Groups of recipients whose turn has come again.
-    pub retry_groups: u64,
-}
-
 /// A lease, with the batch where the script had it at hand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeasedBatch {
@@ -135,8 +122,12 @@ struct GroupArgs {
     batch: u64,
     lane: String,
     count: u16,
+    /// Runs of recipients that follow one another and have the same outcome: the first of each,
+    /// how many they are, a letter.
     indices: Vec<u16>,
+    lengths: Vec<u16>,
     outcomes: String,
+    /// Of those runs that wait, when.
     due: Vec<u64>,
     /// Why some are set aside; empty where none is.
     reason: String,
@@ -146,22 +137,33 @@ struct GroupArgs {
 
 impl GroupArgs {
     fn new(settle: &Settle) -> Self {
-        let due = |o: &Outcome| match o {
-            Outcome::Deferred { due } | Outcome::Waits { due } => Some(due.0),
-            Outcome::End(_) | Outcome::Back => None,
-        };
-        Self {
+        let mut args = Self {
             token: settle.token.0,
             slot: settle.slot,
             batch: settle.batch.0,
             lane: settle.lane.to_string(),
             count: settle.count,
-            indices: settle.outcomes.iter().map(|(i, _)| *i).collect(),
-            outcomes: settle.outcomes.iter().map(|(_, o)| o.letter()).collect(),
-            due: settle.outcomes.iter().filter_map(|(_, o)| due(o)).collect(),
+            indices: Vec::new(),
+            lengths: Vec::new(),
+            outcomes: String::new(),
+            due: Vec::new(),
             reason: settle.reason.clone(),
             newer: settle.newer,
+        };
+        let follow = |a: &(u16, Outcome), b: &(u16, Outcome)| {
+            a.1 == b.1 && b.0.checked_sub(1).is_some_and(|before| before == a.0)
+        };
+        for run in settle.outcomes.chunk_by(follow) {
+            let (first, outcome) = run[0];
+            args.indices.push(first);
+            // As many as a batch has rows at most.
+            args.lengths.push(run.len() as u16);
+            args.outcomes.push(outcome.letter());
+            if let Outcome::Deferred { due } | Outcome::Waits { due } = outcome {
+                args.due.push(due.0);
+            }
         }
+        args
     }
 }
 
@@ -274,7 +276,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         let change = self.campaign_change(None, id, state, priority);
         let keys = self.shard_keys("meta");
-        let told = self.spread(&keys, |at| scripts::CAMPAIGN.command(&keys[at], &change, &[]));
+        let told =
+            self.spread_confirmed(&keys, |at| scripts::CAMPAIGN.command(&keys[at], &change, &[]));
         told.await.into_iter().try_for_each(|answer| answer.map(|_| ()))
     }
 
@@ -363,22 +366,6 @@ impl Store {
         )
     }
 
-    /// Lanes with something to lease in each shard, in one round trip a server; none in a shard
-    /// whose server is away.
-    ///
-    /// # Errors
-    /// When no server answers.
-    pub async fn ready_counts(&self) -> Result<Vec<u64>, StoreError> {
-        let keys = self.shard_keys("ready");
-        let mut counts = self.spread(&keys, |at| one("ZCARD", &keys[at])).await;
-        if counts.iter().all(Result::is_err)
-            && let Some(Err(e)) = counts.pop()
-        {
-            return Err(e);
-        }
-        counts.into_iter().map(|count| count.map_or(Ok(0), parse)).collect()
-    }
-
     /// What the shards know of campaigns: asked of one of them, for they are told together.
     ///
     /// # Errors
@@ -400,49 +387,6 @@ impl Store {
             Ok(word.and_then(|word| CampaignState::from_word(&word)))
         };
         words.await.into_iter().map(state).collect()
-    }
-
-    /// A page of the lanes that may be leased from, those of low priority numbers first.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
-    pub async fn ready(
-        &self,
-        shard: ShardId,
-        from: usize,
-        count: usize,
-    ) -> Result<Vec<ReadyLane>, StoreError> {
-        let key = self.shard_key(shard, "ready");
-        let mut conn = self.conn_for(&key).await?;
-        let lanes: Vec<(String, f64)> = redis::cmd("ZRANGE")
-            .arg(&key)
-            .arg(from)
-            .arg(from + count.max(1) - 1)
-            .arg("WITHSCORES")
-            .query_async(&mut conn)
-            .await?;
-        if lanes.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut pipe = redis::pipe();
-        for (lane, _) in &lanes {
-            pipe.cmd("LLEN").arg(self.shard_key(shard, &format!("fresh:{lane}")));
-            pipe.cmd("LLEN").arg(self.shard_key(shard, &format!("retry:{lane}")));
-        }
-        let lengths: Vec<u64> = pipe.query_async(&mut conn).await?;
-        let readable = |((lane, priority), n): ((String, f64), &[u64])| {
-            // One entry that does not read must not hold up all the others.
-            let lane = match lane.parse() {
-                Ok(lane) => lane,
-                Err(error) => {
-                    tracing::error!(%shard, %error, "left alone in the ready index");
-                    return None;
-                }
-            };
-            let (priority, fresh_batches, retry_groups) = (priority as u8, n[0], n[1]);
-            Some(ReadyLane { lane, priority, fresh_batches, retry_groups })
-        };
-        Ok(lanes.into_iter().zip(lengths.chunks(2)).filter_map(readable).collect())
     }
 
     /// Leases up to a number of recipients from each lane.
@@ -467,28 +411,31 @@ impl Store {
         relay: &str,
         wants: &[(Lane, u16)],
     ) -> Result<LeaseAnswer, StoreError> {
+        let args = self.lease_args(now, relay, wants);
+        let key = self.shard_key(shard, "meta");
+        let mut conn = self.conn_for(&key).await?;
+        let answer = lease_answer(scripts::LEASE.call(&mut conn, &key, &args, &[]).await?)?;
+        if matches!(&answer, LeaseAnswer::Leases(leases) if !leases.is_empty()) {
+            // A lease that a failover can forget is none: two relays would send.
+            self.confirm(&mut conn).await?;
+        }
+        Ok(answer)
+    }
+
+    pub(crate) fn lease_args(
+        &self,
+        now: Option<Timestamp>,
+        relay: &str,
+        wants: &[(Lane, u16)],
+    ) -> impl Serialize + use<> {
         #[derive(Serialize)]
-        struct Want<'a> {
-            relay: &'a str,
+        struct Want {
+            relay: String,
             slots_max: u8,
             wants: Vec<(String, u16)>,
         }
         let wants = wants.iter().map(|(lane, n)| (lane.to_string(), *n)).collect();
-        let args = self.args(now, Want { relay, slots_max: SLOTS_MAX, wants });
-        let key = self.shard_key(shard, "meta");
-        let mut conn = self.conn_for(&key).await?;
-        let value = scripts::LEASE.call(&mut conn, &key, &args, &[]).await?;
-        let mut rows: std::vec::IntoIter<Value> = parse::<Vec<Value>>(value)?.into_iter();
-        match parse::<String>(rows.next().unwrap_or(Value::Nil))?.as_str() {
-            "lost" => Ok(LeaseAnswer::Lost),
-            "full" => Ok(LeaseAnswer::OutboxFull),
-            _ if rows.len() == 0 => Ok(LeaseAnswer::Leases(Vec::new())),
-            _ => {
-                // A lease that a failover can forget is none: two relays would send.
-                self.confirm(&mut conn).await?;
-                Ok(LeaseAnswer::Leases(rows.map(leased).collect::<Result<_, _>>()?))
-            }
-        }
+        self.args(now, Want { relay: relay.to_owned(), slots_max: SLOTS_MAX, wants })
     }
 
     /// A stored batch; `None` when all of it is at rest, or it never was.
@@ -748,6 +695,15 @@ pub(crate) fn parse<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
     T::from_redis_value(value).map_err(|e| StoreError::corrupt("an answer of redis", e))
 }
 
+pub(crate) fn lease_answer(value: Value) -> Result<LeaseAnswer, StoreError> {
+    let mut rows: std::vec::IntoIter<Value> = parse::<Vec<Value>>(value)?.into_iter();
+    match parse::<String>(rows.next().unwrap_or(Value::Nil))?.as_str() {
+        "lost" => Ok(LeaseAnswer::Lost),
+        "full" => Ok(LeaseAnswer::OutboxFull),
+        _ => Ok(LeaseAnswer::Leases(rows.map(leased).collect::<Result<_, _>>()?)),
+    }
+}
+
 fn judgements(value: Value) -> Result<Vec<Judgement>, StoreError> {
     let judgement =
         |b| Judgement::from_letter(b).ok_or_else(|| StoreError::corrupt("the answer to settle", b));
@@ -759,16 +715,19 @@ fn renewal((word, now, ready): (String, u64, u64)) -> Renewal {
     Renewal { standing, now: Timestamp(now), ready }
 }
 
-type LeaseRow = (u64, u8, u64, String, u16, u8, Vec<u8>, Vec<u8>, Vec<u8>);
+type LeaseRow = (u64, u8, u64, String, u16, u8, Value, Vec<u8>, Vec<u8>);
 
 fn leased(value: Value) -> Result<LeasedBatch, StoreError> {
     let (token, slot, batch, lane, count, cancelling, indices, attempts, blob): LeaseRow =
         parse(value)?;
-    let items = indices
-        .chunks_exact(2)
-        .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
-        .zip(attempts)
-        .collect();
+    let items = match indices {
+        Value::Int(first) => (first as u16..).zip(attempts).collect(),
+        packed => {
+            let packed: Vec<u8> = parse(packed)?;
+            let indices = packed.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+            indices.zip(attempts).collect()
+        }
+    };
     let lease = Leased {
         token: Token(token),
         slot,

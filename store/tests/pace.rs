@@ -2,17 +2,30 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
+#[path = "support/ask.rs"]
+mod ask;
 mod support;
 
 use std::time::{Duration, Instant};
 
-use mail::Site;
-use store::{SliceRequest, Store};
+use mail::share::{Demand, TenantMark};
+use mail::{CampaignId, Site};
+use store::{NewPace, SliceRequest, Store};
 
 const SLICE: Duration = Duration::from_millis(100);
 
-fn request(relay: &str, demand: u32) -> SliceRequest<'_> {
-    SliceRequest { relay, demand, in_use: 1, slice: SLICE, expiry: Duration::from_secs(5) }
+fn demand(waiting: u32) -> [Demand; 1] {
+    let (campaign, tenant) = (CampaignId(1), TenantMark(1));
+    [Demand { campaign, tenant, weight: 1.0, priority: 1, waiting }]
+}
+
+fn request<'a>(relay: &'a str, flows: &'a [Demand]) -> SliceRequest<'a> {
+    let expiry = Duration::from_secs(5);
+    SliceRequest { relay, flows, in_use: 1, slice: SLICE, expiry, start: (20.0, 4) }
+}
+
+fn pace(rate: f64) -> NewPace<'static> {
+    NewPace { state: b"state", rate, connections: 10, is_taught: true }
 }
 
 /// Asks as relays do, for a time; answers what each was granted.
@@ -21,7 +34,8 @@ async fn granted(store: &Store, site: &Site, relays: &[&str], time: Duration) ->
     let start = Instant::now();
     while start.elapsed() < time {
         for (relay, sum) in relays.iter().zip(&mut sums) {
-            *sum += store.pace_slice("s", site, request(relay, 1000)).await.unwrap().granted;
+            let slice = store.pace_slice("s", site, request(relay, &demand(1000))).await.unwrap();
+            *sum += slice.sum();
         }
         tokio::time::sleep(SLICE).await;
     }
@@ -34,7 +48,7 @@ async fn a_rate_is_kept_however_slow_or_fast() {
     let store = Store::open(&redis.config()).await.unwrap();
     for rate in [0.5, 2.0, 4.9, 50.0, 2000.0] {
         let site = Site::from_name(&format!("mx{rate}.example"));
-        store.put_pace("s", &site, 0, b"state", rate, 10).await.unwrap();
+        store.put_pace("s", &site, 0, pace(rate)).await.unwrap();
         let start = Instant::now();
         let sum: u32 =
             granted(&store, &site, &["r1", "r2"], Duration::from_secs(3)).await.iter().sum();
@@ -50,10 +64,42 @@ async fn relays_with_equal_demand_have_equal_parts() {
     let redis = support::Redis::start();
     let store = Store::open(&redis.config()).await.unwrap();
     let site = Site::from_name("mx.example");
-    store.put_pace("s", &site, 0, b"state", 200.0, 10).await.unwrap();
+    store.put_pace("s", &site, 0, pace(200.0)).await.unwrap();
     let parts = granted(&store, &site, &["r1", "r2"], Duration::from_secs(3)).await;
     let (most, least) = (*parts.iter().max().unwrap(), *parts.iter().min().unwrap());
     assert!(f64::from(most) <= 1.3 * f64::from(least), "{parts:?}");
-    let slice = store.pace_slice("s", &site, request("r1", 10)).await.unwrap();
+    let slice = store.pace_slice("s", &site, request("r1", &demand(10))).await.unwrap();
     assert_eq!((slice.sharing, slice.connections), (2, 5), "half of the connections each");
+}
+
+#[tokio::test]
+async fn a_site_never_spoken_to_costs_one_question_and_leaves_little() {
+    let redis = support::Redis::start();
+    let store = Store::open(&redis.config()).await.unwrap();
+    let site = Site::from_name("mx.example");
+    let slice = store.pace_slice("s", &site, request("r1", &demand(3))).await.unwrap();
+    assert_eq!((slice.sum(), slice.version, slice.connections), (3, 0, 4));
+    assert_eq!(slice.rate, 20.0);
+    assert!(store.paces().await.unwrap().is_empty(), "nothing was learnt");
+    let keys: Vec<String> = ask::ask(&redis, redis::cmd("KEYS").arg("*pace*")).await;
+    for key in keys {
+        let left: i64 = ask::ask(&redis, redis::cmd("PTTL").arg(&key)).await;
+        assert!((1..=5000).contains(&left), "{key} stays for {left} ms");
+    }
+}
+
+#[tokio::test]
+async fn the_list_of_paces_follows_the_records() {
+    let redis = support::Redis::start();
+    let store = Store::open(&redis.config()).await.unwrap();
+    for i in 0..200 {
+        let site = Site::from_name(&format!("mx{i}.example"));
+        store.put_pace("s", &site, 0, pace(20.0)).await.unwrap();
+        // As if its time had come.
+        let key: Vec<String> =
+            ask::ask(&redis, redis::cmd("KEYS").arg(format!("*mx{i}.example*"))).await;
+        let _: u64 = ask::ask(&redis, redis::cmd("DEL").arg(key)).await;
+    }
+    let listed = store.paces().await.unwrap().len();
+    assert!(listed < 100, "{listed} of 200 that are gone are still listed");
 }

@@ -5,6 +5,7 @@
 mod topologies;
 
 use std::path::Path;
+use std::time::Duration;
 
 use mail::queue::{BatchId, CampaignState, Enqueue, Enqueued};
 use mail::{CampaignId, Event, ShardId};
@@ -102,8 +103,10 @@ async fn use_all(store: &Store) {
     store.reconcile(shard, "r1", &[]).await.unwrap();
     store.expedite(CampaignId(1)).await.unwrap();
     store.audit(shard).await.unwrap();
-    assert_eq!(store.ready_counts().await.unwrap().len(), 4);
-    store.ready(shard, 0, 10).await.unwrap();
+    let page = store::Page { shard, from: 0, count: 10 };
+    assert!(store.ready_pages(&[page]).await.iter().all(Result::is_ok));
+    let leased = store.lease_together("r1", &[(shard, Vec::new())]).await;
+    assert!(leased.iter().all(Result::is_ok));
     let frames = store.durable_frames(shard, Position::default(), 10).await.unwrap().frames;
     assert_eq!(frames.len(), 1);
     store.trim_outbox(shard, frames[0].position).await.unwrap();
@@ -112,7 +115,17 @@ async fn use_all(store: &Store) {
     let far: Position = format!("{}-0", frames[0].position.millis() + 60_000).parse().unwrap();
     store.durable_frames(shard, far, 10).await.unwrap();
     let site = mail::Site::from_name("mx.example");
-    store.put_pace("s", &site, 0, b"state", 10.0, 2).await.unwrap();
+    let pace = store::NewPace { state: b"state", rate: 10.0, connections: 2, is_taught: true };
+    store.put_pace("s", &site, 0, pace).await.unwrap();
+    let request = store::SliceRequest {
+        relay: "r1",
+        flows: &[],
+        in_use: 1,
+        slice: Duration::from_millis(100),
+        expiry: Duration::from_secs(5),
+        start: (10.0, 2),
+    };
+    store.pace_slice("s", &site, request).await.unwrap();
     store.paces().await.unwrap();
     store.pace("s", &site).await.unwrap();
     let feedback =

@@ -4,7 +4,7 @@ use mail::event::EventKind;
 use mail::queue::{End, Outcome};
 use mail::{CampaignId, Event};
 use serde_json::json;
-use store::{Frame, LeaseAnswer};
+use store::{Frame, LeaseAnswer, Page};
 
 use crate::support::{World, definition, line};
 
@@ -14,9 +14,10 @@ async fn relay(world: &World, end: End) -> usize {
     assert!(store.renew("relay-1", |_| true).await.iter().all(Result::is_ok));
     let mut settled = 0;
     for shard in store.all_shards() {
-        for lane in store.ready(shard, 0, 100).await.unwrap() {
+        let page = Page { shard, from: 0, count: 100 };
+        for (lane, _) in store.ready_pages(&[page]).await.remove(0).unwrap() {
             let LeaseAnswer::Leases(leases) =
-                store.lease(shard, "relay-1", &[(lane.lane.clone(), 500)]).await.unwrap()
+                store.lease(shard, "relay-1", &[(lane, 500)]).await.unwrap()
             else {
                 panic!("no lease")
             };

@@ -1,6 +1,7 @@
 //! What relays ask of the queue, without sending: lease, settle with events, renew, from
 //! several relays at a time, until nothing is left that could be leased.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -9,7 +10,7 @@ use anyhow::{Result, bail, ensure};
 use mail::event::EventKind;
 use mail::queue::{End, Lane, Outcome, Settle};
 use mail::{DeliveryId, Event, ShardId, Timestamp};
-use store::{Frame, LeaseAnswer, LeasedBatch, ShardSettle, Store};
+use store::{Frame, LeaseAnswer, LeasedBatch, Page, ShardSettle, Store};
 use tokio::task::JoinSet;
 
 use crate::mix;
@@ -49,7 +50,7 @@ pub(crate) async fn drain(store: &Store, deferred: f64) -> Result<Drained> {
         let relay = Relay {
             store: store.clone(),
             name: format!("drain-{n}"),
-            numbers: vec![0; shards.len()],
+            numbers: HashMap::new(),
             shards,
             deferred,
             tally: tally.clone(),
@@ -78,7 +79,8 @@ struct Relay {
     name: String,
     shards: Vec<ShardId>,
     /// Of the last settle in each shard.
-    numbers: Vec<u64>,
+    /// Of the last settle, by shard.
+    numbers: HashMap<ShardId, u64>,
     deferred: f64,
     tally: Arc<Tally>,
 }
@@ -122,22 +124,28 @@ impl Relay {
         Ok(())
     }
 
-    /// A lease of several lanes in each shard.
+    /// Leases of several lanes in every shard, in the two round trips that a relay takes.
     async fn lease(&mut self) -> Result<Vec<Part>> {
-        let mut parts = Vec::new();
-        for at in 0..self.shards.len() {
-            let shard = self.shards[at];
-            let ready = self.store.ready(shard, 0, LANES).await?;
-            if ready.is_empty() {
-                continue;
+        let page = |shard: &ShardId| Page { shard: *shard, from: 0, count: LANES };
+        let pages: Vec<Page> = self.shards.iter().map(page).collect();
+        let mut wants = Vec::new();
+        for (shard, lanes) in self.shards.iter().zip(self.store.ready_pages(&pages).await) {
+            let lanes: Vec<(Lane, u16)> =
+                lanes?.into_iter().map(|(lane, _)| (lane, LEASE_MAX)).collect();
+            if !lanes.is_empty() {
+                wants.push((*shard, lanes));
             }
-            let wants: Vec<(Lane, u16)> =
-                ready.into_iter().map(|ready| (ready.lane, LEASE_MAX)).collect();
-            match self.store.lease(shard, &self.name, &wants).await? {
+        }
+        let answers = self.store.lease_together(&self.name, &wants).await;
+        let mut parts = Vec::new();
+        for ((shard, _), answer) in wants.iter().zip(answers) {
+            match answer? {
                 LeaseAnswer::Leases(leases) if leases.is_empty() => {}
                 LeaseAnswer::Leases(leases) => {
-                    self.numbers[at] += 1;
-                    parts.push(self.settled(shard, self.numbers[at], leases));
+                    let number = self.numbers.entry(*shard).or_default();
+                    *number += 1;
+                    let number = *number;
+                    parts.push(self.settled(*shard, number, leases));
                 }
                 LeaseAnswer::Lost => bail!("{} lost its leases", self.name),
                 LeaseAnswer::OutboxFull => bail!("the outbox of {shard} is full"),

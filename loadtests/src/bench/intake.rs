@@ -6,10 +6,11 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use super::platform::{Platform, SENDER, Setup};
+use super::platform::{NO_RATE, Platform, SENDER, Setup};
 use super::{DURABILITY, PerService, SHARDS};
 use crate::generator::{Generator, Template};
 use crate::program::Program;
+use crate::scenario::Scenario;
 
 /// What came out.
 #[derive(Debug, Clone, Serialize)]
@@ -47,6 +48,9 @@ pub async fn intake(program: &Program, recipients: u64, seed: u64) -> Result<Int
         connections: 1,
         messages_per_connection: 1,
         shards: SHARDS,
+        rate: NO_RATE,
+        scenario: Scenario::named("throughput")?,
+        more: String::new(),
     };
     let platform = Platform::start(program, &setup).await?;
     let measured = measure(&platform, recipients, seed).await;

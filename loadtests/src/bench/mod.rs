@@ -3,7 +3,9 @@
 //! from the kernel. Nothing of a service is linked in.
 
 pub(crate) mod drain;
+mod fairness;
 mod intake;
+mod longtail;
 mod platform;
 mod queue;
 mod throughput;
@@ -13,7 +15,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use crate::program::Program;
+pub use fairness::{FairWish, Fairness, fairness};
 pub use intake::{Intake, intake};
+pub use longtail::{Tail, TailRun, longtail};
 pub use queue::{Queue, queue};
 pub use throughput::{Run, Wish, throughput};
 

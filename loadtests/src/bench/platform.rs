@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use store::Store;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
@@ -28,31 +28,37 @@ pub(super) struct Setup {
     pub(super) connections: u32,
     pub(super) messages_per_connection: u32,
     pub(super) shards: u16,
+    /// Messages a second to each site: fixed, and far beyond what can be where it is not
+    /// what is measured.
+    pub(super) rate: f64,
+    /// The pretend internet.
+    pub(super) scenario: Scenario,
+    /// More of the configuration, as tables.
+    pub(super) more: String,
 }
+
+/// A rate that never binds.
+pub(super) const NO_RATE: f64 = 1_000_000.0;
 
 pub(super) struct Platform {
     pub(super) internet: Internet,
     pub(super) client: Client,
     program: PathBuf,
-    config: PathBuf,
+    api_url: String,
+    text: String,
     redis: Process,
     redis_url: String,
     ledger: Option<Process>,
     api: Process,
-    relay: Option<Process>,
-    pages: Pages,
-    _folder: tempfile::TempDir,
-}
-
-/// Where each process shows its numbers.
-struct Pages {
-    ledger: SocketAddr,
-    relay: SocketAddr,
+    relays: Vec<Process>,
+    /// Where the ledger shows its numbers.
+    ledger_page: SocketAddr,
+    folder: tempfile::TempDir,
 }
 
 impl Platform {
     pub(super) async fn start(program: &Program, setup: &Setup) -> Result<Self> {
-        let mut scenario = Scenario::named("throughput")?;
+        let mut scenario = setup.scenario.clone();
         if setup.tls {
             scenario.manner.values_mut().for_each(|manner| manner.tls = Tls::Required);
         }
@@ -63,63 +69,75 @@ impl Platform {
         let mut redis = Process::start(path, &alone, "redis")?;
         let redis_url = redis.first_line().await?;
         let api_at = free_port(Ipv4Addr::LOCALHOST)?;
-        let pages = Pages {
-            ledger: free_port(Ipv4Addr::LOCALHOST)?,
-            relay: free_port(Ipv4Addr::LOCALHOST)?,
-        };
+        let ledger_page = free_port(Ipv4Addr::LOCALHOST)?;
         let text = settings(setup, &internet, &redis_url, api_at);
         let config = write(folder.path(), "common", &text, None)?;
         make_sender(path, &config, &internet, SENDER, "default").await?;
         let key = ask(path, &config, &["key", "add", "measurement"]).await?;
-        let at_ledger = write(folder.path(), "ledger", &text, Some(pages.ledger))?;
+        let at_ledger = write(folder.path(), "ledger", &text, Some(ledger_page))?;
         let mut ledger = Process::start(path, &at_ledger, "ledger")?;
-        ledger.await_page(&format!("http://{}/metrics", pages.ledger)).await?;
+        ledger.await_page(&format!("http://{ledger_page}/metrics")).await?;
         let at_api = write(folder.path(), "api", &text, Some(free_port(Ipv4Addr::LOCALHOST)?))?;
         let mut api = Process::start(path, &at_api, "api")?;
         api.await_page(&format!("http://{api_at}/readyz")).await?;
-        let config = write(folder.path(), "relay", &text, Some(pages.relay))?;
+        let api_url = format!("http://{api_at}");
         Ok(Self {
             internet,
-            client: Client::new(format!("http://{api_at}"), key.trim().to_owned()),
+            client: Client::new(api_url.clone(), key.trim().to_owned()),
             program: path.clone(),
-            config,
+            api_url,
+            text,
             redis,
             redis_url,
             ledger: Some(ledger),
             api,
-            relay: None,
-            pages,
-            _folder: folder,
+            relays: Vec::new(),
+            ledger_page,
+            folder,
         })
     }
 
-    /// One relay, ready to lease.
-    pub(super) async fn start_relay(&mut self) -> Result<()> {
-        let mut relay = Process::start(&self.program, &self.config, "relay")?;
-        relay.await_page(&format!("http://{}/metrics", self.pages.relay)).await?;
+    /// Relays, ready to lease.
+    pub(super) async fn start_relays(&mut self, count: u16) -> Result<()> {
+        for n in 0..count {
+            let page = free_port(Ipv4Addr::LOCALHOST)?;
+            let config = write(self.folder.path(), &format!("relay-{n}"), &self.text, Some(page))?;
+            let mut relay = Process::start(&self.program, &config, "relay")?;
+            relay.await_page(&format!("http://{page}/metrics")).await?;
+            self.relays.push(relay);
+        }
         tokio::time::sleep(REGISTERS_WITHIN).await;
-        self.relay = Some(relay);
         Ok(())
+    }
+
+    /// A tenant with a key of its own and a proved sender domain.
+    pub(super) async fn add_tenant(&self, tenant: &str) -> Result<(Client, String)> {
+        let config = self.folder.path().join("common.toml");
+        let sender = format!("{tenant}.malleposte.test");
+        make_sender(&self.program, &config, &self.internet, &sender, tenant).await?;
+        let words = ["key", "add", "measurement", "--tenant", tenant];
+        let key = ask(&self.program, &config, &words).await?;
+        Ok((Client::new(self.api_url.clone(), key.trim().to_owned()), sender))
     }
 
     /// Processor time used so far.
     pub(super) fn times(&self) -> Result<Times> {
-        let of =
-            |process: &Option<Process>| process.as_ref().map_or(Ok(Duration::ZERO), Process::cpu);
-        Ok(Times([of(&self.relay)?, self.redis.cpu()?, of(&self.ledger)?, self.api.cpu()?]))
+        let relays: Vec<Duration> = self.relays.iter().map(Process::cpu).collect::<Result<_>>()?;
+        let ledger = self.ledger.as_ref().map_or(Ok(Duration::ZERO), Process::cpu)?;
+        Ok(Times([relays.iter().sum(), self.redis.cpu()?, ledger, self.api.cpu()?]))
     }
 
     /// The most memory that each ever had resident, in MiB.
     pub(super) fn peaks(&self) -> Result<PerService> {
-        let of = |process: &Option<Process>| process.as_ref().map_or(Ok(0), Process::peak_kib);
-        let (relay, ledger) = (of(&self.relay)?, of(&self.ledger)?);
-        let kib = [relay, self.redis.peak_kib()?, ledger, self.api.peak_kib()?];
+        let relays: Vec<u64> = self.relays.iter().map(Process::peak_kib).collect::<Result<_>>()?;
+        let ledger = self.ledger.as_ref().map_or(Ok(0), Process::peak_kib)?;
+        let kib = [relays.iter().sum(), self.redis.peak_kib()?, ledger, self.api.peak_kib()?];
         Ok(PerService::new(kib.map(|kib| kib as f64 / 1024.0)))
     }
 
     /// Events that are in history.
     pub(super) async fn events(&self) -> Result<u64> {
-        let page = page(&format!("http://{}/metrics", self.pages.ledger)).await?;
+        let page = page(&format!("http://{}/metrics", self.ledger_page)).await?;
         Ok(metric(&page, "malleposte_ledger_events_total") as u64)
     }
 
@@ -139,18 +157,29 @@ impl Platform {
 
     /// Octets of Redis's memory in use.
     pub(super) async fn redis_memory(&self) -> Result<u64> {
+        let line = self.ask_redis("INFO memory", "used_memory:").await?;
+        Ok(line.trim().parse()?)
+    }
+
+    /// Records of paces that are listed.
+    pub(super) async fn paces_listed(&self) -> Result<u64> {
+        Ok(self.ask_redis("SCARD mp:paces", ":").await?.trim().parse()?)
+    }
+
+    /// The rest of the first line of an answer that begins with these words.
+    async fn ask_redis(&self, command: &str, words: &str) -> Result<String> {
         let socket = self.redis_url.strip_prefix("redis+unix://").context("not a unix socket")?;
         let socket = socket.split('?').next().unwrap_or_default();
         let mut stream = tokio::net::UnixStream::connect(socket).await?;
-        stream.write_all(b"INFO memory\r\n").await?;
+        stream.write_all(format!("{command}\r\n").as_bytes()).await?;
         // The section is a few KB; a line with its end tells the figure.
         let mut lines = BufReader::new(stream.take(64 * 1024)).lines();
         while let Some(line) = lines.next_line().await? {
-            if let Some(octets) = line.strip_prefix("used_memory:") {
-                return Ok(octets.trim().parse()?);
+            if let Some(rest) = line.strip_prefix(words) {
+                return Ok(rest.to_owned());
             }
         }
-        anyhow::bail!("redis does not tell its memory")
+        anyhow::bail!("redis has no {words:?} in its answer to {command:?}")
     }
 
     /// Waits until the pretend internet has taken so many messages; answers when that was.
@@ -169,23 +198,24 @@ impl Platform {
                 return Ok(began.elapsed());
             }
             self.is_well()?;
-            ensure!(began.elapsed() < within, "only {delivered} of {wanted} are delivered");
+            if began.elapsed() >= within {
+                let words: String = self.relays.iter().map(Process::last_words).collect();
+                bail!("only {delivered} of {wanted} are delivered:\n{words}");
+            }
             tokio::time::sleep(LOOK).await;
         }
     }
 
     /// Whether everything runs that should.
     pub(super) fn is_well(&mut self) -> Result<()> {
-        for process in [&mut self.relay, &mut self.ledger].into_iter().flatten() {
-            process.is_well()?;
-        }
+        self.relays.iter_mut().chain(&mut self.ledger).try_for_each(Process::is_well)?;
         self.redis.is_well()?;
         self.api.is_well()
     }
 
     /// Relay first, Redis last.
     pub(super) async fn stop(self) -> Result<()> {
-        if let Some(relay) = self.relay {
+        for relay in self.relays {
             relay.stop().await?;
         }
         self.api.stop().await?;
@@ -201,17 +231,19 @@ impl Platform {
 /// What differs from the defaults: addresses, durability named, and a pace that never
 /// binds, because the pace is not what is measured.
 fn settings(setup: &Setup, internet: &Internet, redis_url: &str, api: SocketAddr) -> String {
-    let Setup { tls: _, dkim, connections, messages_per_connection, shards } = setup;
+    let Setup { dkim, connections, messages_per_connection, shards, rate, more, .. } = setup;
     let (dns, smtp) = (internet.dns_address(), internet.smtp_port());
+    // A rate that is fixed does not fall either, whatever a busy machine makes of it.
+    let rate_min = if *rate < NO_RATE { *rate } else { 0.1 };
     format!(
         "[store]\nurl = {redis_url:?}\ndurability = {DURABILITY:?}\nshards = {shards}\n\
          [api]\nlisten = \"{api}\"\npublic_url = \"https://mail.malleposte.test\"\n\
          [dns]\nservers = [\"{dns}\"]\n\
          [relay]\nname = \"relay\"\nreturn_path_domain = \"returns.malleposte.test\"\n\
          port = {smtp}\nallow_private = true\nsign = {dkim}\n\
-         [relay.pace]\nrate_start = 1000000.0\nrate_max = 1000000.0\n\
+         [relay.pace]\nrate_start = {rate:.1}\nrate_min = {rate_min:.1}\nrate_max = {rate:.1}\n\
          connections_start = {connections}\nconnections_max = {connections}\n\
-         messages_per_connection_max = {messages_per_connection}\n"
+         messages_per_connection_max = {messages_per_connection}\n{more}"
     )
 }
 

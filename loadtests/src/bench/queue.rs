@@ -9,10 +9,11 @@ use serde::Serialize;
 use store::{Position, Store};
 
 use super::drain::{Drained, drain};
-use super::platform::{Platform, SENDER, Setup};
+use super::platform::{NO_RATE, Platform, SENDER, Setup};
 use super::{DURABILITY, Machine, SHARDS};
 use crate::generator::{Generator, Template};
 use crate::program::Program;
+use crate::scenario::Scenario;
 
 /// Share of recipients that are deferred while the rest of their batches is delivered.
 const SPARSE: f64 = 0.05;
@@ -32,8 +33,13 @@ pub struct Queue {
     pub redis_bytes_per_recipient: f64,
     /// The same when all have been deferred once.
     pub redis_bytes_per_deferred: f64,
-    /// The same for one of 20 that was deferred while the rest was delivered.
+    /// The same for one of 20 that was deferred while the rest was delivered, once its batch is
+    /// packed anew, which relays do within seconds.
     pub redis_bytes_per_sparse_deferred: f64,
+    /// See there: before.
+    pub redis_bytes_per_sparse_unpacked: f64,
+    /// Batches packed anew a second by one task.
+    pub repacked_per_s: f64,
     /// Recipients accepted a second, upload and de-duplication included.
     pub intake_per_s: f64,
     /// Most memory of the API, in MiB.
@@ -67,7 +73,9 @@ pub async fn queue(program: &Program, recipients: u64, seed: u64) -> Result<Queu
         recipients,
         redis_bytes_per_recipient: dense.bytes_waiting,
         redis_bytes_per_deferred: dense.bytes_deferred,
-        redis_bytes_per_sparse_deferred: sparse.bytes_deferred,
+        redis_bytes_per_sparse_deferred: sparse.bytes_repacked,
+        redis_bytes_per_sparse_unpacked: sparse.bytes_deferred,
+        repacked_per_s: sparse.repacked_per_s,
         intake_per_s: dense.intake_per_s,
         api_peak_rss_mb: dense.api_mb.max(sent.api_mb),
         lease_defer_per_s: dense.drained.per_s(),
@@ -87,6 +95,9 @@ async fn start(program: &Program) -> Result<Platform> {
         connections: 20,
         messages_per_connection: 5000,
         shards: SHARDS,
+        rate: NO_RATE,
+        scenario: Scenario::named("throughput")?,
+        more: String::new(),
     };
     Platform::start(program, &setup).await
 }
@@ -105,6 +116,8 @@ async fn accepted(platform: &Platform, recipients: u64, seed: u64) -> Result<(St
 struct Settled {
     bytes_waiting: f64,
     bytes_deferred: f64,
+    bytes_repacked: f64,
+    repacked_per_s: f64,
     intake_per_s: f64,
     api_mb: f64,
     redis_us: f64,
@@ -132,15 +145,33 @@ async fn settled(program: &Program, recipients: u64, seed: u64, deferred: f64) -
         store.trim_outbox(shard, end).await?;
     }
     let left = platform.redis_memory().await?.saturating_sub(before);
+    let repacked_per_s = repack(&store).await?;
+    let repacked = platform.redis_memory().await?.saturating_sub(before);
     platform.stop().await?;
     Ok(Settled {
         bytes_waiting: per_one(waiting, recipients),
         bytes_deferred: per_one(left, drained.deferred),
+        bytes_repacked: per_one(repacked, drained.deferred),
+        repacked_per_s,
         intake_per_s,
         api_mb,
         redis_us,
         drained,
     })
+}
+
+/// What relays do beside their work: every sparse batch packed anew. Answers how many a second.
+async fn repack(store: &Store) -> Result<f64> {
+    let (began, mut batches) = (Instant::now(), 0);
+    for shard in store.all_shards() {
+        loop {
+            match store.repack(shard).await? {
+                0 => break,
+                some => batches += some,
+            }
+        }
+    }
+    Ok((batches as f64 / began.elapsed().as_secs_f64()).round())
 }
 
 struct Sent {
@@ -153,7 +184,7 @@ struct Sent {
 async fn sent(program: &Program, recipients: u64, seed: u64) -> Result<Sent> {
     let mut platform = start(program).await?;
     let (id, _) = accepted(&platform, recipients, seed).await?;
-    platform.start_relay().await?;
+    platform.start_relays(1).await?;
     let began = Instant::now();
     platform.client.start(&id).await?;
     let first_message = platform.await_delivered(1, began, FIRST_WITHIN).await?;

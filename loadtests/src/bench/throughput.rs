@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use super::platform::{Platform, SENDER, Setup};
+use super::platform::{NO_RATE, Platform, SENDER, Setup};
 use super::{DURABILITY, PerService};
 use crate::generator::{Generator, Template};
 use crate::program::Program;
+use crate::scenario::Scenario;
 
 /// Messages of one connection: enough that opening it does not show.
 const MESSAGES_PER_CONNECTION: u32 = 5000;
@@ -81,6 +82,9 @@ pub async fn throughput(program: &Program, wish: &Wish) -> Result<Run> {
         connections: wish.connections,
         messages_per_connection: MESSAGES_PER_CONNECTION,
         shards: wish.shards,
+        rate: NO_RATE,
+        scenario: Scenario::named("throughput")?,
+        more: String::new(),
     };
     let mut platform = Platform::start(program, &setup).await?;
     let measured = measure(&mut platform, wish).await;
@@ -98,7 +102,7 @@ async fn measure(platform: &mut Platform, wish: &Wish) -> Result<Run> {
     ensure!(accepted == wish.messages, "{accepted} of {} were accepted", wish.messages);
     let intake = platform.times()?.since(before_intake);
 
-    platform.start_relay().await?;
+    platform.start_relays(1).await?;
     let events_before = platform.events().await?;
     let before = platform.times()?;
     let began = Instant::now();

@@ -244,7 +244,8 @@ impl Book {
         }
     }
 
-    fn now_ms(&self) -> u32 {
+    /// Milliseconds since the start: what entries are stamped with.
+    pub(crate) fn now_ms(&self) -> u32 {
         u32::try_from(self.started.elapsed().as_millis()).unwrap_or(u32::MAX)
     }
 

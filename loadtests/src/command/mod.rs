@@ -2,8 +2,10 @@
 
 pub mod chaos;
 pub mod durability;
+pub mod fairness;
 pub mod intake;
 pub mod internet;
+pub mod longtail;
 pub mod queue;
 pub mod recipients;
 pub mod throughput;

@@ -20,6 +20,10 @@ pub(super) const LARGE_SHARES: [u64; 5] = [42, 20, 16, 13, 9];
 /// How many domains the other half is spread over, most popular first.
 pub const TAIL_DOMAINS: u32 = 50_000;
 
+/// Domains of the tail that exist at all; nobody lives in those beyond [`TAIL_DOMAINS`] unless
+/// everybody is to live alone.
+pub const TAIL_RANKS: u32 = 1_000_000;
+
 /// Names do not depend on the seed of a campaign: every campaign meets the same internet.
 const NAMING_SEED: u64 = 0x706f_7374;
 
@@ -46,7 +50,7 @@ pub(super) fn write_tail_domain(rank: u32, out: &mut Vec<u8>) {
 pub fn tail_rank(domain: &str) -> Option<u32> {
     let label = domain.split('.').next()?;
     let digits = label.trim_start_matches(|c: char| !c.is_ascii_digit());
-    let rank: u32 = digits.parse().ok().filter(|rank| *rank < TAIL_DOMAINS)?;
+    let rank: u32 = digits.parse().ok().filter(|rank| *rank < TAIL_RANKS)?;
     let mut name = Vec::with_capacity(40);
     write_tail_domain(rank, &mut name);
     (name == domain.as_bytes()).then_some(rank)

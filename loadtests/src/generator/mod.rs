@@ -8,7 +8,7 @@ mod template;
 
 use std::io::{self, Write};
 
-pub use domains::{LARGE_DOMAINS, TAIL_DOMAINS, tail_domain, tail_rank};
+pub use domains::{LARGE_DOMAINS, TAIL_DOMAINS, TAIL_RANKS, tail_domain, tail_rank};
 pub use template::Template;
 
 use crate::mix::{self, Dice};
@@ -35,7 +35,20 @@ pub struct Generator {
     first: u64,
     n: u64,
     repeats: f64,
+    spread: Spread,
     zipf: Zipf,
+}
+
+/// Where the recipients live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Spread {
+    /// As people do: half in five domains, the rest by Zipf's law.
+    #[default]
+    Real,
+    /// All in one domain.
+    One,
+    /// Each in another one, as far as there are so many.
+    Each,
 }
 
 use domains::Zipf;
@@ -59,7 +72,15 @@ impl Generator {
     /// A campaign of `n` recipients.
     #[must_use]
     pub fn new(seed: u64, n: u64) -> Self {
-        Self { seed, first: 0, n, repeats: 0.0, zipf: Zipf::new(TAIL_DOMAINS) }
+        let (repeats, spread) = (0.0, Spread::Real);
+        Self { seed, first: 0, n, repeats, spread, zipf: Zipf::new(TAIL_DOMAINS) }
+    }
+
+    /// Lets the recipients live elsewhere.
+    #[must_use]
+    pub fn with_spread(mut self, spread: Spread) -> Self {
+        self.spread = spread;
+        self
     }
 
     /// Makes this share (0 to 1) of the recipients repeat an earlier one's address.
@@ -151,23 +172,25 @@ impl Generator {
     }
 
     fn draw(&self, index: u64) -> Draw {
-        let whole = self.first + index;
-        let mut dice = Dice::new(mix::of_number(self.seed, 2, whole));
-        let repeat = self.repeats > 0.0 && index > 0 && mix::share(dice.roll()) < self.repeats;
+        let index = self.first + index;
+        let mut dice = Dice::new(mix::of_number(self.seed, 2, index));
+        let repeat =
+            self.repeats > 0.0 && index > self.first && mix::share(dice.roll()) < self.repeats;
         if repeat {
             // The earlier one may itself be a repeat: walk down until it is not.
-            return self.draw(dice.below(index));
+            return self.draw(dice.below(index - self.first));
         }
         let first = dice.below(names::FIRST.len() as u64) as usize;
         let last = dice.below(names::LAST.len() as u64) as usize;
         let city = dice.below(names::CITIES.len() as u64) as usize;
         let code = dice.roll();
-        let place = if dice.roll() & 1 == 0 {
-            Place::Large(large(dice.below(100)))
-        } else {
-            Place::Tail(self.zipf.rank(dice.roll()))
+        let place = match self.spread {
+            Spread::Real if dice.roll() & 1 == 0 => Place::Large(large(dice.below(100))),
+            Spread::Real => Place::Tail(self.zipf.rank(dice.roll())),
+            Spread::One => Place::Large(0),
+            Spread::Each => Place::Tail((index % u64::from(TAIL_RANKS)) as u32),
         };
-        Draw { first, last, city, code, index: whole, place }
+        Draw { first, last, city, code, index, place }
     }
 }
 
@@ -180,6 +203,13 @@ fn large(hundredth: u64) -> usize {
             hundredth < sum
         })
         .unwrap_or(0)
+}
+
+/// The index that an address was made of.
+#[must_use]
+pub fn index_of(address: &str) -> Option<u64> {
+    let (local, _) = address.rsplit_once('@')?;
+    u64::from_str_radix(local.rsplit_once('.')?.1, 36).ok()
 }
 
 /// `first.last.index@domain`: the index, in base 36, makes it the only one.
@@ -273,6 +303,15 @@ mod tests {
         let addresses = |g: &Generator| g.iter().map(|r| r.address).collect::<Vec<_>>();
         assert_eq!(parts.iter().flat_map(addresses).collect::<Vec<_>>(), addresses(&whole));
         assert_eq!(parts[1].len(), 20);
+    }
+
+    #[test]
+    fn each_lives_alone_when_asked_for() {
+        let each = Generator::new(1, 60_000).with_spread(Spread::Each);
+        let domain = |r: Recipient| r.address.rsplit_once('@').expect("a domain").1.to_owned();
+        let domains: HashSet<String> = each.iter().map(domain).collect();
+        assert_eq!(domains.len(), 60_000);
+        assert!(domains.iter().all(|d| tail_rank(d).is_some()));
     }
 
     #[test]

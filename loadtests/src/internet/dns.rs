@@ -142,10 +142,30 @@ impl Handler {
             let data = (kind == RecordType::A).then_some(RData::A(A(address)));
             return Answer::Records(data.into_iter().collect());
         }
+        if let Some(answer) = self.own_exchanger(name, kind) {
+            return answer;
+        }
         match self.world.dwelling(name) {
             Some(dwelling) => self.domain(name, kind, dwelling),
             None => Answer::NoSuchName,
         }
+    }
+
+    /// A domain with an exchanger of its own, and that exchanger.
+    fn own_exchanger(&self, name: &str, kind: RecordType) -> Option<Answer> {
+        if !self.world.scenario.dns.own_mx {
+            return None;
+        }
+        if let Some(Dwelling::Mx(_)) = self.world.dwelling(name) {
+            let host = name_of(&format!("mx.{name}")).filter(|_| kind == RecordType::MX);
+            let data = host.map(|host| RData::MX(MX::new(10, host)));
+            return Some(Answer::Records(data.into_iter().collect()));
+        }
+        let Dwelling::Mx(host) = self.world.dwelling(name.strip_prefix("mx.")?)? else {
+            return None;
+        };
+        let first = self.world.hosts[host].mx.first().filter(|_| kind == RecordType::A);
+        Some(Answer::Records(first.map(|x| RData::A(A(x.address))).into_iter().collect()))
     }
 
     fn domain(&self, name: &str, kind: RecordType, dwelling: Dwelling) -> Answer {

@@ -100,6 +100,9 @@ pub struct Dns {
     pub servfail: f64,
     /// No answer, until `trouble_ms` after the first question.
     pub silent: f64,
+    /// Every domain of the tail has a mail exchanger of its own name, at its hoster's address:
+    /// as many sites as domains.
+    pub own_mx: bool,
     /// No MX, only an address: the implicit MX (RFC 5321, 5.1).
     pub implicit_mx: f64,
     /// After this time SERVFAIL and silence turn into answers; 0 means never.
@@ -115,6 +118,7 @@ impl Default for Dns {
             null_mx: 0.0,
             servfail: 0.0,
             silent: 0.0,
+            own_mx: false,
             implicit_mx: 0.0,
             trouble_ms: 5_000,
         }

@@ -200,11 +200,22 @@ impl World {
     }
 
     pub(crate) fn relay(&mut self, name: &str, adjust: impl FnOnce(&mut relay::Config)) {
+        self.relay_sealed(name, seal(), adjust);
+    }
+
+    /// With this platform key.
+    pub(crate) fn relay_sealed(
+        &mut self,
+        name: &str,
+        seal: SealKeys,
+        adjust: impl FnOnce(&mut relay::Config),
+    ) {
         let mut config = relay_config(self.internet.smtp_port());
         config.name = name.into();
         adjust(&mut config);
         let stop = CancellationToken::new();
-        let run = relay::run(config, parts(&self.store, self.internet.dns_address()), stop.clone());
+        let parts = relay::Parts { seal, ..parts(&self.store, self.internet.dns_address()) };
+        let run = relay::run(config, parts, stop.clone());
         self.relays.push((stop, tokio::spawn(async move { run.await.unwrap() })));
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mail::event::EventKind;
 use mail::queue::{Aside, BatchId};
 use mail::{CampaignId, ShardId};
-use store::RelayRecord;
+use store::{RelayRecord, SealKeys};
 
 use crate::support::{World, now};
 
@@ -88,6 +88,21 @@ async fn a_newer_batch_is_left_to_a_newer_relay_that_lives() {
     assert_eq!((n.waiting, n.set_aside, n.deferrals), (2, 0, 0));
     world.store.remove_relay("newer-1-1").await.unwrap();
     world.until(newer, 20, |n| n.set_aside == 2).await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_relay_lacks_the_platform_key_for_waits_for_one_that_has_it() {
+    let mut world = World::start().await;
+    world.relay_sealed("keyless", SealKeys::new(vec![('z', [1; 32])]), |_| {});
+    let campaign = world.campaign("t", &["ann@a.pretend.example"], true).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let n = world.counters(campaign).await;
+    assert_eq!((n.waiting, n.set_aside, n.deferrals), (1, 0, 0));
+    // Whoever leases first after each rest: it is the other one's turn soon.
+    world.relay("with-the-key", |_| {});
+    world.relay("with-the-key-too", |_| {});
+    world.until(campaign, 60, |n| n.delivered == 1).await;
     world.stop().await;
 }
 

@@ -126,6 +126,15 @@ impl Pace {
         self.hold_until
     }
 
+    /// Whether the site has ever objected: then the state is worth remembering for long.
+    #[must_use]
+    pub fn is_taught(&self) -> bool {
+        self.rate_refused.is_some()
+            || self.connections_refused.is_some()
+            || self.hold_until.is_some()
+            || self.per_connection_cut_at > Timestamp(0)
+    }
+
     /// Takes in what was seen up to `now`; tells what it changed.
     pub fn observe(&mut self, limits: &Limits, now: Timestamp, seen: &Observation) -> Vec<Change> {
         let mut changes = Changes { list: Vec::new(), seen: seen.of_all() };

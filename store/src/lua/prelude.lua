@@ -53,18 +53,44 @@ local function pack_indices(list)
   return table.concat(out)
 end
 
--- `s` with the bytes at the ascending 0-based `indices` replaced: by `bytes[i]` each,
--- or all by `bytes` when that is one string.
-local function replace_bytes(s, indices, bytes)
+local function pack_range(from, n)
+  local out = {}
+  for i = 1, n do
+    local index = from + i - 1
+    out[i] = string.char(index % 256, math.floor(index / 256))
+  end
+  return table.concat(out)
+end
+
+-- `s` with the bytes at the ascending 0-based `indices` all replaced by `byte`.
+local function replace_bytes(s, indices, byte)
   local out, from = {}, 1
   for i = 1, #indices do
     local at = indices[i] + 1
     if at > from then out[#out + 1] = string.sub(s, from, at - 1) end
-    out[#out + 1] = type(bytes) == 'string' and bytes or bytes[i]
+    out[#out + 1] = byte
     from = at + 1
   end
   out[#out + 1] = string.sub(s, from)
   return table.concat(out)
+end
+
+-- `s` with ascending ranges replaced: 0-based begin and the new bytes in turn.
+local function replace_ranges(s, ranges)
+  local out, from = {}, 1
+  for i = 1, #ranges, 2 do
+    local at = ranges[i] + 1
+    if at > from then out[#out + 1] = string.sub(s, from, at - 1) end
+    out[#out + 1] = ranges[i + 1]
+    from = at + #ranges[i + 1]
+  end
+  out[#out + 1] = string.sub(s, from)
+  return table.concat(out)
+end
+
+-- Whether the bytes of this 0-based range are all this one.
+local function is_all(s, from, n, byte)
+  return string.sub(s, from + 1, from + n) == string.rep(string.char(byte), n)
 end
 
 -- A batch's open state: l lane, st states, at attempts, cur cursor, left, s slots.
@@ -115,9 +141,9 @@ local function rest_if_idle(lane)
   if not has_work(lane) then call('ZREM', base .. 'ready', lane) end
 end
 
--- Retry entries are `batch:indices`, the indices two bytes each.
-local function retry_entry(batch, indices)
-  return batch .. ':' .. pack_indices(indices)
+-- Retry entries are `batch:indices`, the indices packed to two bytes each.
+local function retry_entry(batch, packed)
+  return batch .. ':' .. packed
 end
 
 local function split_retry(entry)
@@ -158,7 +184,7 @@ local function give_back(relay, token, place)
   open.st = replace_bytes(open.st, held, string.char(RETRY))
   save_open(batch, open)
   if #held > 0 then
-    call('RPUSH', base .. 'retry:' .. open.l, retry_entry(batch, held))
+    call('RPUSH', base .. 'retry:' .. open.l, retry_entry(batch, pack_indices(held)))
     make_ready(open.l)
   end
 end
@@ -181,6 +207,6 @@ local function promote_group(group)
   if #live == 0 then return end
   open.st = replace_bytes(open.st, live, string.char(RETRY))
   save_open(batch, open)
-  call('RPUSH', base .. 'retry:' .. open.l, retry_entry(batch, live))
+  call('RPUSH', base .. 'retry:' .. open.l, retry_entry(batch, pack_indices(live)))
   make_ready(open.l)
 end

@@ -28,7 +28,7 @@ open.left = open.left + #live
 open.keep = nil
 save_open(batch, open)
 call('HDEL', base .. 'aside', batch)
-call('RPUSH', base .. 'retry:' .. open.l, retry_entry(batch, live))
+call('RPUSH', base .. 'retry:' .. open.l, retry_entry(batch, pack_indices(live)))
 call('HINCRBY', campaign_key(campaign_of(open.l)), 'set_aside', -#live)
 call('HINCRBY', campaign_key(campaign_of(open.l)), 'waiting', #live)
 call('SADD', base .. 'lanes:' .. campaign_of(open.l), open.l)

@@ -11,9 +11,10 @@ end
 local letters, told = {}, {}
 
 -- What is handed back or waits is no news: no event goes with it.
-local function say(letter, outcome)
-  letters[#letters + 1] = letter
-  if outcome ~= 'b' and outcome ~= 'w' then told[#told + 1] = letter end
+local function say(letter, outcome, n)
+  local word = string.rep(letter, n)
+  letters[#letters + 1] = word
+  if outcome ~= 'b' and outcome ~= 'w' then told[#told + 1] = word end
 end
 
 local function at_rest(outcome)
@@ -35,11 +36,11 @@ local function bump(campaign, name, by)
   if by ~= 0 then call('HINCRBY', campaign_key(campaign), name, by) end
 end
 
-local function delay(batch, due, indices)
+local function delay(batch, due, packed)
   local group = batch .. ':' .. whole(due)
   call('ZADD', base .. 'delay', whole(due), group)
   local before = call('HGET', base .. 'delayed', group) or ''
-  call('HSET', base .. 'delayed', group, before .. pack_indices(indices))
+  call('HSET', base .. 'delayed', group, before .. packed)
 end
 
 -- Gives slots back whose last recipient has left them, whoever held them.
@@ -59,9 +60,9 @@ end
 
 -- Some of a batch cannot be sent: listed with the first reason that was given, at once.
 local function list_aside(batch, open, indices, group)
-  local packed = call('HGET', base .. 'aside', batch)
-  local entry = packed and cmsgpack.unpack(packed) or { l = open.l, r = group.reason, v = group.newer, at = now, i = '' }
-  entry.i = entry.i .. pack_indices(indices)
+  local known = call('HGET', base .. 'aside', batch)
+  local entry = known and cmsgpack.unpack(known) or { l = open.l, r = group.reason, v = group.newer, at = now, i = '' }
+  entry.i = entry.i .. indices
   call('HSET', base .. 'aside', batch, cmsgpack.pack(entry))
 end
 
@@ -86,6 +87,16 @@ local function finish(batch, open)
   rest_if_idle(open.l)
 end
 
+-- The attempts of a range, one more each.
+local function one_more(attempts, from, n)
+  local first = string.byte(attempts, from + 1)
+  if is_all(attempts, from, n, first) then return string.rep(string.char(math.min(255, first + 1)), n) end
+  local more = {}
+  for i = 1, n do more[i] = string.char(math.min(255, string.byte(attempts, from + i) + 1)) end
+  return table.concat(more)
+end
+
+-- A group's outcomes are runs: the same outcome for `n` recipients that follow one another.
 local function settle_group(group)
   local batch = whole(group.batch)
   local campaign = campaign_of(group.lane)
@@ -95,11 +106,11 @@ local function settle_group(group)
   end
   local counts, twice, late, ended, deferrals = {}, 0, 0, 0, 0
   if not open then
-    for i = 1, #group.indices do
+    for i, n in ipairs(group.lengths) do
       local outcome = string.sub(group.outcomes, i, i)
       local letter = at_rest(outcome)
-      say(letter, outcome)
-      if letter == 't' then twice = twice + 1 end
+      say(letter, outcome, n)
+      if letter == 't' then twice = twice + n end
     end
     bump(campaign, 'duplicates', twice)
     return
@@ -108,62 +119,69 @@ local function settle_group(group)
   local cancelling = campaign_state(campaign) == 'cancelling'
   local slot = open.s[group.slot]
   local mine = slot and whole(slot[1]) == whole(group.token) and SLOT_BASE + group.slot
-  local at, bytes, back, delays, tries, aside = {}, {}, {}, {}, {}, {}
+  local states, attempts, back, delays, aside = {}, {}, {}, {}, {}
+
+  -- A run that is applied as a whole: all in one state, judged alike.
+  local function apply(from, n, byte, outcome, due, letter)
+    if byte >= SLOT_BASE then
+      local held = open.s[byte - SLOT_BASE]
+      if held then held[2] = held[2] - n end
+    end
+    local becomes
+    if END[outcome] then
+      becomes = END[outcome]
+      ended = ended + n
+      counts[outcome] = (counts[outcome] or 0) + n
+      if letter == 'l' then late = late + n end
+      if outcome == 'q' then aside[#aside + 1] = pack_range(from, n) end
+    elseif outcome == 'r' or outcome == 'w' then
+      becomes = DELAYED
+      if cancelling then due = now end
+      delays[due] = delays[due] or {}
+      table.insert(delays[due], pack_range(from, n))
+      if outcome == 'r' then
+        attempts[#attempts + 1] = from
+        attempts[#attempts + 1] = one_more(open.at, from, n)
+        deferrals = deferrals + n
+      end
+    else
+      becomes = RETRY
+      back[#back + 1] = pack_range(from, n)
+    end
+    states[#states + 1] = from
+    states[#states + 1] = string.rep(string.char(becomes), n)
+  end
+
   local due_at = 1
-  for i = 1, #group.indices do
-    local index, outcome = group.indices[i], string.sub(group.outcomes, i, i)
-    local due
+  for i, from in ipairs(group.indices) do
+    local n, outcome, due = group.lengths[i], string.sub(group.outcomes, i, i), nil
     if outcome == 'r' or outcome == 'w' then
       due = group.due[due_at]
       due_at = due_at + 1
     end
-    local byte = string.byte(open.st, index + 1)
-    local letter = judge(byte, mine, outcome)
-    say(letter, outcome)
-    if letter == 't' then twice = twice + 1 end
-    if letter == 'a' or letter == 'l' then
-      if byte >= SLOT_BASE then
-        local held = open.s[byte - SLOT_BASE]
-        if held then held[2] = held[2] - 1 end
-      end
-      at[#at + 1] = index
-      if END[outcome] then
-        bytes[#bytes + 1] = string.char(END[outcome])
-        ended = ended + 1
-        counts[outcome] = (counts[outcome] or 0) + 1
-        if letter == 'l' then late = late + 1 end
-        if outcome == 'q' then aside[#aside + 1] = index end
-      elseif outcome == 'r' or outcome == 'w' then
-        bytes[#bytes + 1] = string.char(DELAYED)
-        if cancelling then due = now end
-        delays[due] = delays[due] or {}
-        table.insert(delays[due], index)
-        if outcome == 'r' then
-          tries[#tries + 1] = index
-          deferrals = deferrals + 1
-        end
-      else
-        bytes[#bytes + 1] = string.char(RETRY)
-        back[#back + 1] = index
+    if mine and is_all(open.st, from, n, mine) then
+      say('a', outcome, n)
+      apply(from, n, mine, outcome, due, 'a')
+    else
+      for index = from, from + n - 1 do
+        local byte = string.byte(open.st, index + 1)
+        local letter = judge(byte, mine, outcome)
+        say(letter, outcome, 1)
+        if letter == 't' then twice = twice + 1 end
+        if letter == 'a' or letter == 'l' then apply(index, 1, byte, outcome, due, letter) end
       end
     end
   end
 
-  open.st = replace_bytes(open.st, at, bytes)
-  if #tries > 0 then
-    local more = {}
-    for i = 1, #tries do
-      more[i] = string.char(math.min(255, string.byte(open.at, tries[i] + 1) + 1))
-    end
-    open.at = replace_bytes(open.at, tries, more)
-  end
+  open.st = replace_ranges(open.st, states)
+  if #attempts > 0 then open.at = replace_ranges(open.at, attempts) end
   open.left = open.left - ended
   if #aside > 0 then
     open.keep = true
-    list_aside(batch, open, aside, group)
+    list_aside(batch, open, table.concat(aside), group)
   end
   close_slots(open)
-  for due, indices in pairs(delays) do delay(batch, due, indices) end
+  for due, packed in pairs(delays) do delay(batch, due, table.concat(packed)) end
   if open.left > 0 then
     note_if_sparse(batch, open)
     save_open(batch, open)
@@ -171,7 +189,7 @@ local function settle_group(group)
     finish(batch, open)
   end
   if #back > 0 then
-    call('LPUSH', base .. 'retry:' .. open.l, retry_entry(batch, back))
+    call('LPUSH', base .. 'retry:' .. open.l, retry_entry(batch, table.concat(back)))
     make_ready(open.l)
   end
   for outcome, count in pairs(counts) do bump(campaign, END_COUNTER[outcome], count) end

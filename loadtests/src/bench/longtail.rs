@@ -1,0 +1,142 @@
+//! As many domains as recipients against one domain with all of them: the long tail must
+//! flow as well, and leave nothing behind in the relay or in Redis.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use serde::Serialize;
+
+use super::platform::{NO_RATE, Platform, SENDER, Setup};
+use super::{DURABILITY, PerService, SHARDS};
+use crate::generator::{Generator, Spread, Template};
+use crate::program::Program;
+use crate::scenario::Scenario;
+
+const LOOK: Duration = Duration::from_millis(50);
+/// A measurement that is slower than this many messages a second has gone wrong.
+const RATE_MIN: f64 = 50.0;
+/// What a site that carried one message leaves in Redis is gone after this.
+const FORGOTTEN_WITHIN: Duration = Duration::from_secs(15);
+
+/// How the recipients are spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tail {
+    /// All in one domain.
+    OneDomain,
+    /// Each in a domain of its own, all of them at one provider: one site.
+    OneSite,
+    /// Each in a domain of its own with a mail exchanger of its own: as many sites.
+    OwnSites,
+}
+
+/// What came out.
+#[derive(Debug, Clone, Serialize)]
+pub struct TailRun {
+    /// How they were spread.
+    pub tail: Tail,
+    /// Recipients.
+    pub recipients: u64,
+    /// Connections opened.
+    pub connections: u64,
+    /// From the start of the campaign to the last delivery.
+    pub seconds: f64,
+    /// Messages a second.
+    pub messages_per_s: f64,
+    /// Until half were delivered, in seconds: how much of it was the last few.
+    pub half_s: f64,
+    /// Processor time of the delivery alone for one message, in microseconds.
+    pub delivery_cpu_us: PerService,
+    /// Most memory resident, in MiB.
+    pub rss_mb: PerService,
+    /// Redis's memory before the campaign was made, at the last delivery, and a while after,
+    /// in octets.
+    pub redis_before: u64,
+    /// See `redis_before`.
+    pub redis_at_end: u64,
+    /// See `redis_before`.
+    pub redis_after: u64,
+    /// Records of paces listed at the end.
+    pub paces_listed: u64,
+    /// What an answer of the store was worth.
+    pub durability: &'static str,
+}
+
+/// Makes one measurement on a fresh platform.
+///
+/// # Errors
+/// When the platform cannot be set up, or does not deliver each message exactly once.
+pub async fn longtail(program: &Program, tail: Tail, recipients: u64) -> Result<TailRun> {
+    let mut scenario = Scenario::named("throughput")?;
+    scenario.dns.own_mx = tail == Tail::OwnSites;
+    let setup = Setup {
+        tls: false,
+        dkim: false,
+        connections: 20,
+        messages_per_connection: 5000,
+        shards: SHARDS,
+        rate: NO_RATE,
+        scenario,
+        more: String::new(),
+    };
+    let mut platform = Platform::start(program, &setup).await?;
+    let measured = measure(&mut platform, tail, recipients).await;
+    let stopped = platform.stop().await;
+    let run = measured?;
+    stopped?;
+    Ok(run)
+}
+
+async fn measure(platform: &mut Platform, tail: Tail, recipients: u64) -> Result<TailRun> {
+    let redis_before = platform.redis_memory().await?;
+    let id = platform.client.create(SENDER, &Template::of_size(2_000)).await?;
+    let spread = if tail == Tail::OneDomain { Spread::One } else { Spread::Each };
+    let list = Generator::new(1, recipients).with_spread(spread);
+    platform.client.upload(&id, list).await?;
+    let accepted = platform.client.close(&id).await?;
+    ensure!(accepted == recipients, "{accepted} of {recipients} were accepted");
+    platform.start_relays(1).await?;
+    let (before, began) = (platform.times()?, Instant::now());
+    platform.client.start(&id).await?;
+    let half = await_delivered(platform, recipients / 2, began).await?;
+    let took = await_delivered(platform, recipients, began).await?;
+    let redis_at_end = platform.redis_memory().await?;
+    let spent = platform.times()?.since(before);
+    tokio::time::sleep(FORGOTTEN_WITHIN).await;
+    let book = platform.internet.book().summary();
+    ensure!(
+        book.delivered == recipients && book.duplicates == 0,
+        "{} of {recipients} were delivered, {} of them twice",
+        book.delivered,
+        book.duplicates
+    );
+    Ok(TailRun {
+        tail,
+        recipients,
+        connections: book.providers.values().map(|live| live.connections).sum(),
+        seconds: took.as_secs_f64(),
+        messages_per_s: (recipients as f64 / took.as_secs_f64()).round(),
+        half_s: half.as_secs_f64(),
+        delivery_cpu_us: spent.for_each_of(recipients),
+        rss_mb: platform.peaks()?,
+        redis_before,
+        redis_at_end,
+        redis_after: platform.redis_memory().await?,
+        paces_listed: platform.paces_listed().await?,
+        durability: DURABILITY,
+    })
+}
+
+async fn await_delivered(platform: &mut Platform, wanted: u64, began: Instant) -> Result<Duration> {
+    let patience = Duration::from_secs_f64(20.0 + wanted as f64 / RATE_MIN);
+    loop {
+        let live = platform.internet.book().live();
+        let delivered: u64 = live.values().map(|live| live.delivered).sum();
+        if delivered >= wanted {
+            return Ok(began.elapsed());
+        }
+        platform.is_well()?;
+        ensure!(began.elapsed() < patience, "only {delivered} of {wanted} are delivered");
+        tokio::time::sleep(LOOK).await;
+    }
+}

@@ -1,0 +1,55 @@
+//! Fair share: whose recipients go next when there are more than the budget of a site lets
+//! go. Start-time fair queueing (Goyal, Vin, Cheng 1996) over flows, one flow a campaign;
+//! a tenant's weight is divided among those of its campaigns that wait. Urgent classes go
+//! strictly before others; whoever was idle has gained nothing by it.
+//!
+//! [`Fair`] is the model of what `store/src/lua/pace_slice.lua` does for all relays together;
+//! [`parts`] divides room inside one relay. Who waits for what is known elsewhere.
+
+mod fair;
+#[cfg(test)]
+mod tests;
+mod water;
+
+use serde::{Deserialize, Serialize};
+
+pub use fair::{Ask, FLOWS_MAX, Fair, Slice};
+pub use water::{Claim, parts};
+
+use crate::id::{CampaignId, domain_hash};
+
+/// The weight of a tenant that none was configured for.
+pub const WEIGHT: f64 = 1.0;
+/// Weights that may be configured: a tenant of 100 beside one of 0.01 gets ten thousand times
+/// as much, and more than that is a tenant that should have a pool of its own.
+pub const WEIGHTS: std::ops::RangeInclusive<f64> = 0.01..=100.0;
+
+/// A tenant's name as the budget's record holds it: two that meet in 32 bits share a weight.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct TenantMark(pub u32);
+
+impl TenantMark {
+    /// The mark of a name.
+    #[must_use]
+    pub fn of(tenant: &str) -> Self {
+        Self(domain_hash(tenant) as u32)
+    }
+}
+
+/// What waits of one campaign.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Demand {
+    /// The flow.
+    pub campaign: CampaignId,
+    /// Whose it is.
+    pub tenant: TenantMark,
+    /// The tenant's weight.
+    pub weight: f64,
+    /// Its class; 0 goes first.
+    pub priority: u8,
+    /// Recipients that could go now.
+    pub waiting: u32,
+}

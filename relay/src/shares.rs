@@ -1,0 +1,68 @@
+//! Who shares: each campaign as a flow, with its tenant and the tenant's weight.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+
+use mail::CampaignId;
+use mail::share::{self, TenantMark};
+use store::{Store, StoreError};
+
+use crate::config::Tenant;
+
+/// Campaigns whose tenant is remembered: some fifty octets each.
+const FLOWS_MAX: usize = 50_000;
+
+/// A campaign as it shares a budget.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Flow {
+    pub(crate) tenant: TenantMark,
+    pub(crate) weight: f64,
+    pub(crate) pool: String,
+}
+
+pub(crate) struct Shares {
+    tenants: BTreeMap<String, Tenant>,
+    known: Mutex<HashMap<CampaignId, Arc<Flow>>>,
+}
+
+impl Shares {
+    pub(crate) fn new(tenants: BTreeMap<String, Tenant>) -> Self {
+        Self { tenants, known: Mutex::default() }
+    }
+
+    pub(crate) fn flow(&self, tenant: &str, pool: &str) -> Flow {
+        Flow {
+            tenant: TenantMark::of(tenant),
+            weight: self.tenants.get(tenant).map_or(share::WEIGHT, |t| t.weight),
+            pool: pool.to_owned(),
+        }
+    }
+
+    /// The flow of a campaign. One that does not read is a tenant of its own: it is leased
+    /// in order to be set aside, and takes no part of anybody's meanwhile.
+    pub(crate) async fn look_up(
+        &self,
+        store: &Store,
+        id: CampaignId,
+    ) -> Result<Arc<Flow>, StoreError> {
+        if let Some(flow) = self.lock().get(&id) {
+            return Ok(flow.clone());
+        }
+        let flow = match store.campaign(id).await {
+            Ok(Some(campaign)) => self.flow(&campaign.record.tenant, &campaign.record.pool),
+            Err(error) if error.is_passing() => return Err(error),
+            Ok(None) | Err(_) => self.flow(&id.to_string(), "default"),
+        };
+        let flow = Arc::new(flow);
+        let mut known = self.lock();
+        if known.len() >= FLOWS_MAX {
+            known.clear();
+        }
+        known.insert(id, flow.clone());
+        Ok(flow)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<CampaignId, Arc<Flow>>> {
+        self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,202 @@
+//! The recipients that wait for one site in this relay: a line for each flow, and what
+//! each was granted. Who was granted goes first; what was granted to a flow that has
+//! nothing left goes to another.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use mail::CampaignId;
+use mail::share::{Demand, FLOWS_MAX, TenantMark};
+
+use crate::job::Job;
+use crate::shares::Flow;
+
+/// Class and campaign.
+type FlowKey = (u8, CampaignId);
+
+/// Recipients that a flow may have here however many flows there are.
+const PART_MIN: f64 = 8.0;
+
+#[derive(Default)]
+pub(crate) struct Waiting {
+    lines: BTreeMap<FlowKey, Line>,
+    len: usize,
+    /// Whoever comes after this one in its class is next.
+    last: Option<CampaignId>,
+    /// Where the list of demands begins when it cannot hold all.
+    page: usize,
+}
+
+#[derive(Default)]
+struct Line {
+    jobs: VecDeque<Job>,
+    tenant: TenantMark,
+    weight: f64,
+    /// Granted and not yet spent.
+    credit: u32,
+    /// Leased and on their way here.
+    expected: usize,
+}
+
+/// A flow's weight and what of it this relay holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Held {
+    pub(crate) priority: u8,
+    pub(crate) campaign: CampaignId,
+    pub(crate) tenant: TenantMark,
+    pub(crate) weight: f64,
+    pub(crate) held: usize,
+}
+
+impl Waiting {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Another recipient, behind those of its flow or before them. Whether its flow is new here.
+    pub(crate) fn push(&mut self, job: Job, first: bool) -> bool {
+        let sending = &job.content.sending;
+        let key = (sending.priority, sending.id);
+        let line = self.line(key, &sending.flow);
+        let is_new = line.jobs.is_empty();
+        if first {
+            line.jobs.push_front(job);
+        } else {
+            line.jobs.push_back(job);
+        }
+        self.len += 1;
+        is_new
+    }
+
+    fn line(&mut self, key: FlowKey, flow: &Flow) -> &mut Line {
+        let new = || Line { tenant: flow.tenant, weight: flow.weight, ..Line::default() };
+        self.lines.entry(key).or_insert_with(new)
+    }
+
+    /// The next to go: of the most urgent class, among those that were granted, in turn.
+    pub(crate) fn pop(&mut self) -> Option<Job> {
+        let key = self.next(|line| line.credit > 0).or_else(|| self.next(|_| true))?;
+        let line = self.lines.get_mut(&key)?;
+        line.credit = line.credit.saturating_sub(1);
+        let job = line.jobs.pop_front()?;
+        self.last = Some(key.1);
+        self.len -= 1;
+        self.drop_if_empty(key);
+        Some(job)
+    }
+
+    fn next(&self, may: impl Fn(&Line) -> bool) -> Option<FlowKey> {
+        let waits = self.lines.iter().filter(|(_, line)| !line.jobs.is_empty() && may(line));
+        let last = self.last;
+        waits.map(|(key, _)| *key).min_by_key(|key| (key.0, Some(key.1) <= last, key.1))
+    }
+
+    fn drop_if_empty(&mut self, key: FlowKey) {
+        let is_empty = |line: &Line| line.jobs.is_empty() && line.expected == 0;
+        if self.lines.get(&key).is_some_and(is_empty) {
+            self.lines.remove(&key);
+        }
+    }
+
+    /// What waits and was not granted yet.
+    pub(crate) fn demands(&mut self) -> Vec<Demand> {
+        let demand = |(key, line): (&FlowKey, &Line)| Demand {
+            campaign: key.1,
+            tenant: line.tenant,
+            weight: line.weight,
+            priority: key.0,
+            waiting: (line.jobs.len() as u32).saturating_sub(line.credit),
+        };
+        let mut demands: Vec<Demand> =
+            self.lines.iter().map(demand).filter(|d| d.waiting > 0).collect();
+        if demands.len() > FLOWS_MAX {
+            // The most urgent class first, each class from another place each time.
+            self.page = self.page.wrapping_add(FLOWS_MAX);
+            let from = self.page % demands.len();
+            demands.rotate_left(from);
+            demands.sort_by_key(|d| d.priority);
+            demands.truncate(FLOWS_MAX);
+        }
+        demands
+    }
+
+    /// What a slice brought. What slices before brought stays, unless it is `stale`.
+    pub(crate) fn credit(&mut self, granted: &[(CampaignId, u32)], stale: bool) {
+        if stale {
+            self.lines.values_mut().for_each(|line| line.credit = 0);
+        }
+        let granted: BTreeMap<CampaignId, u32> = granted.iter().copied().collect();
+        for ((_, campaign), line) in &mut self.lines {
+            line.credit += granted.get(campaign).copied().unwrap_or(0);
+        }
+    }
+
+    /// A lease is on its way, or has arrived.
+    pub(crate) fn expect(&mut self, key: FlowKey, flow: &Flow, count: usize) {
+        self.line(key, flow).expected += count;
+    }
+
+    pub(crate) fn arrived(&mut self, key: FlowKey, count: usize) {
+        if let Some(line) = self.lines.get_mut(&key) {
+            line.expected = line.expected.saturating_sub(count);
+        }
+        self.drop_if_empty(key);
+    }
+
+    pub(crate) fn held(&self) -> Vec<Held> {
+        let held = |(key, line): (&FlowKey, &Line)| Held {
+            priority: key.0,
+            campaign: key.1,
+            tenant: line.tenant,
+            weight: line.weight,
+            held: line.jobs.len() + line.expected,
+        };
+        self.lines.iter().map(held).collect()
+    }
+
+    /// How many wait before another one of this flow, in its class and in those more urgent: if
+    /// they fill the room, and the flow has its part of it. A flow that has less never waits for
+    /// those that have more.
+    pub(crate) fn crowd(&self, key: FlowKey, weight: f64, room: usize) -> Option<usize> {
+        let (mut ahead, mut own, mut weights) = (0, 0, weight);
+        for ((priority, campaign), line) in &self.lines {
+            if *priority > key.0 {
+                break;
+            }
+            ahead += line.jobs.len();
+            if (*priority, *campaign) == key {
+                own = line.jobs.len();
+            } else if *priority == key.0 && !line.jobs.is_empty() {
+                weights += line.weight;
+            }
+        }
+        let part = room as f64 * weight / weights;
+        (ahead >= room && own as f64 >= part.max(PART_MIN)).then_some(ahead)
+    }
+
+    /// Takes out the recipients that `is_wanted` names.
+    pub(crate) fn take(&mut self, is_wanted: impl Fn(&Job) -> bool) -> Vec<Job> {
+        let mut taken = Vec::new();
+        for line in self.lines.values_mut() {
+            if line.jobs.iter().any(&is_wanted) {
+                let (wanted, rest) = line.jobs.drain(..).partition(&is_wanted);
+                line.jobs = rest;
+                taken.extend::<VecDeque<Job>>(wanted);
+            }
+        }
+        self.len -= taken.len();
+        self.lines.retain(|_, line| !line.jobs.is_empty() || line.expected > 0);
+        taken
+    }
+
+    /// The last of the least urgent, if more than one waits.
+    pub(crate) fn pop_last(&mut self) -> Option<Job> {
+        if self.len <= 1 {
+            return None;
+        }
+        let key = *self.lines.iter().rev().find(|(_, line)| !line.jobs.is_empty())?.0;
+        let job = self.lines.get_mut(&key)?.jobs.pop_back()?;
+        self.len -= 1;
+        self.drop_if_empty(key);
+        Some(job)
+    }
+}
