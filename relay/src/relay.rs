@@ -217,7 +217,7 @@ impl Relay {
     async fn keep_leases(&self, until: &CancellationToken) {
         let mut ticks = beats();
         let mut silent = false;
-        while let Some(_) = until.run_until_cancelled(ticks.tick()).await {
+        while until.run_until_cancelled(ticks.tick()).await.is_some() {
             match self.heart.beat(&self.store).await {
                 Ok(lost) => {
                     lost.into_iter().for_each(|shard| self.register.forget(shard));
@@ -238,7 +238,7 @@ impl Relay {
 
     async fn keep_informed(&self, until: &CancellationToken) {
         let mut ticks = beats();
-        while let Some(_) = until.run_until_cancelled(ticks.tick()).await {
+        while until.run_until_cancelled(ticks.tick()).await.is_some() {
             if let Err(error) = self.attend().await {
                 tracing::debug!(%error, "orders, feedback and register wait for redis");
             }
