@@ -4,6 +4,7 @@ mod check;
 mod completions;
 mod demo;
 mod dkim;
+mod health;
 mod key;
 mod queue;
 mod redis;
@@ -89,6 +90,7 @@ enum Command {
     Queue(queue::Queue),
     Trace(trace::Trace),
     Check(check::Check),
+    Health(health::Health),
     Completions(completions::Completions),
     Redis(redis::Redis),
 }
@@ -109,6 +111,7 @@ pub fn main() -> ExitCode {
         Command::Queue(command) => command.run(&global),
         Command::Trace(command) => command.run(&global),
         Command::Check(command) => command.run(&global),
+        Command::Health(command) => command.run(&global),
         Command::Completions(command) => command.run(),
         Command::Redis(command) => command.run(&global),
     };
