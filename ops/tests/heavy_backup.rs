@@ -22,7 +22,7 @@ use support::{
     prove_sender, settings, until,
 };
 
-const RECIPIENTS: u64 = 3000;
+const RECIPIENTS: u64 = 1500;
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_malleposte"))
