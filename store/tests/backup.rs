@@ -224,6 +224,7 @@ async fn no_frame_leaves_the_outbox_while_a_copy_is_made_and_two_copies_do_not_m
     store.copy_shard(shard, &hold, take).await.unwrap();
     assert!(parts.iter().any(|p| matches!(p, ShardPart::Frames(frames) if frames.len() == 3)));
     assert!(parts.iter().any(|p| *p == ShardPart::OutboxEnd(last.to_string())));
+    store.extend_hold(&hold, ShardId(2)).await.unwrap();
     // A shard that is copied is let go at once; the others with the copy.
     store.trim_outbox(shard, last).await.unwrap();
     assert_eq!(store.outbox_len(shard).await.unwrap(), 0);
@@ -239,6 +240,8 @@ async fn a_copy_whose_hold_ran_out_fails() {
     tokio::time::sleep(Duration::from_millis(60)).await;
     let shard = ShardId(0);
     let failed = store.copy_shard(shard, &hold, |_| Ok::<_, StoreError>(())).await.unwrap_err();
+    assert!(failed.to_string().contains("ran out"), "{failed}");
+    let failed = store.extend_hold(&hold, shard).await.unwrap_err();
     assert!(failed.to_string().contains("ran out"), "{failed}");
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 use ledger::Ledger;
-use mail::CampaignId;
+use mail::{CampaignId, ShardId};
 use serde_json::json;
 use store::{CampaignStatus, OutboxHold, ShardPart, Store};
 
@@ -20,9 +20,10 @@ use crate::config::Config;
 use crate::secrets::Secrets;
 use crate::wiring::connect;
 
-/// How long frames are kept when this program dies in the middle. It is extended for each
-/// shard, so it bounds the copy of the months that are written to: tens of gigabytes.
-const HOLD: Duration = Duration::from_secs(30 * 60);
+/// How long frames are kept when this program dies in the middle.
+const HOLD: Duration = Duration::from_secs(60);
+/// How often the hold is extended: a Redis that fails over meanwhile has time to come back.
+const EXTEND_EVERY: Duration = Duration::from_secs(10);
 
 /// Copy queue and history into one file, while everything runs
 ///
@@ -58,7 +59,7 @@ impl Backup {
             let hold = store.hold_outbox(&token, HOLD).await?;
             let begun = Instant::now();
             let copied = copy(&store, &hold, &config, &mut writer).await;
-            // Released whatever happened: sending must not wait for half an hour.
+            // Released whatever happened: what was stored is to leave the outbox again.
             let released = store.release_outbox(hold).await;
             let mut copied = copied?;
             released?;
@@ -126,18 +127,40 @@ async fn copy(
         in_acceptance: copied.in_acceptance.clone(),
         last_campaign: newest.first().map_or(0, |id| id.0),
     }))?;
+    let mut keeper = Keeper { store, hold, from: ShardId(0), extended: Instant::now() };
     let ledger = Ledger::open(&config.ledger)?;
     let months = ledger.months_to_copy()?;
     for month in &months.written {
-        copy_month(&ledger, month, config, writer)?;
+        copy_month(&ledger, month, writer, Some(&mut keeper)).await?;
     }
     (copied.months, copied.at_rest) = (months.written, months.at_rest);
     for shard in store.all_shards() {
+        keeper.from = shard;
+        keeper.keep().await?;
         let put = |part: ShardPart| writer.put(&Section::Shard(shard.0, part));
         store.copy_shard(shard, hold, put).await.with_context(|| format!("shard {shard}"))?;
         copied.shards += 1;
     }
     Ok(copied)
+}
+
+/// Extends the hold in time.
+struct Keeper<'s> {
+    store: &'s Store,
+    hold: &'s OutboxHold,
+    /// Shards before this one are let go.
+    from: ShardId,
+    extended: Instant,
+}
+
+impl Keeper<'_> {
+    async fn keep(&mut self) -> anyhow::Result<()> {
+        if self.extended.elapsed() >= EXTEND_EVERY {
+            self.store.extend_hold(self.hold, self.from).await?;
+            self.extended = Instant::now();
+        }
+        Ok(())
+    }
 }
 
 /// What need not be held: months that nobody writes to, and what lies outside of the shards,
@@ -154,7 +177,7 @@ async fn copy_at_rest(
     for month in std::mem::take(&mut copied.at_rest) {
         // It may be past its keeping since.
         if ledger.month_file(&month)?.exists() {
-            copy_month(&ledger, &month, config, writer)?;
+            copy_month(&ledger, &month, writer, None).await?;
             copied.months.push(month);
         }
     }
@@ -175,16 +198,23 @@ async fn in_acceptance(store: &Store) -> anyhow::Result<Vec<CampaignId>> {
     Ok(ids)
 }
 
-fn copy_month(
+async fn copy_month(
     ledger: &Ledger,
     month: &str,
-    config: &Config,
     writer: &mut Writer,
+    mut keeper: Option<&mut Keeper<'_>>,
 ) -> anyhow::Result<()> {
     // Beside the history: it has room for it, and /tmp may be memory.
-    let folder = tempfile::Builder::new().prefix("backup-").tempdir_in(&config.ledger.folder)?;
+    let folder = tempfile::Builder::new().prefix("backup-").tempdir_in(ledger.folder())?;
     let file = folder.path().join("month");
-    ledger.copy_month(month, &file)?;
+    let (of, name, into) = (ledger.clone(), month.to_owned(), file.clone());
+    let mut copying = tokio::task::spawn_blocking(move || of.copy_month(&name, &into));
+    loop {
+        match tokio::time::timeout(EXTEND_EVERY, &mut copying).await {
+            Ok(copied) => break copied??,
+            Err(_) => keep(&mut keeper).await?,
+        }
+    }
     let mut input = File::open(&file).with_context(|| format!("the copy of {month}"))?;
     loop {
         let mut piece = Vec::with_capacity(PIECE_BYTES);
@@ -193,5 +223,13 @@ fn copy_month(
             return Ok(());
         }
         writer.put(&Section::Month(month.to_owned(), piece))?;
+        keep(&mut keeper).await?;
+    }
+}
+
+async fn keep(keeper: &mut Option<&mut Keeper<'_>>) -> anyhow::Result<()> {
+    match keeper {
+        Some(keeper) => keeper.keep().await,
+        None => Ok(()),
     }
 }

@@ -12,6 +12,7 @@ mod refill;
 
 use std::time::Duration;
 
+use mail::ShardId;
 use serde::de::{Deserializer, Error, Visitor};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
@@ -144,6 +145,16 @@ impl Store {
         Ok(hold)
     }
 
+    /// Another period, for the shards from this one on; those before it are copied and let go.
+    ///
+    /// # Errors
+    /// When the hold had run out: what was copied is of no use then.
+    pub async fn extend_hold(&self, hold: &OutboxHold, from: ShardId) -> Result<(), StoreError> {
+        let keys = self.shard_keys("meta");
+        let left = keys.get(usize::from(from.0)..).unwrap_or_default();
+        self.change_hold(hold, Verb::Extend, left).await
+    }
+
     /// Ends it: the ledger's next trim takes what has gathered.
     ///
     /// # Errors
@@ -182,8 +193,7 @@ fn held(word: &str) -> Result<(), StoreError> {
     match word {
         "held" => Ok(()),
         "busy" => Err(StoreError::Refuses(
-            "another backup is being made of it; wait for its end, or some minutes if it died"
-                .into(),
+            "another backup is being made of it; wait for its end, or a minute if it died".into(),
         )),
         _ => Err(StoreError::Refuses(
             "the hold on its outbox ran out before the backup was done; make it again".into(),
