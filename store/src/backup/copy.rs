@@ -15,8 +15,8 @@ use crate::{Store, scripts};
 
 /// Names that a SCAN or HSCAN looks at in one round trip; a millisecond of the server's time.
 const SCAN_COUNT: usize = 1000;
-/// Keys outside of the shards that are asked for in one round trip.
-const KEYS_A_PAGE: usize = 100;
+/// Keys outside of the shards that are asked for in one round trip: a template may have 2 MB.
+const KEYS_A_PAGE: usize = 20;
 /// Frames that are read in one round trip; some 2 KB each.
 const FRAMES_A_PAGE: usize = 500;
 /// Pieces are cut when they have so many octets.
