@@ -47,9 +47,14 @@ missing_packages() {
     have cc || echo gcc libc6-dev
 }
 
-# What only tests call: a tracer of system calls, to know what a power cut leaves of a file.
+# What only tests call.
 missing_test_packages() {
+    # A tracer of system calls, to know what a power cut leaves of a file.
     have strace || echo strace
+    # It reads ops/deploy/haproxy.cfg, and stands at the doors of the platform under test.
+    have haproxy || echo haproxy
+    # Network namespaces, in which that platform runs.
+    have ip || echo iproute2
 }
 
 # Debian starts a service when it installs it; ours is a private child, and another Redis
@@ -77,6 +82,10 @@ apt_install() {
     # Nor at the next boot. Only reached when this script installed it.
     case " $* " in *" redis-server "*)
         if have systemctl; then as_root systemctl disable redis-server >/dev/null 2>&1 || true; fi
+        ;;
+    esac
+    case " $* " in *" haproxy "*)
+        if have systemctl; then as_root systemctl disable haproxy >/dev/null 2>&1 || true; fi
         ;;
     esac
 }

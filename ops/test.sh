@@ -5,6 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ops/install.sh --tests
+# Before ours is built: see there.
+ops/version-before.sh
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

@@ -183,7 +183,7 @@ pub(crate) async fn tell_shards(store: &Store, id: CampaignId) -> Result<(), Sto
     const ROUNDS: usize = 5;
     for _ in 0..ROUNDS {
         let Some(campaign) = store.campaign(id).await? else { return Ok(()) };
-        let Some(state) = shard_state(campaign.status) else { return Ok(()) };
+        let Some(state) = campaign.status.shard_state() else { return Ok(()) };
         store.set_campaign_state(id, state, campaign.record.priority).await?;
         if state == CampaignState::Cancelling {
             store.expedite(id).await?;
@@ -193,17 +193,6 @@ pub(crate) async fn tell_shards(store: &Store, id: CampaignId) -> Result<(), Sto
         }
     }
     Ok(())
-}
-
-/// What the shards should know at a status; `None`: nothing new.
-fn shard_state(status: CampaignStatus) -> Option<CampaignState> {
-    use CampaignStatus as S;
-    match status {
-        S::Draft | S::Closing | S::Ready | S::Cancelled | S::Finished => None,
-        S::Scheduled | S::Paused => Some(CampaignState::Paused),
-        S::Running => Some(CampaignState::Running),
-        S::Cancelling => Some(CampaignState::Cancelling),
-    }
 }
 
 #[cfg(test)]

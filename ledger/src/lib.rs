@@ -8,6 +8,7 @@
 //! changes nothing. Retention deletes whole files; a damaged one is set aside and the
 //! rest serves; an address is one row of each.
 
+mod backup;
 mod balance;
 mod config;
 mod dictionary;
@@ -23,6 +24,7 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 
+pub use backup::MonthsToCopy;
 pub use balance::{Balance, CampaignBalance};
 pub use config::Config;
 pub use entry::{Cursor, Entry};

@@ -13,6 +13,15 @@ use crate::generator::{Generator, MERGE_FIELDS, Template};
 /// Octets of recipients made at a time.
 const PIECE_OCTETS: usize = 64 * 1024;
 
+/// The hours in which a campaign may go, and where its recipients live.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    /// The campaign's `window`, as the API wants it told.
+    pub window: Value,
+    /// Time zones that recipients have by turns.
+    pub zones: &'static [&'static str],
+}
+
 /// A customer with a key.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -40,9 +49,29 @@ impl Client {
         recipients: &Generator,
         octets: usize,
     ) -> Result<String> {
-        let template = Template::of_size(octets);
-        let id = self.create(sender, &template).await.context("create the campaign")?;
-        self.upload(&id, recipients.clone()).await.context("upload the recipients")?;
+        self.submit_on(sender, recipients, octets, None).await
+    }
+
+    /// As [`submit`](Self::submit), with a send window where one is given.
+    ///
+    /// # Errors
+    /// What the API refused.
+    pub async fn submit_on(
+        &self,
+        sender: &str,
+        recipients: &Generator,
+        octets: usize,
+        schedule: Option<Schedule>,
+    ) -> Result<String> {
+        let mut definition = definition(sender, &Template::of_size(octets));
+        let mut zones: &'static [&'static str] = &[];
+        if let Some(schedule) = schedule {
+            definition["window"] = schedule.window;
+            zones = schedule.zones;
+        }
+        let id = self.create_as(definition).await.context("create the campaign")?;
+        let lines = Lines::new(recipients.clone(), zones);
+        self.upload_lines(&id, lines).await.context("upload the recipients")?;
         let accepted = self.close(&id).await.context("close the recipients")?;
         if accepted != recipients.len() {
             bail!("{accepted} of {} recipients were accepted", recipients.len());
@@ -53,7 +82,7 @@ impl Client {
 
     /// Creates a campaign; answers its name.
     pub(crate) async fn create(&self, sender: &str, template: &Template) -> Result<String> {
-        self.create_urgent(sender, template, 1).await
+        self.create_as(definition(sender, template)).await
     }
 
     /// Creates a campaign of a priority; 0 goes first.
@@ -65,14 +94,21 @@ impl Client {
     ) -> Result<String> {
         let mut body = definition(sender, template);
         body["priority"] = json!(priority);
-        let answer = self.post("/v1/campaigns", body).await?;
+        self.create_as(body).await
+    }
+
+    async fn create_as(&self, definition: Value) -> Result<String> {
+        let answer = self.post("/v1/campaigns", definition).await?;
         Ok(answer["id"].as_str().context("the answer names no campaign")?.to_owned())
     }
 
     /// Streams the recipients, made as they are read; answers their octets.
     pub(crate) async fn upload(&self, id: &str, recipients: Generator) -> Result<u64> {
-        let octets = Arc::new(AtomicU64::new(0));
-        let lines = Lines { recipients, next: 0, piece: Vec::new(), at: 0, octets: octets.clone() };
+        self.upload_lines(id, Lines::new(recipients, &[])).await
+    }
+
+    async fn upload_lines(&self, id: &str, lines: Lines) -> Result<u64> {
+        let octets = lines.octets.clone();
         let headers = vec![
             ("Content-Type", "application/x-ndjson".to_owned()),
             ("Upload-Offset", "0".to_owned()),
@@ -197,10 +233,28 @@ pub(crate) fn metric(page: &str, name: &str) -> f64 {
 /// The generator's lines as a stream.
 struct Lines {
     recipients: Generator,
+    zones: &'static [&'static str],
     next: u64,
     piece: Vec<u8>,
     at: usize,
     octets: Arc<AtomicU64>,
+}
+
+impl Lines {
+    fn new(recipients: Generator, zones: &'static [&'static str]) -> Self {
+        Self { recipients, zones, next: 0, piece: Vec::new(), at: 0, octets: Arc::default() }
+    }
+
+    fn write_next(&mut self) {
+        let begun = self.piece.len();
+        self.recipients.write_line(self.next, &mut self.piece);
+        if !self.zones.is_empty() {
+            let zone = self.zones[self.next as usize % self.zones.len()];
+            let field = format!("\"timezone\":\"{zone}\",");
+            self.piece.splice(begun + 1..begun + 1, field.into_bytes());
+        }
+        self.next += 1;
+    }
 }
 
 impl Read for Lines {
@@ -209,8 +263,7 @@ impl Read for Lines {
             self.piece.clear();
             self.at = 0;
             while self.next < self.recipients.len() && self.piece.len() < PIECE_OCTETS {
-                self.recipients.write_line(self.next, &mut self.piece);
-                self.next += 1;
+                self.write_next();
             }
         }
         let n = into.len().min(self.piece.len() - self.at);

@@ -1,6 +1,7 @@
 //! The frame of the `malleposte` executable: its command line, configuration, keys and
 //! private Redis, and what runs around services. The services are crates of their own.
 
+pub mod backup;
 pub mod commands;
 pub mod config;
 pub mod demo;

@@ -90,6 +90,56 @@ impl Secrets {
         Ok(Self { keys })
     }
 
+    /// As the key file holds them; `id:hex` a line.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let hex = |key: &[u8; 32]| key.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        self.keys.iter().map(|(id, key)| format!("{id}:{}\n", hex(key))).collect()
+    }
+
+    /// Whether the keys of a backup may be put here: there are none yet, or the same ones.
+    ///
+    /// # Errors
+    /// When this machine has others, without showing any.
+    pub fn refuse_others(text: &str, config: &Config, data_dir: &Path) -> anyhow::Result<()> {
+        let file = key_file(data_dir);
+        let (has_own, place) = if config.platform.is_empty() {
+            (file.exists(), format!("{file:?}"))
+        } else {
+            (true, "`secrets.platform`".to_owned())
+        };
+        if has_own && Self::open(config, data_dir)?.to_text() != text {
+            bail!(
+                "{place} holds other platform keys than the backup; mail on its way was signed \
+                 with the backup's: take these away first"
+            );
+        }
+        Ok(())
+    }
+
+    /// Makes the key file out of a backup's keys, where there are none yet.
+    ///
+    /// # Errors
+    /// As [`refuse_others`](Self::refuse_others), or when it cannot be written.
+    pub fn give(text: &str, config: &Config, data_dir: &Path) -> anyhow::Result<()> {
+        Self::refuse_others(text, config, data_dir)?;
+        let file = key_file(data_dir);
+        if !config.platform.is_empty() || file.exists() {
+            return Ok(());
+        }
+        let folder = file.parent().context("has no folder")?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let mut writer = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&file)
+            .with_context(|| format!("cannot make {file:?}"))?;
+        writer.write_all(text.as_bytes())?;
+        writer.sync_all()?;
+        Ok(())
+    }
+
     /// The keys for one purpose, in the same order and under the same ids: `verp`,
     /// `unsubscribe`, `seal`. HKDF-SHA256 (RFC 5869), so that a key that leaks from one
     /// purpose says nothing about another.

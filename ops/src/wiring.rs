@@ -19,8 +19,9 @@ use crate::secrets::Secrets;
 
 /// Past the final dot a server may take ten minutes to answer; nobody waits that long for a
 /// restart. What is not answered by then may be sent twice, and is counted.
-const RELAY_GRACE: Duration = Duration::from_secs(30);
-const GRACE: Duration = Duration::from_secs(15);
+pub const RELAY_GRACE: Duration = Duration::from_secs(30);
+/// What every other service may take.
+pub const GRACE: Duration = Duration::from_secs(15);
 
 /// The store that the configuration names, or that of an `up` on the same data folder.
 ///

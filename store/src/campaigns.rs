@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use mail::queue::CampaignState;
 use mail::window::Window;
 use mail::{Address, CampaignId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,17 @@ impl CampaignStatus {
             | Self::Running
             | Self::Paused
             | Self::Cancelling => false,
+        }
+    }
+
+    /// What the shards should know at this status; `None`: nothing new.
+    #[must_use]
+    pub fn shard_state(self) -> Option<CampaignState> {
+        match self {
+            Self::Draft | Self::Closing | Self::Ready | Self::Cancelled | Self::Finished => None,
+            Self::Scheduled | Self::Paused => Some(CampaignState::Paused),
+            Self::Running => Some(CampaignState::Running),
+            Self::Cancelling => Some(CampaignState::Cancelling),
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod arrival;
 mod asides;
+mod backup;
 mod batch;
 mod campaigns;
 mod config;
@@ -37,6 +38,7 @@ use std::sync::Arc;
 use redis::Value;
 use redis::aio::ConnectionLike;
 
+pub use backup::{Blob, DumpedKey, OutboxHold, Refill, ShardPart};
 pub use batch::{Batch, BatchBuilder};
 pub use campaigns::{Begun, Campaign, CampaignRecord, CampaignStatus, StartAt, TemplateRecord};
 pub use config::Config;
@@ -219,6 +221,7 @@ impl Store {
             .arg("shards")
             .query_async(&mut conn)
             .await?;
+        Self::refuse_unfinished(layout)?;
         if layout > LAYOUT {
             return Err(StoreError::Unfit(format!(
                 "its layout is version {layout} and this program knows {LAYOUT}: upgrade the program"

@@ -51,6 +51,8 @@ scripts! {
     STATUS = "status",
     ARRIVE = "arrive",
     RESUME = "resume",
+    HOLD = "hold",
+    DUMP = "dump",
 }
 
 /// Teaches the server all scripts, in one round trip: each new connection does, so

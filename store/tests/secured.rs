@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mail::queue::{BatchId, CampaignState, Enqueue, Enqueued};
 use mail::{CampaignId, Event, ShardId};
-use store::{Config, Durability, Frame, Position, Store};
+use store::{Config, Durability, Frame, Position, Store, StoreError};
 use topologies::server::{Server, free_port};
 
 /// The rule of the document, its placeholders filled.
@@ -148,6 +148,10 @@ async fn use_all(store: &Store) {
     assert_eq!(store.api_key_count().await.unwrap(), 0);
     store.used_memory().await.unwrap();
     store.ping().await.unwrap();
+    let hold = store.hold_outbox("backup", std::time::Duration::from_secs(9)).await.unwrap();
+    store.copy_shard(shard, &hold, |_| Ok::<_, StoreError>(())).await.unwrap();
+    store.release_outbox(hold).await.unwrap();
+    store.copy_rest(|_| Ok::<_, StoreError>(())).await.unwrap();
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use crate::schema;
 pub(crate) struct Book {
     pub(crate) position: Position,
     /// The month whose file holds the position and all accounts.
-    pub(super) home: Option<Month>,
+    pub(crate) home: Option<Month>,
     pub(crate) accounts: HashMap<CampaignId, Counters>,
 }
 

@@ -196,7 +196,7 @@ impl Writer {
     }
 }
 
-fn lock(folder: &Path) -> Result<File, LedgerError> {
+pub(crate) fn lock(folder: &Path) -> Result<File, LedgerError> {
     let open = File::create(folder.join("ledger.lock"));
     let file = open.map_err(|e| LedgerError::folder(folder, e))?;
     match file.try_lock() {

@@ -1,12 +1,15 @@
 //! The command line. Each command is a module of its own; what they share is here.
 
+mod backup;
 mod check;
 mod completions;
 mod demo;
 mod dkim;
+mod health;
 mod key;
 mod queue;
 mod redis;
+mod restore;
 mod serving;
 mod trace;
 
@@ -88,7 +91,10 @@ enum Command {
     Key(key::Key),
     Queue(queue::Queue),
     Trace(trace::Trace),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
     Check(check::Check),
+    Health(health::Health),
     Completions(completions::Completions),
     Redis(redis::Redis),
 }
@@ -108,7 +114,10 @@ pub fn main() -> ExitCode {
         Command::Key(command) => command.run(&global),
         Command::Queue(command) => command.run(&global),
         Command::Trace(command) => command.run(&global),
+        Command::Backup(command) => command.run(&global),
+        Command::Restore(command) => command.run(&global),
         Command::Check(command) => command.run(&global),
+        Command::Health(command) => command.run(&global),
         Command::Completions(command) => command.run(),
         Command::Redis(command) => command.run(&global),
     };

@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::services::Services;
 use super::signals::Signals;
-use super::{logging, metrics};
+use super::{logging, metrics, notify};
 use crate::config::Config;
 
 /// Work on blocking threads (SQLite, files) that is not done by then is left behind.
-const BLOCKING_ENDS_WITHIN: Duration = Duration::from_secs(5);
+pub const BLOCKING_ENDS_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a command starts its services with.
 #[derive(Debug)]
@@ -42,9 +42,12 @@ pub fn serve(
         let asked = signals.asked();
         let mut frame = Frame { config, services: Services::new(), asked: asked.clone() };
         metrics::serve(&frame.config.metrics, process, &mut frame.services)?;
+        let _fed = notify::watchdog();
         let started = asked.run_until_cancelled(start(&mut frame)).await.unwrap_or(Ok(()));
         if started.is_err() {
             asked.cancel();
+        } else {
+            notify::ready();
         }
         let ended = frame.services.run(asked).await;
         started.and(ended)

@@ -4,5 +4,6 @@
 pub mod frame;
 pub mod logging;
 pub mod metrics;
+mod notify;
 pub mod services;
 pub mod signals;

@@ -7,6 +7,8 @@ use anyhow::anyhow;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::notify;
+
 /// Services in the order of their start. What others stand on is started first and so
 /// stopped last: Redis, ledger, bounces, relay, API.
 #[derive(Debug, Default)]
@@ -64,6 +66,7 @@ impl Services {
         if let Some(failure) = &first_failure {
             tracing::error!("{failure:#}; stopping the others");
         }
+        notify::stopping();
         for at in (0..self.started.len()).rev() {
             let failure = self.stop(at).await.err();
             first_failure = first_failure.or(failure);
