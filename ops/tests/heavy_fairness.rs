@@ -14,7 +14,7 @@ async fn heavy_a_large_tenant_leaves_small_ones_their_share_and_an_urgent_one_go
         rate: 400.0,
         big: 50_000,
         smalls: 30,
-        small: 120,
+        small: 200,
         weights: vec![1.0, 1.0, 2.0],
         urgent: 400,
         seed: 5,

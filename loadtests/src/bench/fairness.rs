@@ -18,8 +18,10 @@ use crate::scenario::Scenario;
 /// within half a second of each other, lanes are read four times a second, a slice is a tenth,
 /// and a busy machine adds the rest.
 const BEYOND_S: f64 = 2.0;
-/// A flow counts as backlogged until this share of it is delivered: the last ones of a flow are
-/// in somebody's hands while the rest of the room is others'.
+/// A flow counts as backlogged from when this share of it is delivered until that: its first ones
+/// are sent while its lanes are being read, its last ones are in somebody's hands while the rest
+/// of the room is others'.
+const BACKLOGGED_FROM: f64 = 0.05;
 const BACKLOGGED_UNTIL: f64 = 0.9;
 /// How long the large one is watched alone.
 const ALONE_S: f64 = 5.0;
@@ -263,8 +265,8 @@ fn judge(
     duplicates: u64,
 ) -> Result<Fairness> {
     let (big, smalls) = parties.split_first().context("nobody sent")?;
-    let first = parties.iter().filter_map(|p| p.delivered_ms.first()).max();
-    let from = *first.context("nobody was served")?;
+    let begun = smalls.iter().filter_map(|p| p.at(BACKLOGGED_FROM)).max();
+    let from = begun.max(big.delivered_ms.first().copied()).context("nobody was served")?;
     let to = smalls.iter().filter_map(|p| p.at(BACKLOGGED_UNTIL)).min();
     let to = to.context("no small tenant was served")?;
     ensure!(to > from, "a small tenant was through before the last one was begun: lower the rate");

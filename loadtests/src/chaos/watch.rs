@@ -1,12 +1,13 @@
 //! What is watched during a run: how many connections each relay has, and how long it takes
 //! until what a dead, sleeping or cut-off relay held is free for the others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use mail::CampaignId;
+use mail::queue::Token;
+use mail::{CampaignId, ShardId};
 use store::StoreError;
 
 use super::platform::Platform;
@@ -40,12 +41,20 @@ pub(super) struct Ended {
     pub(super) unsettled_max: u64,
 }
 
+/// What is to be taken over: the leases of then, for one that comes back takes others.
+struct Gone {
+    since: Instant,
+    /// As they were at the first look.
+    held: Option<HashSet<(ShardId, Token)>>,
+}
+
 #[derive(Default)]
 pub(super) struct Watch {
     /// By process.
     seen: HashMap<u32, Seen>,
-    /// Names in the queue of relays that cannot renew, with the moment, while they hold something.
-    gone: HashMap<String, Instant>,
+    /// Relays that cannot renew, by their names in the queue, while something of what they held
+    /// then is theirs.
+    gone: HashMap<String, Gone>,
     /// A relay that is cut off goes on for a while, and may open more connections.
     cut_off: Option<(usize, u32)>,
     pub(super) ended: Vec<Ended>,
@@ -91,10 +100,12 @@ impl Watch {
             seen.note(now, established(platform.relays[which].address));
         }
         for id in self.gone.keys().cloned().collect::<Vec<_>>() {
-            if platform.store.leases_held(&id).await? == 0
-                && let Some(since) = self.gone.remove(&id)
-            {
-                self.takeovers.push(since.elapsed());
+            let holds = platform.store.leases_of(&id).await?;
+            let Some(gone) = self.gone.get_mut(&id) else { continue };
+            let held = gone.held.get_or_insert_with(|| holds.iter().copied().collect());
+            if !holds.iter().any(|lease| held.contains(lease)) {
+                self.takeovers.push(gone.since.elapsed());
+                self.gone.remove(&id);
             }
         }
         let mut progress = Progress::default();
@@ -109,7 +120,7 @@ impl Watch {
     /// Whether the relay holds anything that could be taken over.
     pub(super) async fn holds(&self, platform: &Platform, pid: u32) -> Result<bool> {
         match self.seen.get(&pid) {
-            Some(seen) => Ok(platform.store.leases_held(&seen.id).await? > 0),
+            Some(seen) => Ok(!platform.store.leases_of(&seen.id).await?.is_empty()),
             None => Ok(false),
         }
     }
@@ -118,7 +129,7 @@ impl Watch {
     /// Connections count by its own words or as the system knows them, the greater.
     pub(super) fn bury(&mut self, pid: u32, open: u64) -> Result<()> {
         let seen = self.seen.get(&pid).context("a relay that never was in the register")?;
-        self.gone.insert(seen.id.clone(), Instant::now());
+        self.gone.insert(seen.id.clone(), Gone { since: Instant::now(), held: None });
         self.ended.push(Ended {
             connections: open.max(seen.most()),
             unsettled_max: u64::from(seen.unsettled_max),

@@ -180,6 +180,17 @@ fn a_relay_that_was_gone_for_long_takes_no_revenge() {
     assert!(share > 0.3, "the first has {share} of the next four seconds");
 }
 
+/// 1.4 messages a slice, all of them one relay's while another waits for its class.
+#[test]
+fn slices_that_bring_no_whole_number_are_used() {
+    let mut world = World::new(13.75, 3);
+    world.add(0, 3, 1, 0.01, 0, 1_000_000);
+    world.add(1, 1, 0, 0.01, 1, 1_000_000);
+    let sum = world.run(50);
+    assert!((64..=70).contains(&sum), "{sum} of 68");
+    assert!(world.sent(1) <= 1.0, "the urgent one goes first: {:?}", world.sent);
+}
+
 proptest! {
     /// Whatever waits where: never more than the budget, nothing invented, and while
     /// there is enough for everybody all of the budget is used.

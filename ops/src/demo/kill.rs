@@ -84,7 +84,7 @@ async fn until_taken_over(
     killed: Instant,
 ) -> anyhow::Result<Duration> {
     while killed.elapsed() < TAKEOVER_MAX {
-        if platform.store.leases_held(relay).await? == 0 {
+        if platform.store.leases_of(relay).await?.is_empty() {
             return Ok(killed.elapsed());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -214,7 +214,9 @@ local function part_of(names, classes, brings, room)
     left = math.max(left, 0)
   end
   local unfetched = math.max(room - math.ceil(brings), 0)
-  return math.floor(math.min(math.floor(part + 0.5) + unfetched, room, waiting))
+  -- Rounded up, or slices that bring no whole number would be used in part only; whose
+  -- flows are ahead for it has the less the next time.
+  return math.floor(math.min(math.max(math.ceil(part - 1e-9), 0) + unfetched, room, waiting))
 end
 
 -- Drops the tags that say no more than the virtual time does; packs the rest.
