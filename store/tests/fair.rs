@@ -80,10 +80,11 @@ async fn the_script_grants_what_the_model_grants() {
     }
 }
 
-/// What a question costs with a hundred flows and four relays, told by Redis itself. The
-/// bound is wide, because tests share their processors; the figure is in docs/PACE.md.
+/// What a question costs with a hundred flows and four relays, told by Redis itself; the figures
+/// are in docs/PACE.md. `cargo nextest run -p store --run-ignored all --no-capture what_a_question`.
 #[tokio::test]
-async fn a_hundred_flows_cost_less_than_three_milliseconds() {
+#[ignore = "a measurement, and no promise"]
+async fn what_a_question_costs() {
     let redis = support::Redis::start();
     let store = Store::open(&redis.config()).await.unwrap();
     let site = Site::from_name("mx.example");
@@ -104,6 +105,5 @@ async fn a_hundred_flows_cost_less_than_three_milliseconds() {
         let per_call = line.split("usec_per_call=").nth(1).unwrap();
         let micros: f64 = per_call.split(',').next().unwrap().parse().unwrap();
         println!("{flows} flows: {micros:.0} µs a question, {sum} granted in {n} questions");
-        assert!(micros < 3000.0, "{flows} flows: {micros} µs");
     }
 }

@@ -39,10 +39,14 @@ impl Redis {
             .unwrap()
     }
 
+    /// Until it answers: it listens before it has loaded what it had.
     fn wait(&mut self) {
-        let socket = self.folder.path().join("redis.sock");
         let start = Instant::now();
-        while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+        let answers = |url: String| {
+            let mut conn = redis::Client::open(url)?.get_connection()?;
+            redis::cmd("PING").exec(&mut conn)
+        };
+        while answers(self.url()).is_err() {
             assert!(start.elapsed() < Duration::from_secs(10), "redis does not come up");
             std::thread::sleep(Duration::from_millis(5));
         }
