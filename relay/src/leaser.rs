@@ -233,10 +233,13 @@ fn want_flows<'a>(
         let class_room = if room == 0 { 0 } else { room.max(FLOW_MIN * sharing) };
         let targets = parts(class_room as u32, &limits(&flows));
         room = room.saturating_sub(targets.iter().map(|t| *t as usize).sum());
-        // Where hands are few, another flow comes first each time.
+        // Where hands are few, whoever has least for its weight comes first, and among those that
+        // have as little another one each time.
         let from = turn % flows.len().max(1);
         let mut order: Vec<(Sharer<'a>, u32)> = flows.drain(..).zip(targets).collect();
         order.rotate_left(from);
+        let has = |flow: &Sharer<'_>| flow.held.held as f64 / flow.held.weight;
+        order.sort_by(|(a, _), (b, _)| has(a).total_cmp(&has(b)));
         for (flow, target) in order {
             want_lanes(&flow, target as usize, turn, hands, wants);
         }

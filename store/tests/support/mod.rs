@@ -47,11 +47,8 @@ impl Redis {
     /// Until it answers: it listens before it has loaded what it had.
     fn wait(&mut self) {
         let start = Instant::now();
-        let answers = |url: String| {
-            let mut conn = redis::Client::open(url)?.get_connection()?;
-            redis::cmd("PING").exec(&mut conn)
-        };
-        while answers(self.url()).is_err() {
+        let socket = self.folder.path().join("redis.sock");
+        while !answers(&socket).is_ok_and(|answer| answer == *b"+PONG") {
             assert!(start.elapsed() < Duration::from_secs(10), "redis does not come up");
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -82,4 +79,12 @@ impl Drop for Redis {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn answers(socket: &std::path::Path) -> std::io::Result<[u8; 5]> {
+    let mut stream = std::os::unix::net::UnixStream::connect(socket)?;
+    std::io::Write::write_all(&mut stream, b"PING\r\n")?;
+    let mut answer = [0; 5];
+    std::io::Read::read_exact(&mut stream, &mut answer)?;
+    Ok(answer)
 }
