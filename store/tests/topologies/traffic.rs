@@ -13,6 +13,8 @@ use mail::queue::{
 use mail::{CampaignId, Event, ShardId};
 use store::{Frame, LeaseAnswer, LeasedBatch, ShardSettle, Store, StoreError};
 
+use super::server::eventually;
+
 const CAMPAIGN: CampaignId = CampaignId(1);
 const PER_CHUNK: u16 = 20;
 
@@ -43,7 +45,11 @@ fn lane() -> Lane {
 
 impl Traffic {
     pub async fn start(store: &Store) -> Self {
-        store.set_campaign_state(CAMPAIGN, CampaignState::Running, 1).await.unwrap();
+        // A replica that has just begun to follow does not confirm yet: said again until it does.
+        eventually("the campaign runs", Duration::from_secs(20), async || {
+            store.set_campaign_state(CAMPAIGN, CampaignState::Running, 1).await.is_ok()
+        })
+        .await;
         let (said, stop) = (Arc::<Mutex<Said>>::default(), Arc::<AtomicBool>::default());
         let mut tasks = Vec::new();
         for shard in store.all_shards() {
