@@ -49,7 +49,8 @@ const REPACK_ROUNDS: usize = 5;
 const CROWDED_S_MAX: f64 = 60.0;
 /// Sites known by domain for this long without asking the resolver's cache again.
 const DESTINATIONS_MAX: usize = 50_000;
-
+/// Between two words about what an end waits for.
+const ENDING_TOLD: Duration = Duration::from_secs(5);
 /// Between two looks for what only this relay can read, in heartbeats.
 const RESTORE_BEATS: u32 = 60;
 
@@ -131,8 +132,7 @@ pub async fn run(
 
     leaser::run(&relay).await;
 
-    relay.tasks.close();
-    relay.tasks.wait().await;
+    relay.await_tasks().await;
     relay.hand_back_all().await;
     let store = relay.store.clone();
     drop_senders(relay, heart, beating).await;
@@ -556,6 +556,15 @@ impl Relay {
             }
             tries += 1;
             tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Until nothing runs any more, saying now and then what is waited for.
+    async fn await_tasks(&self) {
+        self.tasks.close();
+        while tokio::time::timeout(ENDING_TOLD, self.tasks.wait()).await.is_err() {
+            let (tasks, in_hand) = (self.tasks.len(), self.in_hand.load(Ordering::Relaxed));
+            tracing::warn!(tasks, in_hand, "still ending: transactions or their settling go on");
         }
     }
 

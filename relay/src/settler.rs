@@ -110,6 +110,10 @@ impl Settler {
             self.take_turns();
             meters::unsettled(self.waiting() + inbox.len());
             self.settle().await;
+            // What came for a shard while its settle was unanswered does not wait for more.
+            while self.take_turns() {
+                self.settle().await;
+            }
         }
     }
 
@@ -118,18 +122,19 @@ impl Settler {
         pending + self.behind.values().map(Vec::len).sum::<usize>()
     }
 
-    /// Shards without an unanswered settle get their next one.
-    fn take_turns(&mut self) {
+    /// Shards without an unanswered settle get their next one; whether there was any.
+    fn take_turns(&mut self) -> bool {
         let is_free = |shard: &ShardId| self.pending.iter().all(|p| p.shard != *shard);
         let free: Vec<ShardId> = self.behind.keys().copied().filter(is_free).collect();
-        for shard in free {
-            let mut members = self.behind.remove(&shard).unwrap_or_default();
+        for shard in &free {
+            let mut members = self.behind.remove(shard).unwrap_or_default();
             if members.len() > TOGETHER_MAX {
-                self.behind.insert(shard, members.split_off(TOGETHER_MAX));
+                self.behind.insert(*shard, members.split_off(TOGETHER_MAX));
             }
-            let pending = self.pending(shard, members);
+            let pending = self.pending(*shard, members);
             self.pending.push(pending);
         }
+        !free.is_empty()
     }
 
     /// Says once what is due; what fails stays, under its number.
@@ -251,3 +256,7 @@ fn settled(register: &Register, part: &Pending, judgements: &[Judgement]) {
         part.groups.iter().map(|g| (g.token, g.outcomes.len())).collect();
     register.settled(part.shard, &tokens);
 }
+
+#[cfg(test)]
+#[path = "settler_tests.rs"]
+mod tests;
