@@ -1,6 +1,7 @@
 //! The ledger against a real Redis: reads, stores, trims, compares, and survives.
 #![allow(clippy::unwrap_used, reason = "in tests an unwrap is an assertion")]
 
+#[path = "../../store/tests/support/mod.rs"]
 mod support;
 
 use std::time::{Duration, Instant};

@@ -1,6 +1,7 @@
 //! A recipient's story, compared with the text that a person reads.
 #![allow(clippy::unwrap_used, reason = "in tests an unwrap is an assertion")]
 
+#[path = "../../store/tests/support/mod.rs"]
 mod support;
 
 use std::time::{Duration, Instant};

@@ -2,23 +2,24 @@
 //! second, the end, a mistake in the configuration, and faults under load.
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
-use std::io::{BufRead, BufReader, Read};
+mod support;
+
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use loadtests::client::Client;
-use loadtests::{Generator, Internet, Listen, Scenario};
+use loadtests::internet::End;
+use loadtests::{Generator, Internet};
 use mail::CampaignId;
 use ops::demo::SENDER;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 use store::Store;
+use support::{Process, UP_WITHIN, await_share, free_port, until};
 
-const UP_WITHIN: Duration = Duration::from_secs(20);
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
-const RETURNS: &str = "returns.malleposte.test";
 /// A dead relay's recipients must be others' within this.
 const TAKEOVER_MAX: Duration = Duration::from_secs(10);
 
@@ -29,102 +30,29 @@ fn malleposte(dir: &Path) -> Command {
     command
 }
 
-fn free_port() -> String {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().to_string()
-}
-
-fn kill(pid: u32, signal: Signal) {
-    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
-}
-
 fn text(output: &Output) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (text(&output.stdout), text(&output.stderr))
 }
 
-fn until<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(began.elapsed() < limit, "{what}: not within {limit:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+/// `malleposte up`, ready, and where its API is.
+fn up(dir: &Path) -> (Process, String) {
+    let api = free_port();
+    let mut command = malleposte(dir);
+    command.arg("up").env("MALLEPOSTE_API__LISTEN", &api);
+    command.env("MALLEPOSTE_BOUNCES__LISTEN", free_port());
+    let mut up = Process::start(dir.join("up.log"), command);
+    up.await_api(&api);
+    (up, api)
 }
 
-/// A running `malleposte up` or `malleposte relay`; killed when a test fails before its end.
-struct Running {
-    child: Child,
-    log: PathBuf,
-    /// What it printed for a person, as far as it was read.
-    api: String,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Running {
-    fn start(dir: &Path, name: &str, mut command: Command, api: &str) -> Self {
-        let log = dir.join(format!("{name}.log"));
-        let file = std::fs::File::options().create(true).append(true).open(&log).unwrap();
-        let child = command.stdout(Stdio::piped()).stderr(file).spawn().unwrap();
-        Self { child, log, api: api.to_owned() }
-    }
-
-    fn up(dir: &Path) -> Self {
-        let api = free_port();
-        let mut command = malleposte(dir);
-        command.arg("up").env("MALLEPOSTE_API__LISTEN", &api);
-        command.env("MALLEPOSTE_BOUNCES__LISTEN", free_port());
-        let mut up = Self::start(dir, "up", command, &api);
-        up.await_ready();
-        up
-    }
-
-    fn await_ready(&mut self) {
-        let url = format!("http://{}/readyz", self.api);
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .timeout_global(Some(Duration::from_secs(2)))
-            .build()
-            .into();
-        until(UP_WITHIN, "ready", || {
-            let ended = self.child.try_wait().unwrap();
-            assert!(ended.is_none(), "ended with {ended:?}:\n{}", self.told());
-            agent.get(&url).call().ok().filter(|answer| answer.status() == 200)
-        });
-    }
-
-    fn told(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap()
-    }
-
-    /// The key of the administrator; the line that holds it comes after the API's address.
-    fn shown_key(&mut self) -> String {
-        let mut out = BufReader::new(self.child.stdout.take().unwrap());
-        for _ in 0..5 {
-            let mut line = String::new();
-            out.read_line(&mut line).unwrap();
-            if let Some((_, key)) = line.trim_end().split_once("shown only now: ") {
-                self.child.stdout = Some(out.into_inner());
-                return key.to_owned();
-            }
-        }
-        panic!("no key is shown");
-    }
-
-    fn terminate(mut self) -> (ExitStatus, String) {
-        kill(self.child.id(), Signal::TERM);
-        let status = until(ENDS_WITHIN, "an end on SIGTERM", || self.child.try_wait().unwrap());
-        let mut rest = String::new();
-        self.child.stdout.take().unwrap().read_to_string(&mut rest).unwrap();
-        (status, rest)
-    }
+/// The key of the administrator; the line that holds it comes after the API's address.
+fn shown_key(up: &Process) -> String {
+    until(UP_WITHIN, "a key is shown", || {
+        let printed = up.printed();
+        let line = printed.lines().find_map(|line| line.split_once("shown only now: "));
+        line.map(|(_, key)| key.to_owned()).filter(|_| printed.ends_with('\n'))
+    })
 }
 
 /// The Redis that runs on a data folder.
@@ -143,29 +71,26 @@ fn heavy_up_needs_no_configuration_and_ends_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let data_dir = dir.path().join("malleposte-data");
 
-    let mut first = Running::up(dir.path());
-    let key = first.shown_key();
+    let (first, _) = up(dir.path());
+    let key = shown_key(&first);
     assert!(key.starts_with("mp_") && key.len() > 20, "{key:?}");
     assert_eq!(redis_of(&data_dir).len(), 1);
-    let (status, _) = first.terminate();
-    assert!(status.success(), "{status}");
+    first.ends_within(ENDS_WITHIN);
     assert!(redis_of(&data_dir).is_empty(), "Redis goes last, and is waited for");
 
-    let second = Running::up(dir.path());
-    let client = ureq::get(&format!("http://{}/v1/campaigns", second.api));
+    let (second, api) = up(dir.path());
+    let client = ureq::get(&format!("http://{api}/v1/campaigns"));
     let answer = client.header("Authorization", format!("Bearer {key}")).call().unwrap();
     assert_eq!(answer.status(), 200, "the key is good after a restart");
-    let (status, printed) = second.terminate();
-    assert!(status.success() && !printed.contains("key"), "{status}: {printed}");
+    let printed = second.ends_within(ENDS_WITHIN);
+    assert!(!printed.contains("key"), "{printed}");
 
-    let mut third = Running::up(dir.path());
-    third.child.kill().unwrap();
-    third.child.wait().unwrap();
+    up(dir.path()).0.kill();
     until(Duration::from_secs(2), "no Redis after kill -9", || {
         redis_of(&data_dir).is_empty().then_some(())
     });
-    let (status, _) = Running::up(dir.path()).terminate();
-    assert!(status.success(), "the folder is free at once: {status}");
+    // The folder is free at once.
+    up(dir.path()).0.ends_within(ENDS_WITHIN);
     let log = std::fs::read_to_string(dir.path().join("up.log")).unwrap();
     assert!(!log.contains(&key), "the key stands in no log");
     assert!(!log.contains("ERROR"), "{log}");
@@ -196,22 +121,10 @@ fn a_corrupt_configuration_is_refused_before_any_port_is_bound() {
     assert!(!dir.path().join("malleposte-data").exists());
 }
 
-/// Everything that differs from the defaults because the internet is a pretended one.
 fn write_config(file: &Path, internet: &Internet, returns: &str, source: Ipv4Addr, name: &str) {
-    let text = format!(
-        "log.level = 'info'\n\
-         [api]\npublic_url = 'https://mail.malleposte.test'\n\
-         [bounces]\nlisten = '{returns}'\nconnections_per_client_max = 50\n\
-         [dns]\nservers = ['{dns}']\ntimeout_ms = 1000\nfailure_ttl_s = 2\n\
-         [relay]\nname = '{name}'\nport = {port}\nallow_private = true\n\
-         return_path_domain = '{RETURNS}'\n\
-         sources = [{{ name = 'one', address = '{source}', ehlo = '{name}.malleposte.test' }}]\n\
-         [relay.retry]\nfirst_s = 2\nmax_s = 8\nlifetime_s = 300\ngreylist_s = 3\nbusy_mailbox_s = 4\n\
-         [relay.pace]\nhold_s = 5\nhold_max_s = 20\nprobes_per_minute = 60.0\n",
-        dns = internet.dns_address(),
-        port = internet.smtp_port(),
-    );
-    std::fs::write(file, text).unwrap();
+    let settings = support::settings(internet, returns, source, name);
+    let own = "log.level = 'info'\napi.public_url = 'https://mail.malleposte.test'\n";
+    std::fs::write(file, format!("{own}{settings}")).unwrap();
 }
 
 /// A command beside the running `up`; answers what it printed.
@@ -225,12 +138,8 @@ fn beside(dir: &Path, args: &[&str]) -> String {
 /// Makes a signing key with the command and publishes what it says is to be published.
 fn prove_sender(dir: &Path, internet: &Internet) {
     let told = beside(dir, &["dkim", "add", SENDER]);
-    let (name, value) =
-        told.lines().find_map(|line| line.split_once(". TXT ")).expect("a record is printed");
-    let record: String =
-        value.split('"').enumerate().filter(|(i, _)| i % 2 == 1).map(|(_, part)| part).collect();
     let check = || malleposte(dir).args(["dkim", "check", SENDER]).status().unwrap().code();
-    internet.zone().add_txt(name, &record);
+    support::publish(&told, internet);
     assert_eq!(check(), Some(0), "dkim check finds what dkim add printed");
     assert!(beside(dir, &["dkim", "list"]).contains(SENDER));
     assert_eq!(beside(dir, &["dkim", "show", SENDER]), told);
@@ -245,9 +154,7 @@ fn heavy_up_outlives_redis_and_a_second_relay_under_load() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let (dir, data_dir) = (dir.path(), dir.path().join("malleposte-data"));
-    let internet =
-        runtime.block_on(Internet::start(Scenario::named("chaos").unwrap(), Listen::default()));
-    let internet = internet.unwrap();
+    let internet = support::internet(&runtime);
     let returns = free_port();
     let config = dir.join("malleposte.toml");
     write_config(&config, &internet, &returns, Ipv4Addr::new(127, 0, 1, 1), "one");
@@ -257,13 +164,13 @@ fn heavy_up_outlives_redis_and_a_second_relay_under_load() {
     let api = free_port();
     let mut command = malleposte(dir);
     command.arg("up").env("MALLEPOSTE_API__LISTEN", &api);
-    let mut up = Running::start(dir, "up", command, &api);
-    up.await_ready();
+    let mut up = Process::start(dir.join("up.log"), command);
+    up.await_api(&api);
     prove_sender(dir, &internet);
     let key = beside(dir, &["key", "add", "a tool"]).trim().to_owned();
     let mut command = malleposte(dir);
     command.args(["relay", "--config", "two.toml"]);
-    let mut two = Running::start(dir, "two", command, "");
+    let two = Process::start(dir.join("two.log"), command);
 
     let store = runtime.block_on(Store::open(&store::Config {
         url: ops::redis_child::running(&data_dir).expect("up runs"),
@@ -282,15 +189,14 @@ fn heavy_up_outlives_redis_and_a_second_relay_under_load() {
 
     wait(0.15);
     let redis = redis_of(&data_dir);
-    kill(redis[0], Signal::KILL);
+    support::signal(redis[0], Signal::KILL);
     let back = until(Duration::from_secs(5), "Redis is back", || {
         let now = redis_of(&data_dir);
         (now.len() == 1 && now != redis).then_some(now)
     });
     assert_eq!(back.len(), 1);
     wait(0.4);
-    two.child.kill().unwrap();
-    two.child.wait().unwrap();
+    two.kill();
     let killed = Instant::now();
     until(TAKEOVER_MAX, "the killed relay's recipients are the other's", || {
         runtime.block_on(store.leases_of(&relay_two)).ok()?.is_empty().then_some(())
@@ -303,16 +209,8 @@ fn heavy_up_outlives_redis_and_a_second_relay_under_load() {
         assert!(told.contains(part), "{part:?} is missing: {told}");
     }
     check_stories(dir, campaign, &recipients, &internet);
-    let (status, _) = up.terminate();
-    assert!(status.success(), "{status}:\n{told}");
+    up.ends_within(ENDS_WITHIN);
     runtime.block_on(internet.stop());
-}
-
-fn await_share(runtime: &tokio::runtime::Runtime, store: &Store, campaign: CampaignId, share: f64) {
-    until(Duration::from_secs(90), "the campaign goes on", || {
-        let n = runtime.block_on(store.campaign_counters(campaign)).ok()?;
-        (n.waiting as f64 <= n.accepted as f64 * (1.0 - share)).then_some(())
-    });
 }
 
 /// What the commands tell of the campaign, for people and for machines.
@@ -328,7 +226,7 @@ fn check_stories(dir: &Path, campaign: CampaignId, recipients: &Generator, inter
     assert!(beside(dir, &["queue", "relays"]).contains("one-"));
     let failed = recipients.iter().find(|r| {
         let end = internet.meant(&r.address).end;
-        end == loadtests::internet::End::Failed(mail::Category::NoMailbox)
+        end == End::Failed(mail::Category::NoMailbox)
     });
     let address = failed.expect("somebody is unknown").address;
     let story = until(Duration::from_secs(10), "the ledger has caught up", || {

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "in tests an unwrap is an assertion")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
-#[path = "../../../ledger/tests/support/mod.rs"]
+#[path = "../../../store/tests/support/mod.rs"]
 mod redis;
 
 use std::path::PathBuf;

@@ -1,10 +1,9 @@
 //! `loadtests fairness`: one large tenant against many small ones. Arguments and output only.
 
-use std::path::PathBuf;
-
 use anyhow::{Context, Result};
 
-use crate::bench::{FairWish, Program, fairness};
+use super::under_test::UnderTest;
+use crate::bench::{FairWish, fairness};
 
 /// What to measure.
 #[derive(Debug, clap::Args)]
@@ -30,15 +29,8 @@ pub struct Arguments {
     /// The same seed gives the same recipients.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// The program under test; `malleposte` beside this one without it.
-    #[arg(long)]
-    program: Option<PathBuf>,
-    /// Where it keeps its data; the disk is part of what is measured.
-    #[arg(long)]
-    folder: Option<PathBuf>,
-    /// Prints one object of JSON instead of lines.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    under_test: UnderTest,
 }
 
 fn product(text: &str) -> Result<(u64, u64)> {
@@ -53,7 +45,7 @@ fn product(text: &str) -> Result<(u64, u64)> {
 /// # Errors
 /// When the measurement cannot be made.
 pub async fn run(arguments: Arguments) -> Result<()> {
-    let program = Program::find(arguments.program, arguments.folder)?;
+    let program = arguments.under_test.program()?;
     let wish = FairWish {
         relays: arguments.relays,
         rate: arguments.rate,
@@ -65,7 +57,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         seed: arguments.seed,
     };
     let fairness = fairness(&program, &wish).await?;
-    if arguments.json {
+    if arguments.under_test.json {
         println!("{}", serde_json::to_string(&fairness)?);
         return Ok(());
     }

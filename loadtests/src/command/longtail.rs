@@ -1,10 +1,9 @@
 //! `loadtests longtail`: one domain against as many as recipients. Arguments and output only.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 
-use crate::bench::{Machine, Program, Tail, longtail};
+use super::under_test::UnderTest;
+use crate::bench::{Machine, Tail, longtail};
 
 /// What to measure.
 #[derive(Debug, clap::Args)]
@@ -15,15 +14,8 @@ pub struct Arguments {
     /// Only these runs; all three without it. May be repeated.
     #[arg(long, value_enum)]
     run: Vec<Tail>,
-    /// The program under test; `malleposte` beside this one without it.
-    #[arg(long)]
-    program: Option<PathBuf>,
-    /// Where it keeps its data; the disk is part of what is measured.
-    #[arg(long)]
-    folder: Option<PathBuf>,
-    /// Prints one object of JSON instead of lines.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    under_test: UnderTest,
 }
 
 /// Measures and prints.
@@ -35,11 +27,11 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         [] => &[Tail::OneDomain, Tail::OneSite, Tail::OwnSites],
         some => some,
     };
-    let program = Program::find(arguments.program, arguments.folder)?;
+    let program = arguments.under_test.program()?;
     let mut runs = Vec::new();
     for tail in tails {
         let run = longtail(&program, *tail, arguments.recipients).await?;
-        if !arguments.json {
+        if !arguments.under_test.json {
             println!(
                 "{:?}: {:.0}/s over {} connections, CPU {:.0} µs, relay {:.0} MiB, Redis {:.1} → {:.1} → {:.1} MB, {} paces listed",
                 run.tail,
@@ -55,7 +47,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         }
         runs.push(run);
     }
-    if arguments.json {
+    if arguments.under_test.json {
         println!("{}", serde_json::json!({ "machine": Machine::here(), "runs": runs }));
     }
     Ok(())

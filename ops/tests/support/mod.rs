@@ -43,6 +43,11 @@ pub fn until<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>
     }
 }
 
+/// Sends a signal to a process.
+pub fn signal(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
+}
+
 /// A service; killed when a test fails before its end.
 pub struct Process {
     child: Child,
@@ -57,14 +62,24 @@ impl Drop for Process {
 }
 
 impl Process {
+    /// Its log goes to `log`, what it prints beside it.
     pub fn start(log: PathBuf, mut command: Command) -> Self {
         let file = std::fs::File::options().create(true).append(true).open(&log).unwrap();
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn();
+        let out = std::fs::File::create(Self::out(&log)).unwrap();
+        let child = command.stdin(Stdio::null()).stdout(out).stderr(file).spawn();
         Self { child: child.unwrap(), log }
+    }
+
+    fn out(log: &Path) -> PathBuf {
+        log.with_extension("out")
     }
 
     pub fn told(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    pub fn printed(&self) -> String {
+        std::fs::read_to_string(Self::out(&self.log)).unwrap()
     }
 
     pub fn kill(mut self) {
@@ -72,19 +87,28 @@ impl Process {
         self.child.wait().unwrap();
     }
 
-    pub fn terminate(mut self) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
-        kill_process(pid, Signal::TERM).unwrap();
-        let status = until(ENDS_WITHIN, "an end on SIGTERM", || self.child.try_wait().unwrap());
+    pub fn terminate(self) {
+        self.ends_within(ENDS_WITHIN);
+    }
+
+    /// Asks it to end, which it must do well; answers what it printed.
+    pub fn ends_within(mut self, limit: Duration) -> String {
+        signal(self.child.id(), Signal::TERM);
+        let status = until(limit, "an end on SIGTERM", || self.child.try_wait().unwrap());
         assert!(status.success(), "{status}:\n{}", self.told());
+        self.printed()
     }
 
     pub fn await_api(&mut self, address: &str) {
         let url = format!("http://{address}/readyz");
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .timeout_global(Some(Duration::from_secs(2)))
+            .build()
+            .into();
         until(UP_WITHIN, "the API is ready", || {
             let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none(), "ended with {ended:?}:\n{}", self.told());
-            ureq::get(&url).call().ok().filter(|answer| answer.status() == 200)
+            agent.get(&url).call().ok().filter(|answer| answer.status() == 200)
         });
     }
 }
@@ -128,7 +152,11 @@ pub fn settings(internet: &Internet, returns: &str, source: Ipv4Addr, name: &str
 
 /// Makes a signing key and publishes what is to be published.
 pub fn prove_sender(program: &Path, config: &Path, internet: &Internet) {
-    let told = output(program, config, &["dkim", "add", SENDER]);
+    publish(&output(program, config, &["dkim", "add", SENDER]), internet);
+}
+
+/// Puts the record into the zone that `dkim add` printed.
+pub fn publish(told: &str, internet: &Internet) {
     let (name, value) =
         told.lines().find_map(|line| line.split_once(". TXT ")).expect("a record is printed");
     let record: String =
