@@ -44,17 +44,22 @@ pub(crate) async fn begin(
     let domains = stream::iter(by_domain(jobs));
     let find = async |(domain, jobs): (Domain, Vec<Job>)| {
         let count = jobs.len();
-        find_site(relay, domain, jobs).await;
-        placed.iter().for_each(|placed| placed.placed(count));
+        let crowded_out = find_site(relay, domain, jobs).await;
+        placed.iter().for_each(|placed| placed.placed(count, count - crowded_out));
     };
     domains.for_each_concurrent(DOMAINS_TOGETHER, find).await;
 }
 
-async fn find_site(relay: &Arc<Relay>, domain: Domain, jobs: Vec<Job>) {
+/// Answers how many could not stay because there were too many of them already.
+async fn find_site(relay: &Arc<Relay>, domain: Domain, jobs: Vec<Job>) -> usize {
     let whereto = tokio::select! {
         whereto = relay.destination(&domain) => whereto,
-        () = relay.stopping.cancelled() => return hand_back(relay, jobs).await,
+        () = relay.stopping.cancelled() => {
+            hand_back(relay, jobs).await;
+            return 0;
+        }
     };
+    let mut crowded_out = 0;
     match whereto {
         Whereto::Site(destination) => {
             for job in jobs {
@@ -67,6 +72,7 @@ async fn find_site(relay: &Arc<Relay>, domain: Domain, jobs: Vec<Job>) {
                 match relay.crowded_until(&site, &job) {
                     None => site.push(job),
                     Some(due) => {
+                        crowded_out += 1;
                         relay.settle(Settlement::silent(job, Outcome::Waits { due })).await;
                     }
                 }
@@ -74,6 +80,7 @@ async fn find_site(relay: &Arc<Relay>, domain: Domain, jobs: Vec<Job>) {
         }
         Whereto::Nowhere(refusal) => refuse_all(relay, jobs, &refusal).await,
     }
+    crowded_out
 }
 
 /// One recipient's attempt, from the permit to the settlement.

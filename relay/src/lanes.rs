@@ -89,6 +89,8 @@ impl Lanes {
         let answers = relay.store.ready_pages(&pages).await;
         self.read_at = Some(Instant::now());
         self.offers.clear();
+        let campaigns = answers.iter().flatten().flatten().map(|(lane, _)| lane.campaign);
+        relay.shares.learn(&relay.store, campaigns).await;
         let (mut trouble, mut read) = (None, false);
         for (page, lanes) in pages.iter().zip(answers) {
             let lanes = match lanes {

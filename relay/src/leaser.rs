@@ -23,7 +23,7 @@ use crate::waiting::Held;
 /// Recipients of one lease.
 const LEASE_MAX: usize = 250;
 /// Leases whose recipients are being resolved.
-const RESOLVING_MAX: usize = 32;
+const RESOLVING_MAX: usize = 128;
 /// However many flows share a site's room, each has at least so many recipients here, or a
 /// lease, which costs the queue a write, would be worth too little.
 const FLOW_MIN: usize = 4;
@@ -145,7 +145,8 @@ fn wants<'a>(
             Place::Site(site) => {
                 sites.entry(Arc::as_ptr(site) as usize).or_insert((site, Vec::new())).1.push(offer);
             }
-            Place::Many => shared.push(offer),
+            Place::Many if relay.placing.may_lease(offer.lane.campaign) => shared.push(offer),
+            Place::Many => {}
             Place::Nowhere => nowhere.push(offer),
         }
     }

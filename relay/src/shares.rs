@@ -1,8 +1,9 @@
 //! Who shares: each campaign as a flow, with its tenant and the tenant's weight.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
+use futures_util::{StreamExt, stream};
 use mail::CampaignId;
 use mail::share::{self, TenantMark};
 use store::{Store, StoreError};
@@ -11,6 +12,9 @@ use crate::config::Tenant;
 
 /// Campaigns whose tenant is remembered: some fifty octets each.
 const FLOWS_MAX: usize = 50_000;
+
+/// Campaigns that are looked up at the same time.
+const LOOKED_UP_TOGETHER: usize = 16;
 
 /// A campaign as it shares a budget.
 #[derive(Debug, PartialEq)]
@@ -60,6 +64,17 @@ impl Shares {
         }
         known.insert(id, flow.clone());
         Ok(flow)
+    }
+
+    /// Looks up those of many campaigns that are not known yet, some at the same time: a hundred
+    /// that start together do not wait for one another. What failed is looked up alone again.
+    pub(crate) async fn learn(&self, store: &Store, campaigns: impl Iterator<Item = CampaignId>) {
+        let unknown: BTreeSet<CampaignId> = {
+            let known = self.lock();
+            campaigns.filter(|id| !known.contains_key(id)).collect()
+        };
+        let look_up = async |id| drop(self.look_up(store, id).await);
+        stream::iter(unknown).for_each_concurrent(LOOKED_UP_TOGETHER, look_up).await;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<CampaignId, Arc<Flow>>> {
