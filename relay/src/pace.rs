@@ -164,7 +164,7 @@ impl PaceMeter {
         self.tokens.add_permits(1);
     }
 
-    /// Takes a slice. Without an answer the relay keeps spending what it has, and no more.
+    /// Takes a slice, to be credited and [released](Self::release). Without an answer the relay keeps spending what it has, and no more.
     pub(crate) async fn refill(
         &self,
         store: &Store,
@@ -210,9 +210,14 @@ impl PaceMeter {
         }
         if slice.sum() > 0 {
             *granted_at = Instant::now();
-            self.tokens.add_permits(slice.sum() as usize);
         }
         stale
+    }
+
+    /// What a slice brought may be spent. It must have been credited to its flows before, or
+    /// whoever is faster spends what is credited after it, and those credits are never spent.
+    pub(crate) fn release(&self, refill: &Refill) {
+        self.tokens.add_permits(refill.granted.iter().map(|(_, n)| *n as usize).sum());
     }
 
     async fn put(

@@ -398,6 +398,7 @@ impl SiteLane {
         let wait = match asked {
             Ok(Some(refill)) => {
                 self.lock().credit(&refill.granted, refill.stale);
+                self.pace.release(&refill);
                 match refill.satisfied {
                     // More may have come before the slice is over.
                     true if !flows.is_empty() => SLICE / 2,
