@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use mail::share;
 use mail::window::{Weekday, Window, WindowError};
 use mail::{Address, Timestamp};
 use serde::Deserialize;
@@ -43,6 +44,7 @@ pub(crate) struct Definition {
     defaults: BTreeMap<String, String>,
     pool: Option<String>,
     priority: Option<u8>,
+    weight: Option<f64>,
     start_at: Option<String>,
     #[serde(alias = "lifetime")]
     lifetime_s: Option<u64>,
@@ -154,6 +156,7 @@ impl Definition {
             template,
             pool: self.pool.unwrap_or_else(|| "default".into()),
             priority: self.priority.unwrap_or(ORDINARY_PRIORITY),
+            weight: self.weight.unwrap_or(share::WEIGHT),
             start,
             lifetime_s: self.lifetime_s,
             window,
@@ -186,6 +189,13 @@ impl Definition {
         }
         if self.priority.is_some_and(|p| p > PRIORITY_MAX) {
             return Err(bad("priority", format!("0 (first) to {PRIORITY_MAX}")));
+        }
+        if let Some(weight) = self.weight.filter(|w| !share::WEIGHTS.contains(w)) {
+            let (least, most) = (share::WEIGHTS.start(), share::WEIGHTS.end());
+            return Err(bad(
+                "weight",
+                format!("{weight}: a weight lies between {least} and {most}"),
+            ));
         }
         if self.lifetime_s.is_some_and(|s| !(LIFETIME_S_MIN..=LIFETIME_S_MAX).contains(&s)) {
             let detail = format!("{LIFETIME_S_MIN} to {LIFETIME_S_MAX} seconds");

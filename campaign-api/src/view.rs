@@ -106,6 +106,7 @@ fn definition(campaign: &Campaign) -> Value {
         "defaults": defaults(campaign),
         "pool": record.pool,
         "priority": record.priority,
+        "weight": record.weight,
         "start_at": start_at,
         "lifetime_s": record.lifetime_s,
         "window": record.window.as_ref().map(window),

@@ -118,7 +118,7 @@ impl Catalog {
         let template =
             Template::compile(&content(&record)).map_err(|e| Unsendable::Template(id, e))?;
         let signer = if self.signs { Some(self.signer(id, &sender).await?) } else { None };
-        let flow = self.shares.flow(&record.tenant, &record.pool);
+        let flow = self.shares.flow(&record);
         Ok(Sending {
             id,
             feedback_id: format!("{id}:{}:bulk:malleposte", feedback_word(&record.tenant)),

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mail::queue::{CampaignState, Lane};
-use mail::share::{TenantMark, parts};
+use mail::share::{Weight, divided, parts};
 use mail::{CampaignId, ShardId};
 use store::{LeaseAnswer, LeasedBatch, StoreError};
 use tokio::sync::Semaphore;
@@ -195,8 +195,7 @@ fn being_placed(relay: &Relay, offers: &[&Offer]) -> Vec<Held> {
     let of = |offer: &&Offer| {
         let held = held.remove(&offer.lane.campaign)?;
         let (campaign, priority) = (offer.lane.campaign, offer.priority);
-        let (tenant, weight) = (offer.flow.tenant, offer.flow.weight);
-        Some(Held { priority, campaign, tenant, weight, held })
+        Some(Held { priority, campaign, weight: offer.flow.weight, held })
     };
     offers.iter().filter_map(of).collect()
 }
@@ -229,19 +228,22 @@ fn want_flows<'a>(
     }
     let mut room = room;
     for flows in classes.into_values() {
-        let mut flows: Vec<Sharer<'a>> = flows.into_values().collect();
+        let flows: Vec<Sharer<'a>> = flows.into_values().collect();
         let sharing = flows.iter().filter(|f| !f.lanes.is_empty()).count();
         let class_room = if room == 0 { 0 } else { room.max(FLOW_MIN * sharing) };
-        let targets = parts(class_room as u32, &limits(&flows));
+        let limits = limits(&flows);
+        let targets = parts(class_room as u32, &limits);
         room = room.saturating_sub(targets.iter().map(|t| *t as usize).sum());
         // Where hands are few, whoever has least for its weight comes first, and among those that
         // have as little another one each time.
         let from = turn % flows.len().max(1);
-        let mut order: Vec<(Sharer<'a>, u32)> = flows.drain(..).zip(targets).collect();
+        let mut order: Vec<(f64, Sharer<'a>, u32)> = Vec::with_capacity(flows.len());
+        for ((flow, (weight, _)), target) in flows.into_iter().zip(&limits).zip(targets) {
+            order.push((flow.held.held as f64 / weight, flow, target));
+        }
         order.rotate_left(from);
-        let has = |flow: &Sharer<'_>| flow.held.held as f64 / flow.held.weight;
-        order.sort_by(|(a, _), (b, _)| has(a).total_cmp(&has(b)));
-        for (flow, target) in order {
+        order.sort_by(|(a, ..), (b, ..)| a.total_cmp(b));
+        for (_, flow, target) in order {
             want_lanes(&flow, target as usize, turn, hands, wants);
         }
     }
@@ -249,15 +251,11 @@ fn want_flows<'a>(
 
 /// Each flow's weight, a tenant's divided among its campaigns, and the most it could hold.
 fn limits(flows: &[Sharer<'_>]) -> Vec<(f64, u32)> {
-    let mut campaigns: HashMap<TenantMark, f64> = HashMap::new();
-    for flow in flows {
-        *campaigns.entry(flow.held.tenant).or_default() += 1.0;
-    }
-    let limit = |flow: &Sharer<'_>| {
-        let most = if flow.lanes.is_empty() { flow.held.held as u32 } else { u32::MAX / 1024 };
-        (flow.held.weight / campaigns[&flow.held.tenant], most)
+    let weights: Vec<Weight> = flows.iter().map(|flow| flow.held.weight).collect();
+    let most = |flow: &Sharer<'_>| {
+        if flow.lanes.is_empty() { flow.held.held as u32 } else { u32::MAX / 1024 }
     };
-    flows.iter().map(limit).collect()
+    divided(&weights).into_iter().zip(flows.iter().map(most)).collect()
 }
 
 /// Fills a flow up to its target, once half of that is free: a lease costs the queue a write,
@@ -287,7 +285,6 @@ impl Held {
         Self {
             priority: offer.priority,
             campaign: offer.lane.campaign,
-            tenant: offer.flow.tenant,
             weight: offer.flow.weight,
             held: 0,
         }

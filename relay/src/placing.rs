@@ -146,8 +146,8 @@ mod tests {
     fn a_flow_is_searched_slower_the_fewer_could_stay() {
         assert_eq!(leased(1.0), 500 * ROOM, "nothing holds it up");
         assert_eq!(leased(0.5), 500 * ROOM);
-        assert_eq!(leased(0.25) / ROOM, 41);
-        assert_eq!(leased(0.0) / ROOM, 21, "2000 a second, and what was there");
+        assert!((40..=43).contains(&(leased(0.25) / ROOM)));
+        assert!((20..=22).contains(&(leased(0.0) / ROOM)), "2000 a second, and what was there");
     }
 
     #[test]

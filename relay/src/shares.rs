@@ -1,12 +1,12 @@
-//! Who shares: each campaign as a flow, with its tenant and the tenant's weight.
+//! Who shares: each campaign as a flow, with its weight and its tenant's.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use futures_util::{StreamExt, stream};
 use mail::CampaignId;
-use mail::share::{self, TenantMark};
-use store::{Store, StoreError};
+use mail::share::{self, TenantMark, Weight};
+use store::{CampaignRecord, Store, StoreError};
 
 use crate::config::Tenant;
 
@@ -19,8 +19,7 @@ const LOOKED_UP_TOGETHER: usize = 16;
 /// A campaign as it shares a budget.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Flow {
-    pub(crate) tenant: TenantMark,
-    pub(crate) weight: f64,
+    pub(crate) weight: Weight,
     pub(crate) pool: String,
 }
 
@@ -34,12 +33,14 @@ impl Shares {
         Self { tenants, known: Mutex::default() }
     }
 
-    pub(crate) fn flow(&self, tenant: &str, pool: &str) -> Flow {
-        Flow {
-            tenant: TenantMark::of(tenant),
-            weight: self.tenants.get(tenant).map_or(share::WEIGHT, |t| t.weight),
-            pool: pool.to_owned(),
-        }
+    pub(crate) fn flow(&self, record: &CampaignRecord) -> Flow {
+        let weight = Weight { of_campaign: record.weight, ..self.weight(&record.tenant) };
+        Flow { weight, pool: record.pool.clone() }
+    }
+
+    fn weight(&self, tenant: &str) -> Weight {
+        let of_tenant = self.tenants.get(tenant).map_or(share::WEIGHT, |t| t.weight);
+        Weight { tenant: TenantMark::of(tenant), of_tenant, ..Weight::default() }
     }
 
     /// The flow of a campaign. One that does not read is a tenant of its own: it is leased
@@ -53,9 +54,11 @@ impl Shares {
             return Ok(flow.clone());
         }
         let flow = match store.campaign(id).await {
-            Ok(Some(campaign)) => self.flow(&campaign.record.tenant, &campaign.record.pool),
+            Ok(Some(campaign)) => self.flow(&campaign.record),
             Err(error) if error.is_passing() => return Err(error),
-            Ok(None) | Err(_) => self.flow(&id.to_string(), "default"),
+            Ok(None) | Err(_) => {
+                Flow { weight: self.weight(&id.to_string()), pool: "default".into() }
+            }
         };
         let flow = Arc::new(flow);
         let mut known = self.lock();

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use mail::CampaignId;
-use mail::share::{Demand, FLOWS_MAX, TenantMark};
+use mail::share::{Demand, FLOWS_MAX, Weight, divided};
 
 use crate::job::Job;
 use crate::shares::Flow;
@@ -29,8 +29,7 @@ pub(crate) struct Waiting {
 #[derive(Default)]
 struct Line {
     jobs: VecDeque<Job>,
-    tenant: TenantMark,
-    weight: f64,
+    weight: Weight,
     /// Granted and not yet spent.
     credit: u32,
     /// Leased and on their way here.
@@ -42,8 +41,7 @@ struct Line {
 pub(crate) struct Held {
     pub(crate) priority: u8,
     pub(crate) campaign: CampaignId,
-    pub(crate) tenant: TenantMark,
-    pub(crate) weight: f64,
+    pub(crate) weight: Weight,
     pub(crate) held: usize,
 }
 
@@ -68,7 +66,7 @@ impl Waiting {
     }
 
     fn line(&mut self, key: FlowKey, flow: &Flow) -> &mut Line {
-        let new = || Line { tenant: flow.tenant, weight: flow.weight, ..Line::default() };
+        let new = || Line { weight: flow.weight, ..Line::default() };
         self.lines.entry(key).or_insert_with(new)
     }
 
@@ -101,7 +99,6 @@ impl Waiting {
     pub(crate) fn demands(&mut self) -> Vec<Demand> {
         let demand = |(key, line): (&FlowKey, &Line)| Demand {
             campaign: key.1,
-            tenant: line.tenant,
             weight: line.weight,
             priority: key.0,
             waiting: (line.jobs.len() as u32).saturating_sub(line.credit),
@@ -146,7 +143,6 @@ impl Waiting {
         let held = |(key, line): (&FlowKey, &Line)| Held {
             priority: key.0,
             campaign: key.1,
-            tenant: line.tenant,
             weight: line.weight,
             held: line.jobs.len() + line.expected,
         };
@@ -156,8 +152,8 @@ impl Waiting {
     /// How many wait before another one of this flow, in its class and in those more urgent: if
     /// they fill the room, and the flow has its part of it. A flow that has less never waits for
     /// those that have more.
-    pub(crate) fn crowd(&self, key: FlowKey, weight: f64, room: usize) -> Option<usize> {
-        let (mut ahead, mut own, mut weights) = (0, 0, weight);
+    pub(crate) fn crowd(&self, key: FlowKey, weight: Weight, room: usize) -> Option<usize> {
+        let (mut ahead, mut own, mut class) = (0, 0, vec![weight]);
         for ((priority, campaign), line) in &self.lines {
             if *priority > key.0 {
                 break;
@@ -166,11 +162,15 @@ impl Waiting {
             if (*priority, *campaign) == key {
                 own = line.jobs.len();
             } else if *priority == key.0 && !line.jobs.is_empty() {
-                weights += line.weight;
+                class.push(line.weight);
             }
         }
-        let part = room as f64 * weight / weights;
-        (ahead >= room && own as f64 >= part.max(PART_MIN)).then_some(ahead)
+        if ahead < room {
+            return None;
+        }
+        let weights = divided(&class);
+        let part = room as f64 * weights[0] / weights.iter().sum::<f64>();
+        (own as f64 >= part.max(PART_MIN)).then_some(ahead)
     }
 
     /// Takes out the recipients that `is_wanted` names.

@@ -92,8 +92,12 @@ pub struct TemplateRecord {
     pub fields: Vec<String>,
 }
 
+fn ordinary_weight() -> f64 {
+    mail::share::WEIGHT
+}
+
 /// A campaign's definition. Never changes after creation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CampaignRecord {
     /// Whose it is.
     pub tenant: String,
@@ -105,6 +109,9 @@ pub struct CampaignRecord {
     pub pool: String,
     /// 0 goes first; 1 is ordinary.
     pub priority: u8,
+    /// Its part beside others of the same tenant and priority, see [`mail::share::WEIGHTS`].
+    #[serde(default = "ordinary_weight")]
+    pub weight: f64,
     /// When it starts.
     pub start: StartAt,
     /// Given up this long after acceptance, in seconds; `None`: the relay's default.
@@ -120,7 +127,7 @@ pub struct CampaignRecord {
 }
 
 /// A campaign as it is now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Campaign {
     /// Which.
     pub id: CampaignId,

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use mail::share::Demand;
+use mail::share::{Demand, Weight};
 use mail::{CampaignId, Site, Timestamp};
 use redis::Value;
 use serde::{Deserialize, Serialize};
@@ -220,8 +220,9 @@ impl Store {
 struct SliceArgs<'a> {
     now: u64,
     relay: &'a str,
-    /// Campaign, tenant, weight, class, recipients.
-    flows: Vec<(u64, u32, f64, u8, u32)>,
+    /// Campaign, tenant, the tenant's weight, class, recipients, the campaign's weight, which
+    /// relays from before do not send.
+    flows: Vec<(u64, u32, f64, u8, u32, f64)>,
     in_use: u32,
     slice_ms: u64,
     expiry_ms: u64,
@@ -231,7 +232,10 @@ struct SliceArgs<'a> {
 
 impl<'a> SliceArgs<'a> {
     fn new(now: Option<Timestamp>, request: &SliceRequest<'a>) -> Self {
-        let flow = |f: &Demand| (f.campaign.0, f.tenant.0, f.weight, f.priority, f.waiting);
+        let flow = |f: &Demand| {
+            let Weight { tenant, of_tenant, of_campaign } = f.weight;
+            (f.campaign.0, tenant.0, of_tenant, f.priority, f.waiting, of_campaign)
+        };
         Self {
             now: now.map_or(0, |t| t.0),
             relay: request.relay,

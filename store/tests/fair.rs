@@ -8,7 +8,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use mail::share::{Ask, Demand, Fair, TenantMark};
+use mail::share::{Ask, Demand, Fair, TenantMark, Weight};
 use mail::{CampaignId, Site, Timestamp};
 use store::{NewPace, PaceSlice, SliceRequest, Store};
 
@@ -27,10 +27,14 @@ impl Dice {
 
 fn flow(campaign: u64, waiting: u32) -> Demand {
     let weights = [1.0, 1.0, 3.0, 0.25, 7.5];
+    let tenant = campaign / 2;
     Demand {
         campaign: CampaignId(campaign),
-        tenant: TenantMark(0x8000_0000 + campaign as u32 / 2),
-        weight: weights[campaign as usize / 2 % weights.len()],
+        weight: Weight {
+            tenant: TenantMark(0x8000_0000 + tenant as u32),
+            of_tenant: weights[tenant as usize % weights.len()],
+            of_campaign: weights[campaign as usize % weights.len()] / 3.0,
+        },
         priority: (campaign % 7 / 5) as u8,
         waiting,
     }

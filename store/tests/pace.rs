@@ -8,15 +8,14 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use mail::share::{Demand, TenantMark};
+use mail::share::{Demand, Weight};
 use mail::{CampaignId, Site};
 use store::{NewPace, SliceRequest, Store};
 
 const SLICE: Duration = Duration::from_millis(100);
 
 fn demand(waiting: u32) -> [Demand; 1] {
-    let (campaign, tenant) = (CampaignId(1), TenantMark(1));
-    [Demand { campaign, tenant, weight: 1.0, priority: 1, waiting }]
+    [Demand { campaign: CampaignId(1), weight: Weight::default(), priority: 1, waiting }]
 }
 
 fn request<'a>(relay: &'a str, flows: &'a [Demand]) -> SliceRequest<'a> {

@@ -153,6 +153,7 @@ fn campaign() -> CampaignRecord {
         template,
         pool: "default".into(),
         priority: 1,
+        weight: 1.0,
         start: StartAt::Now,
         lifetime_s: None,
         window: None,

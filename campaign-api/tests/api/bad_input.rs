@@ -61,6 +61,7 @@ async fn bad_content_is_refused_with_the_part_and_the_line() {
         (changed("defaults", json!({ "first": "a\rb" })), "bad-definition", "control", None),
         (changed("start_at", json!("tomorrow")), "bad-definition", "tomorrow", None),
         (changed("priority", json!(10)), "bad-definition", "priority", None),
+        (changed("weight", json!(0)), "bad-definition", "weight", None),
         (changed("lifetime_s", json!(1)), "bad-definition", "lifetime_s", None),
         (changed("pool", json!("a/b")), "bad-definition", "pool", None),
         (changed("name", json!(" ")), "bad-definition", "name", None),

@@ -64,6 +64,7 @@ fn campaign_record() -> CampaignRecord {
         },
         pool: "default".into(),
         priority: 1,
+        weight: 1.0,
         start: StartAt::Now,
         lifetime_s: None,
         window: None,

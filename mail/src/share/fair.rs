@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::water::{Claim, deal, fill, order};
-use super::{Demand, TenantMark};
+use super::{Demand, Weight, divided};
 use crate::id::CampaignId;
 use crate::time::Timestamp;
 
@@ -45,8 +45,7 @@ pub struct Slice {
 #[derive(Debug, Clone)]
 struct Tag {
     finish: f64,
-    tenant: TenantMark,
-    weight: f64,
+    weight: Weight,
     priority: u8,
     seen: Timestamp,
 }
@@ -172,8 +171,8 @@ impl Fair {
                 Some(tag) => tag.finish.max(time),
                 None => time,
             };
-            let Demand { campaign: _, tenant, weight, priority, waiting: _ } = *flow;
-            self.tags.insert(flow.campaign, Tag { finish, tenant, weight, priority, seen: now });
+            let Demand { campaign, weight, priority, waiting: _ } = *flow;
+            self.tags.insert(campaign, Tag { finish, weight, priority, seen: now });
         }
     }
 
@@ -190,22 +189,19 @@ impl Fair {
         for (campaign, waiting) in &here {
             *all.entry(*campaign).or_insert(0) += waiting;
         }
-        let mut campaigns: BTreeMap<(u8, TenantMark), f64> = BTreeMap::new();
-        for campaign in all.keys() {
-            if let Some(tag) = self.tags.get_mut(campaign) {
-                tag.seen = now;
-                *campaigns.entry((tag.priority, tag.tenant)).or_insert(0.0) += 1.0;
-            }
-        }
         let mut classes: BTreeMap<u8, Vec<Contender>> = BTreeMap::new();
+        let mut own: BTreeMap<u8, Vec<Weight>> = BTreeMap::new();
         for (campaign, all) in all {
-            let Some(tag) = self.tags.get(&campaign) else { continue };
-            let weight = tag.weight / campaigns[&(tag.priority, tag.tenant)];
+            let Some(tag) = self.tags.get_mut(&campaign) else { continue };
+            tag.seen = now;
             let here = here.get(&campaign).copied().unwrap_or(0);
-            let flow = Contender { campaign, start: tag.finish, weight, all, here };
+            let flow = Contender { campaign, start: tag.finish, weight: 0.0, all, here };
             classes.entry(tag.priority).or_default().push(flow);
+            own.entry(tag.priority).or_default().push(tag.weight);
         }
         for (priority, flows) in &mut classes {
+            let weights = divided(&own[priority]);
+            flows.iter_mut().zip(weights).for_each(|(flow, weight)| flow.weight = weight);
             let time = self.virtual_time.get(priority).copied().unwrap_or(0.0);
             let weights: f64 = flows.iter().map(|f| f.weight).sum();
             let lowest = time - BEHIND_SLICES * brings.max(1.0) / weights;

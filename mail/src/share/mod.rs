@@ -1,6 +1,6 @@
 //! Fair share: whose recipients go next when there are more than the budget of a site lets
-//! go. Start-time fair queueing (Goyal, Vin, Cheng 1996) over flows, one flow a campaign;
-//! a tenant's weight is divided among those of its campaigns that wait. Urgent classes go
+//! go. Start-time fair queueing (Goyal, Vin, Cheng 1996) over flows, one flow a campaign; a
+//! tenant's weight is divided among those of its campaigns that wait, by their own. Urgent classes go
 //! strictly before others; whoever was idle has gained nothing by it.
 //!
 //! [`Fair`] is the model of what `store/src/lua/pace_slice.lua` does for all relays together;
@@ -11,6 +11,8 @@ mod fair;
 mod tests;
 mod water;
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 pub use fair::{Ask, FLOWS_MAX, Fair, Slice};
@@ -18,10 +20,10 @@ pub use water::{Claim, parts};
 
 use crate::id::{CampaignId, domain_hash};
 
-/// The weight of a tenant that none was configured for.
+/// The weight of a tenant or a campaign that has none of its own.
 pub const WEIGHT: f64 = 1.0;
-/// Weights that may be configured: a tenant of 100 beside one of 0.01 gets ten thousand times
-/// as much, and more than that is a tenant that should have a pool of its own.
+/// Weights that there may be: a tenant of 100 beside one of 0.01 gets ten thousand times as
+/// much, and more than that is a tenant that should have a pool of its own.
 pub const WEIGHTS: std::ops::RangeInclusive<f64> = 0.01..=100.0;
 
 /// A tenant's name as the budget's record holds it: two that meet in 32 bits share a weight.
@@ -39,15 +41,47 @@ impl TenantMark {
     }
 }
 
+/// What a campaign weighs, and in whose name.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Weight {
+    /// Whose it is.
+    pub tenant: TenantMark,
+    /// The tenant's, beside other tenants'.
+    pub of_tenant: f64,
+    /// The campaign's, beside others of its tenant.
+    pub of_campaign: f64,
+}
+
+impl Weight {
+    fn beside(&self, all_of_tenant: f64) -> f64 {
+        self.of_tenant * self.of_campaign / all_of_tenant
+    }
+}
+
+impl Default for Weight {
+    fn default() -> Self {
+        Self { tenant: TenantMark::default(), of_tenant: WEIGHT, of_campaign: WEIGHT }
+    }
+}
+
+/// What each of the campaigns that wait in one class weighs beside all the others: a tenant
+/// gains nothing by having many.
+#[must_use]
+pub fn divided(weights: &[Weight]) -> Vec<f64> {
+    let mut tenants: HashMap<TenantMark, f64> = HashMap::new();
+    for weight in weights {
+        *tenants.entry(weight.tenant).or_default() += weight.of_campaign;
+    }
+    weights.iter().map(|weight| weight.beside(tenants[&weight.tenant])).collect()
+}
+
 /// What waits of one campaign.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Demand {
     /// The flow.
     pub campaign: CampaignId,
-    /// Whose it is.
-    pub tenant: TenantMark,
-    /// The tenant's weight.
-    pub weight: f64,
+    /// Its part, as it is told by whoever knows it.
+    pub weight: Weight,
     /// Its class; 0 goes first.
     pub priority: u8,
     /// Recipients that could go now.

@@ -33,13 +33,13 @@ impl World {
     }
 
     fn add(&mut self, relay: usize, campaign: u64, tenant: u32, weight: f64, priority: u8, n: u32) {
-        let flow = Demand {
-            campaign: CampaignId(campaign),
-            tenant: TenantMark(tenant),
-            weight,
-            priority,
-            waiting: 0,
-        };
+        let tenant = TenantMark(tenant);
+        let weight = Weight { tenant, of_tenant: weight, ..Weight::default() };
+        self.add_weighing(relay, campaign, weight, priority, n);
+    }
+
+    fn add_weighing(&mut self, relay: usize, campaign: u64, weight: Weight, priority: u8, n: u32) {
+        let flow = Demand { campaign: CampaignId(campaign), weight, priority, waiting: 0 };
         self.relays[relay].entry(campaign).or_insert(flow).waiting += n;
     }
 
@@ -111,6 +111,21 @@ fn shares_follow_weights_and_a_tenant_gains_nothing_by_many_campaigns() {
     let tenants = [world.sent(1) / 3.0, world.sent(2), (100..110).map(|c| world.sent(c)).sum()];
     assert!(ratio(tenants.into_iter()) <= 1.05, "{tenants:?}");
     assert!(ratio((100..110).map(|c| world.sent(c))) <= 1.2, "{:?}", world.sent);
+}
+
+#[test]
+fn a_tenants_part_is_divided_by_the_weights_of_its_campaigns_that_wait() {
+    let mut world = World::new(600.0, 2);
+    let weight =
+        |tenant, of_campaign| Weight { tenant: TenantMark(tenant), of_tenant: 2.0, of_campaign };
+    for relay in 0..2 {
+        world.add_weighing(relay, 1, weight(1, 1.0), 1, 100_000);
+        world.add_weighing(relay, 2, weight(1, 3.0), 1, 100_000);
+        world.add_weighing(relay, 3, weight(2, 0.5), 1, 100_000);
+    }
+    world.run(200);
+    let shares = [world.sent(1), world.sent(2) / 3.0, world.sent(3) / 4.0];
+    assert!(ratio(shares.into_iter()) <= 1.05, "{shares:?}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ local ROUNDS, FEW, LATE_SLICES, BEHIND_SLICES, FORGOTTEN_MS = 8, 8, 2.5, 10, 100
 local TAGS = '='
 local claims = base .. 'claims'
 
--- Tags: id → { finish, tenant, weight, class, seen }. A relay's claim: when it expires,
+-- Tags: id → { finish, tenant, its weight, class, seen, id, the campaign's weight }. A relay's claim: when it expires,
 -- until when it is waited for, connections, id and demand in turn.
 local tags, times = {}, {}
 local before, all, in_use, sharing = {}, {}, 0, 1
@@ -158,12 +158,14 @@ local function learn()
       if known and known[4] == class then
         finish = before[id] and known[1] or math.max(known[1], time)
       end
-      tags[id] = { finish, flow[2], flow[3], class, now, id }
+      -- Relays from before campaigns had weights do not tell theirs.
+      tags[id] = { finish, flow[2], flow[3], class, now, id, flow[6] or 1 }
     end
   end
 end
 
--- All that wait, by class, in the order of their names; a tenant's weight is divided.
+-- All that wait, by class, in the order of their names; a tenant's weight is divided
+-- among its campaigns by their own, summed in that order.
 local function contenders(brings)
   local ids, campaigns, classes, names = {}, {}, {}, {}
   for id in pairs(all) do
@@ -171,11 +173,14 @@ local function contenders(brings)
     if tag then
       ids[#ids + 1] = id
       tag[5] = now
-      local key = tag[4] .. ':' .. tag[2]
-      campaigns[key] = (campaigns[key] or 0) + 1
     end
   end
   table.sort(ids)
+  for _, id in ipairs(ids) do
+    local tag = tags[id]
+    local key = tag[4] .. ':' .. tag[2]
+    campaigns[key] = (campaigns[key] or 0) + (tag[7] or 1)
+  end
   for _, id in ipairs(ids) do
     local tag = tags[id]
     local class = classes[tag[4]]
@@ -184,7 +189,7 @@ local function contenders(brings)
       classes[tag[4]] = class
       names[#names + 1] = tag[4]
     end
-    local weight = tag[3] / campaigns[tag[4] .. ':' .. tag[2]]
+    local weight = tag[3] * (tag[7] or 1) / campaigns[tag[4] .. ':' .. tag[2]]
     class.weights = class.weights + weight
     class[#class + 1] = { id = id, start = tag[1], weight = weight, all = all[id], here = here[id] or 0 }
   end
