@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use ledger::Ledger;
 use store::Store;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
@@ -20,6 +21,8 @@ use crate::scenario::{Scenario, Tls};
 pub(super) const SENDER: &str = "news.malleposte.test";
 /// A relay that has registered takes the first lease within this.
 const REGISTERS_WITHIN: Duration = Duration::from_millis(1500);
+/// History holds what the queue told after this at the latest.
+const CATCHES_UP_WITHIN: Duration = Duration::from_secs(60);
 
 /// How the platform is set up.
 pub(super) struct Setup {
@@ -53,6 +56,7 @@ pub(super) struct Platform {
     relays: Vec<Process>,
     /// Where the ledger shows its numbers.
     ledger_page: SocketAddr,
+    shards: u16,
     folder: tempfile::TempDir,
 }
 
@@ -93,6 +97,7 @@ impl Platform {
             api,
             relays: Vec::new(),
             ledger_page,
+            shards: setup.shards,
             folder,
         })
     }
@@ -151,8 +156,26 @@ impl Platform {
 
     /// The queue itself, as a relay sees it.
     pub(super) async fn store(&self) -> Result<Store> {
-        let config = store::Config { url: self.redis_url.clone(), ..store::Config::default() };
+        let (url, shards) = (self.redis_url.clone(), self.shards);
+        let config = store::Config { url, shards, ..store::Config::default() };
         Ok(Store::open(&config).await?)
+    }
+
+    /// Whatever was measured counts only if queue and history agree at the end.
+    async fn check_accounts(&self) -> Result<()> {
+        let folder = self.folder.path().join("data/ledger");
+        let history = Ledger::open(&ledger::Config { folder, ..ledger::Config::default() })?;
+        let (store, patience) = (self.store().await?, Instant::now() + CATCHES_UP_WITHIN);
+        loop {
+            let balance = history.balance(&store).await?;
+            if balance.uncompared.is_empty() {
+                let off = balance.imbalance;
+                ensure!(off == 0, "queue and history disagree about {off} recipients");
+                return Ok(());
+            }
+            ensure!(Instant::now() < patience, "history does not catch up with the queue");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// Octets of Redis's memory in use.
@@ -214,9 +237,12 @@ impl Platform {
     }
 
     /// Relay first, Redis last.
-    pub(super) async fn stop(self) -> Result<()> {
-        for relay in self.relays {
+    pub(super) async fn stop(mut self) -> Result<()> {
+        for relay in std::mem::take(&mut self.relays) {
             relay.stop().await?;
+        }
+        if self.ledger.is_some() {
+            self.check_accounts().await?;
         }
         self.api.stop().await?;
         if let Some(ledger) = self.ledger {

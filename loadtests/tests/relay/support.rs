@@ -143,6 +143,15 @@ pub(crate) fn parts(store: &Store, dns: SocketAddr) -> relay::Parts {
     }
 }
 
+/// The queue's counters against the events that it told, at the same position. Nobody has read
+/// or trimmed those: an empty history is as old as the outbox.
+pub(crate) async fn assert_accounts(store: &Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let config = ledger::Config { folder: folder.path().join("history"), ..Default::default() };
+    let balance = ledger::Ledger::open(&config).unwrap().balance(store).await.unwrap();
+    assert_eq!((balance.imbalance, balance.uncompared.len()), (0, 0), "{balance:?}");
+}
+
 pub(crate) async fn wait_until_done(
     store: &Store,
     campaign: CampaignId,
@@ -153,6 +162,7 @@ pub(crate) async fn wait_until_done(
         let counters = store.campaign_counters(campaign).await.unwrap();
         assert_eq!(counters.imbalance(), 0, "{counters:?}");
         if counters.waiting == 0 {
+            assert_accounts(store).await;
             return counters;
         }
         assert!(start.elapsed() < patience, "still waiting: {counters:?}");
@@ -339,6 +349,7 @@ impl World {
             stop.cancel();
             relay.await.unwrap();
         }
+        assert_accounts(&self.store).await;
         self.internet.stop().await;
     }
 }
