@@ -1,0 +1,314 @@
+//! The relay: what all its parts share, and the order in which they start and end.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use dns::Resolver;
+use mail::classify::Finding;
+use mail::event::EventKind;
+use mail::hygiene::{News, Policy, What};
+use mail::queue::Outcome;
+use mail::retry::{Hint, Next, Schedule};
+use mail::unsubscribe::unsubscribe_path;
+use mail::verp::ReturnPathKeys;
+use mail::{Address, Domain, Event, Hygiene, Timestamp};
+use store::{AddressNews, SealKeys, Store};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::batches::Batches;
+use crate::catalog::Catalog;
+use crate::config::{Config, ConfigError, Source};
+use crate::delivery::Destination;
+use crate::heart::Heart;
+use crate::job::{Job, Settlement};
+use crate::leaser;
+use crate::placing::Placing;
+use crate::register::Register;
+use crate::rulings::Rulings;
+use crate::schedules::Schedules;
+use crate::settler::{self, Places, Settler};
+use crate::shares::Shares;
+use crate::site::{SiteKey, SiteLane};
+use crate::smtp::TlsClient;
+
+mod pulse;
+mod sites;
+
+/// Between two words about what an end waits for.
+const ENDING_TOLD: Duration = Duration::from_secs(5);
+
+/// What a relay needs besides its settings.
+pub struct Parts {
+    /// The queue.
+    pub store: Store,
+    /// The resolver.
+    pub resolver: Arc<Resolver>,
+    /// Opens the signing keys.
+    pub seal: SealKeys,
+    /// Makes return paths.
+    pub return_path_keys: ReturnPathKeys,
+    /// Makes unsubscribe links.
+    pub unsubscribe_keys: ReturnPathKeys,
+    /// The host's name.
+    pub host: String,
+}
+
+/// A relay that runs.
+pub(crate) struct Relay {
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) resolver: Arc<Resolver>,
+    pub(crate) tls: Arc<TlsClient>,
+    pub(crate) catalog: Catalog,
+    pub(crate) batches: Batches,
+    pub(crate) shares: Arc<Shares>,
+    pub(crate) placing: Placing,
+    pub(crate) heart: Heart,
+    pub(crate) register: Arc<Register>,
+    pub(crate) in_hand: Arc<AtomicUsize>,
+    pub(crate) connections: Arc<Semaphore>,
+    pub(crate) tasks: TaskTracker,
+    /// No more leases; what is past DATA is finished.
+    pub(crate) stopping: CancellationToken,
+    pub(crate) rulings: Rulings,
+    /// As in the configuration; that in the queue is longer.
+    pub(crate) name: String,
+    schedules: Schedules,
+    policy: Policy,
+    pools: BTreeMap<String, Vec<Source>>,
+    return_path_keys: ReturnPathKeys,
+    unsubscribe_keys: ReturnPathKeys,
+    return_path_domain: String,
+    public_url: String,
+    sites: Mutex<HashMap<SiteKey, Arc<SiteLane>>>,
+    destinations: Mutex<HashMap<Domain, Arc<Destination>>>,
+    settlements: mpsc::Sender<Settlement>,
+    beats: AtomicU32,
+    host: String,
+    started_at: Timestamp,
+}
+
+/// Runs a relay until `stopping`: then nothing more is leased, what is past DATA is
+/// finished, the rest is handed back, and everything is settled.
+///
+/// # Errors
+/// When the settings cannot be. Trouble of the store is waited out.
+pub async fn run(
+    config: Config,
+    parts: Parts,
+    stopping: CancellationToken,
+) -> Result<(), ConfigError> {
+    config.check()?;
+    let (settlements, inbox) = mpsc::channel(settler::WAITING_MAX);
+    let relay = Arc::new(Relay::new(config, parts, stopping, settlements)?);
+    let name = relay.heart.relay().to_owned();
+    tracing::info!(relay = name, "relay starts");
+    let places = Places {
+        closed: relay.connections.clone(),
+        connections_max: relay.config.connections_max as usize,
+        unsettled_max: usize::from(relay.config.unsettled_max),
+    };
+    let settler = Settler::new(relay.store.clone(), name.clone(), relay.register.clone(), places);
+    let settler = tokio::spawn(settler.run(inbox));
+    let beating = CancellationToken::new();
+    let heart = tokio::spawn(relay.clone().beat(beating.clone()));
+
+    leaser::run(&relay).await;
+
+    relay.await_tasks().await;
+    relay.hand_back_all().await;
+    let store = relay.store.clone();
+    drop_senders(relay, heart, beating).await;
+    let _ = settler.await;
+    if let Err(error) = store.remove_relay(&name).await {
+        tracing::warn!(%error, "cannot leave the register of relays");
+    }
+    tracing::info!(relay = name, "relay ended; everything is settled");
+    Ok(())
+}
+
+/// The settler ends when nobody can send to it any more.
+async fn drop_senders(
+    relay: Arc<Relay>,
+    heart: tokio::task::JoinHandle<()>,
+    beating: CancellationToken,
+) {
+    beating.cancel();
+    let _ = heart.await;
+    drop(relay);
+}
+
+impl Relay {
+    fn new(
+        config: Config,
+        parts: Parts,
+        stopping: CancellationToken,
+        settlements: mpsc::Sender<Settlement>,
+    ) -> Result<Self, ConfigError> {
+        let name = if config.name.is_empty() { parts.host.clone() } else { config.name.clone() };
+        let started_at = clock();
+        let unique = format!("{name}-{}-{:x}", std::process::id(), started_at.0);
+        let tls = TlsClient::with_system_roots()
+            .map_err(|e| ConfigError::Setting(format!("TLS: {e}")))?;
+        if !config.sign {
+            tracing::warn!("relay.sign is off: nothing is signed here, the next hop must do it");
+        }
+        let return_path_domain = match config.return_path_domain.as_str() {
+            "" => format!("returns.{}", parts.host),
+            given => given.to_owned(),
+        };
+        let shares = Arc::new(Shares::new(config.tenants.clone()));
+        Ok(Self {
+            schedules: Schedules::new(&config)?,
+            rulings: Rulings::default(),
+            policy: Policy::default(),
+            pools: config.resolved_pools(&parts.host),
+            shares: shares.clone(),
+            placing: Placing::default(),
+            catalog: Catalog::new(parts.store.clone(), parts.seal, config.sign, shares),
+            batches: Batches::default(),
+            heart: Heart::new(unique, parts.store.shards()),
+            register: Arc::new(Register::default()),
+            in_hand: Arc::new(AtomicUsize::new(0)),
+            connections: Arc::new(Semaphore::new(config.connections_max as usize)),
+            tasks: TaskTracker::new(),
+            stopping,
+            tls: Arc::new(tls),
+            store: parts.store,
+            resolver: parts.resolver,
+            return_path_keys: parts.return_path_keys,
+            unsubscribe_keys: parts.unsubscribe_keys,
+            return_path_domain,
+            public_url: config.public_url.trim_end_matches('/').to_owned(),
+            sites: Mutex::default(),
+            destinations: Mutex::default(),
+            settlements,
+            beats: AtomicU32::new(0),
+            host: parts.host,
+            name,
+            started_at,
+            config,
+        })
+    }
+
+    /// The clock for events and schedules; leases go by Redis's and the monotonic one.
+    pub(crate) fn now(&self) -> Timestamp {
+        clock()
+    }
+
+    /// Sends an outcome on its way; waits when the store is behind. A recipient whose lease was
+    /// lost and that was not sent to is none of ours any more.
+    pub(crate) async fn settle(&self, settlement: Settlement) {
+        // The settler outlives every sender.
+        let _ = self.settlements.send(settlement).await;
+    }
+
+    /// An event about a recipient, as far as the relay knows it.
+    pub(crate) fn event(&self, kind: EventKind, job: &Job) -> Event {
+        let now = self.now();
+        let mut event = Event::new(kind, now);
+        event.campaign = Some(job.content.sending.id);
+        event.delivery = Some(job.delivery());
+        job.address().clone_into(&mut event.recipient);
+        event.attempt = u16::from(job.attempts);
+        self.heart.relay().clone_into(&mut event.service);
+        event.age_ms = now.since(job.content.batch.accepted_at()).as_millis() as u64;
+        event
+    }
+
+    /// The envelope sender that brings returned mail home.
+    pub(crate) fn return_path(&self, job: &Job, address: &Address) -> String {
+        let local = self.return_path_keys.encode(job.delivery(), job.content.sending.id, address);
+        format!("{local}@{}", self.return_path_domain)
+    }
+
+    /// The one-click link.
+    pub(crate) fn unsubscribe_link(&self, job: &Job) -> String {
+        let path = unsubscribe_path(
+            &self.unsubscribe_keys,
+            job.delivery(),
+            job.content.sending.id,
+            job.address(),
+        );
+        format!("{}{path}", self.public_url)
+    }
+
+    /// When a deferred recipient goes again; an empty site is not known.
+    pub(crate) fn next_attempt(&self, job: &Job, site: &str, hint: Hint) -> Next {
+        let seed = job.delivery().to_u64();
+        let accepted_at = job.content.batch.accepted_at();
+        self.schedule(job, site).next(job.attempt(), accepted_at, self.now(), seed, hint)
+    }
+
+    /// When the recipient's lifetime is over.
+    pub(crate) fn ends(&self, job: &Job) -> Timestamp {
+        self.schedule(job, "").ends(job.content.batch.accepted_at())
+    }
+
+    fn schedule(&self, job: &Job, site: &str) -> Schedule {
+        let sending = &job.content.sending;
+        self.schedules.of(&sending.tenant, site).living(sending.lifetime)
+    }
+
+    /// Whether nothing is in this relay's hands.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_hand.load(Ordering::Relaxed) == 0
+    }
+
+    /// A final failure is noted with the address before it is settled: whoever comes
+    /// after a crash finds both or neither.
+    pub(crate) async fn weigh_address(&self, job: &Job, finding: &Finding, event: &Event) {
+        if finding.hygiene == Hygiene::None {
+            return;
+        }
+        let now = self.now();
+        let evidence = event.reply.as_ref().map(ToString::to_string).unwrap_or_default();
+        let about = AddressNews {
+            tenant: &job.content.sending.tenant,
+            address: job.address(),
+            news: News { delivery: job.delivery(), at: now, what: What::failed(finding) },
+            campaign: job.content.sending.id,
+            evidence: &evidence,
+            service: self.heart.relay(),
+        };
+        let mut tries = 0;
+        while let Err(error) = self.store.weigh_address(&about, now, &self.policy).await {
+            if !error.is_passing() || tries == 50 {
+                tracing::error!(%error, "the failure was not noted with its address");
+                return;
+            }
+            tries += 1;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Until nothing runs any more, saying now and then what is waited for.
+    async fn await_tasks(&self) {
+        self.tasks.close();
+        while tokio::time::timeout(ENDING_TOLD, self.tasks.wait()).await.is_err() {
+            let (tasks, in_hand) = (self.tasks.len(), self.in_hand.load(Ordering::Relaxed));
+            tracing::warn!(tasks, in_hand, "still ending: transactions or their settling go on");
+        }
+    }
+
+    async fn hand_back_all(&self) {
+        let sites: Vec<Arc<SiteLane>> = self.lock_sites().values().cloned().collect();
+        for job in sites.iter().flat_map(|site| site.drain()) {
+            self.settle(Settlement::silent(job, Outcome::Back)).await;
+        }
+        self.lock_sites().clear();
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn clock() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(since.as_millis() as u64)
+}

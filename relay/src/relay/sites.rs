@@ -1,0 +1,183 @@
+//! The sites that a relay sends to: which one a domain's recipients go to, how many it may
+//! hold for one, what is told of them and what operators say about them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use dns::Route;
+use mail::event::EventKind;
+use mail::orders::{Order, ScopeKind, Subject};
+use mail::{Domain, EnhancedStatus, Event, Phase, ShardId, Site, Timestamp, id::domain_hash};
+
+use super::{Relay, lock};
+use crate::config::Source;
+use crate::delivery::{Destination, Refusal, Whereto};
+use crate::job::Job;
+use crate::site::{SiteKey, SiteLane};
+
+/// A recipient of a site that fills the hands comes again after this, in seconds, at the latest.
+const CROWDED_S_MAX: f64 = 60.0;
+/// Sites known by domain for this long without asking the resolver's cache again.
+const DESTINATIONS_MAX: usize = 50_000;
+
+impl Relay {
+    /// So few connections are left that idle ones had better be closed: with a site for each
+    /// recipient they would be all there are.
+    pub(crate) fn is_short_of_connections(&self) -> bool {
+        self.connections.available_permits() < self.config.connections_max as usize / 4
+    }
+
+    /// Where a domain's recipients go.
+    pub(crate) async fn destination(&self, domain: &Domain) -> Whereto {
+        let refusal = |code, status, text: &str| {
+            Whereto::Nowhere(Refusal { phase: Phase::Dns, code, status, text: text.to_owned() })
+        };
+        let route = self.resolver.route(domain).await;
+        match route.as_ref() {
+            Route::Hosts(exchangers) => {
+                let hosts: Vec<&str> = exchangers.iter().map(|e| e.host.as_ref()).collect();
+                let site = Site::of_hosts(&hosts);
+                let destination = Arc::new(Destination { site, exchangers: exchangers.clone() });
+                let mut known = lock(&self.destinations);
+                if known.len() >= DESTINATIONS_MAX {
+                    known.clear();
+                }
+                known.insert(domain.clone(), destination.clone());
+                Whereto::Site(destination)
+            }
+            Route::NullMx => {
+                refusal(556, EnhancedStatus(5, 1, 10), "the domain takes no mail: null MX")
+            }
+            Route::NoSuchDomain => refusal(550, EnhancedStatus(5, 1, 2), "no such domain"),
+            Route::NoMail => refusal(
+                550,
+                EnhancedStatus(5, 1, 2),
+                "the domain has no mail exchanger and no address",
+            ),
+            Route::Temporary { why } => {
+                let text = format!("the domain cannot be resolved now: {why}");
+                refusal(451, EnhancedStatus(4, 4, 3), &text)
+            }
+        }
+    }
+
+    /// The site of a domain, if it was asked for before.
+    pub(crate) fn known_destination(&self, domain: &Domain) -> Option<Arc<Destination>> {
+        lock(&self.destinations).get(domain).cloned()
+    }
+
+    /// The lane of a recipient's source and site; made when it is the first.
+    pub(crate) fn site_for(
+        self: &Arc<Self>,
+        destination: &Destination,
+        job: &Job,
+    ) -> Arc<SiteLane> {
+        let source = self.source_for(&self.pool_of(job), job.address());
+        self.site(destination, source)
+    }
+
+    /// See [`site_for`](Self::site_for).
+    pub(crate) fn site(
+        self: &Arc<Self>,
+        destination: &Destination,
+        source: &Source,
+    ) -> Arc<SiteLane> {
+        let key = SiteKey { source: source.name.clone(), site: destination.site.clone() };
+        let mut sites = self.lock_sites();
+        if let Some(site) = sites.get(&key) {
+            site.refresh(&destination.exchangers);
+            return site.clone();
+        }
+        let site = Arc::new(SiteLane::new(
+            self,
+            key.clone(),
+            source.clone(),
+            destination.exchangers.clone(),
+        ));
+        sites.insert(key, site.clone());
+        self.tasks.spawn(site.clone().drive(self.clone()));
+        site
+    }
+
+    /// A recipient keeps its source over all attempts: greylists know senders by their address.
+    pub(crate) fn source_for(&self, pool: &str, address: &str) -> &Source {
+        let sources = self.pools.get(pool).or_else(|| self.pools.get("default"));
+        let sources = sources.map(Vec::as_slice).unwrap_or_default();
+        &sources[(domain_hash(address) % sources.len().max(1) as u64) as usize]
+    }
+
+    /// Out of the lane that domains share, recipients of one slow site could fill all hands, and
+    /// nobody else would be served: beyond its part of the site's room a flow waits in the queue.
+    pub(crate) fn crowded_until(&self, site: &SiteLane, job: &Job) -> Option<Timestamp> {
+        let (in_hand, max) = (self.in_hand.load(Ordering::Relaxed), self.config.in_hand_max);
+        if job.lease.lane.domain.is_some() || in_hand < max / 2 {
+            return None;
+        }
+        let now = self.now();
+        let room = (site.wanted(now).unwrap_or(0) * 2).max(max / 8);
+        let ahead = site.crowd(&job.content.sending, room)?;
+        let left_s = (ahead as f64 / site.pace.rate().max(0.1)).clamp(2.0, CROWDED_S_MAX);
+        Some(Timestamp((now.0 / 1000 + left_s as u64) * 1000))
+    }
+
+    /// Drops a site that has nothing to do; `false` if something came meanwhile.
+    pub(crate) fn forget_site(&self, site: &Arc<SiteLane>) -> bool {
+        let mut sites = self.lock_sites();
+        if site.waiting() > 0 {
+            return false;
+        }
+        sites.remove(&site.key);
+        true
+    }
+
+    /// Tells the common controller what a site answered, and the ledger what that changed.
+    pub(crate) async fn tell_pace(&self, site: &SiteLane) {
+        let in_use = site.sessions.status().size as u32;
+        let changes = match site.pace.tell(&self.store, in_use, self.now()).await {
+            Ok(changes) => changes,
+            Err(error) => {
+                tracing::debug!(site = %site.key.site, %error, "the pace was not told");
+                return;
+            }
+        };
+        let events: Vec<Event> = changes
+            .iter()
+            .map(|change| {
+                let mut event = Event::new(EventKind::PaceChanged, self.now());
+                site.key.write(&mut event);
+                self.heart.relay().clone_into(&mut event.service);
+                event.note = change.to_string();
+                event
+            })
+            .collect();
+        let shard = ShardId::of_domain(site.key.site.as_str(), self.store.shards());
+        if let Err(error) = self.store.emit(shard, &events).await {
+            tracing::debug!(%error, "a change of pace was not told");
+        }
+    }
+
+    /// What last kept this relay from a job's site, if it is known.
+    pub(crate) fn last_trouble(&self, job: &Job) -> Option<String> {
+        let destination = self.known_destination(&job.domain()?)?;
+        let source = self.source_for(&self.pool_of(job), job.address()).name.clone();
+        let key = SiteKey { source, site: destination.site.clone() };
+        self.lock_sites().get(&key)?.trouble()
+    }
+
+    /// An operator wants a destination tried now: what rests because nobody answered goes.
+    pub(crate) fn wake_sites(&self, order: &Order) {
+        for (key, site) in self.lock_sites().iter() {
+            let subject =
+                Subject { site: key.site.as_str(), source: &key.source, ..Subject::default() };
+            let is_about_sites = matches!(order.scope.kind, ScopeKind::All | ScopeKind::Site);
+            if !is_about_sites || order.is_about(&subject) {
+                site.try_again();
+            }
+        }
+    }
+
+    pub(super) fn lock_sites(&self) -> std::sync::MutexGuard<'_, HashMap<SiteKey, Arc<SiteLane>>> {
+        lock(&self.sites)
+    }
+}
