@@ -9,7 +9,7 @@ use mail::{DeliveryId, Domain, Event, ShardId};
 use store::Batch;
 
 use crate::catalog::Sending;
-use crate::site::Place;
+use crate::connector::Place;
 
 /// A lease as its jobs remember it.
 #[derive(Debug)]

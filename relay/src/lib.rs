@@ -5,6 +5,7 @@
 mod batches;
 mod catalog;
 mod config;
+mod connector;
 mod delivery;
 mod heart;
 mod job;

@@ -1,158 +1,17 @@
-//! Campaigns: the definition, written once; the status, changed by whoever may; the
-//! idempotency keys of creations. Recipients are in the shards, not here.
+//! Campaigns: the definition, written once; the status, changed by whoever may. Recipients
+//! are in the shards, not here.
 
 use std::collections::HashMap;
 
-use mail::queue::CampaignState;
-use mail::window::Window;
-use mail::{Address, CampaignId, Timestamp};
+use mail::{CampaignId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::campaign::{Campaign, CampaignRecord, CampaignStatus};
 use crate::error::StoreError;
 use crate::queue::{one, parse};
 use crate::{Store, scripts};
 
 const VERSION: u8 = 1;
-
-mail::words! {
-    /// Where a campaign is in its life.
-    CampaignStatus {
-        /// Created; recipients may be uploaded.
-        Draft = "draft",
-        /// Uploads are being de-duplicated and queued.
-        Closing = "closing",
-        /// Recipients accepted; may be started.
-        Ready = "ready",
-        /// Starts by itself at its time.
-        Scheduled = "scheduled",
-        /// Sending.
-        Running = "running",
-        /// Stopped for a while.
-        Paused = "paused",
-        /// Being emptied.
-        Cancelling = "cancelling",
-        /// Emptied before its end.
-        Cancelled = "cancelled",
-        /// Nothing waits any more.
-        Finished = "finished",
-    }
-}
-
-impl CampaignStatus {
-    /// Whether nothing can change it any more.
-    #[must_use]
-    pub fn is_over(self) -> bool {
-        match self {
-            Self::Cancelled | Self::Finished => true,
-            Self::Draft
-            | Self::Closing
-            | Self::Ready
-            | Self::Scheduled
-            | Self::Running
-            | Self::Paused
-            | Self::Cancelling => false,
-        }
-    }
-
-    /// What the shards should know at this status; `None`: nothing new.
-    #[must_use]
-    pub fn shard_state(self) -> Option<CampaignState> {
-        match self {
-            Self::Draft | Self::Closing | Self::Ready | Self::Cancelled | Self::Finished => None,
-            Self::Scheduled | Self::Paused => Some(CampaignState::Paused),
-            Self::Running => Some(CampaignState::Running),
-            Self::Cancelling => Some(CampaignState::Cancelling),
-        }
-    }
-}
-
-/// When a campaign starts once it was told to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum StartAt {
-    /// At once.
-    Now,
-    /// At a time.
-    At(Timestamp),
-}
-
-/// What is sent: everything that all recipients share.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub struct TemplateRecord {
-    pub from_name: String,
-    pub from_address: Address,
-    pub reply_to: Option<Address>,
-    pub subject: String,
-    pub text: Option<String>,
-    pub html: Option<String>,
-    /// Further header fields, in order.
-    pub headers: Vec<(String, String)>,
-    /// Merge fields, in the order of a batch's columns.
-    pub fields: Vec<String>,
-}
-
-fn ordinary_weight() -> f64 {
-    mail::share::WEIGHT
-}
-
-/// A campaign's definition. Never changes after creation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CampaignRecord {
-    /// Whose it is.
-    pub tenant: String,
-    /// What its owner calls it.
-    pub name: String,
-    /// What is sent.
-    pub template: TemplateRecord,
-    /// The egress pool that sends it.
-    pub pool: String,
-    /// 0 goes first; 1 is ordinary.
-    pub priority: u8,
-    /// Its part beside others of the same tenant and priority, see [`mail::share::WEIGHTS`].
-    #[serde(default = "ordinary_weight")]
-    pub weight: f64,
-    /// When it starts.
-    pub start: StartAt,
-    /// Given up this long after acceptance, in seconds; `None`: the relay's default.
-    pub lifetime_s: Option<u64>,
-    /// The hours in which it may go. Its batches are then of a version that relays from before
-    /// send windows do not read, so that none of them can pass over it.
-    #[serde(default)]
-    pub window: Option<Window>,
-    /// When and by which API key it was created.
-    pub created_at: Timestamp,
-    /// See `created_at`.
-    pub created_by: String,
-}
-
-/// A campaign as it is now.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Campaign {
-    /// Which.
-    pub id: CampaignId,
-    /// Its definition.
-    pub record: CampaignRecord,
-    /// Where it is in its life.
-    pub status: CampaignStatus,
-    /// When the status last changed.
-    pub changed_at: Timestamp,
-    /// Small facts that services keep with it, such as where its uploads are staged.
-    pub notes: HashMap<String, String>,
-}
-
-/// What an idempotency key answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Begun {
-    /// First use: go on, and [`Store::finish_request`] with the answer.
-    First,
-    /// The same request is being answered elsewhere, or was cut off: try again later.
-    InProgress,
-    /// The same request was answered with this.
-    Done(String),
-    /// The key was used for another request.
-    Other,
-}
 
 impl Store {
     fn campaign_key(&self, id: CampaignId) -> String {
@@ -426,73 +285,6 @@ impl Store {
             .await?;
         self.confirm(&mut conn).await?;
         Ok(kept)
-    }
-
-    fn request_key(&self, tenant: &str, key: &str) -> String {
-        self.key(&format!("request:{tenant}:{key}"))
-    }
-
-    /// Claims an idempotency key for a request with this fingerprint, for 24 hours.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
-    pub async fn begin_request(
-        &self,
-        tenant: &str,
-        key: &str,
-        fingerprint: &str,
-    ) -> Result<Begun, StoreError> {
-        const KEEP_S: u64 = 86_400;
-        /// A request cut off before its answer may be tried again after this.
-        const CLAIM_S: u64 = 30;
-        let name = self.request_key(tenant, key);
-        let mut conn = self.conn_for(&name).await?;
-        let first: Option<String> = redis::cmd("SET")
-            .arg(&name)
-            .arg(format!("{fingerprint}\n"))
-            .arg("NX")
-            .arg("EX")
-            .arg(CLAIM_S.min(KEEP_S))
-            .query_async(&mut conn)
-            .await?;
-        if first.is_some() {
-            return Ok(Begun::First);
-        }
-        let kept: Option<String> = redis::cmd("GET").arg(&name).query_async(&mut conn).await?;
-        Ok(match kept.as_deref().and_then(|k| k.split_once('\n')) {
-            None => Begun::InProgress,
-            Some((print, _)) if print != fingerprint => Begun::Other,
-            Some((_, "")) => Begun::InProgress,
-            Some((_, answer)) => Begun::Done(answer.to_owned()),
-        })
-    }
-
-    /// Keeps the answer of a request under its idempotency key, for 24 hours; an empty
-    /// answer gives the key back.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
-    pub async fn finish_request(
-        &self,
-        tenant: &str,
-        key: &str,
-        fingerprint: &str,
-        answer: &str,
-    ) -> Result<(), StoreError> {
-        let name = self.request_key(tenant, key);
-        let mut conn = self.conn_for(&name).await?;
-        if answer.is_empty() {
-            return Ok(redis::cmd("DEL").arg(&name).query_async(&mut conn).await?);
-        }
-        let _: () = redis::cmd("SET")
-            .arg(&name)
-            .arg(format!("{fingerprint}\n{answer}"))
-            .arg("EX")
-            .arg(86_400)
-            .query_async(&mut conn)
-            .await?;
-        // Or a repetition after a failover would do it all again.
-        self.confirm(&mut conn).await
     }
 }
 
