@@ -1,12 +1,15 @@
 //! The heartbeat: once a second the relay renews its standing in every shard, in one
 //! round trip, and knows by its own monotonic clock until when what it holds is its own.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use mail::ShardId;
 use mail::queue::{LEASE_PERIOD, Standing};
 use store::{Store, StoreError};
+
+use crate::relay::lock;
 
 /// Between two renewals.
 pub(crate) const BEAT: Duration = Duration::from_secs(1);
@@ -19,6 +22,8 @@ pub(crate) struct Heart {
     relay: String,
     began: Instant,
     shards: Vec<Pulse>,
+    /// When it was last said that leases were lost: once for all shards, whoever hears it first.
+    loss_told: Mutex<Option<Instant>>,
 }
 
 struct Pulse {
@@ -36,7 +41,8 @@ impl Heart {
             epoch: AtomicU64::new(1),
             registered: AtomicBool::new(false),
         };
-        Self { relay, began: Instant::now(), shards: (0..shards).map(|_| pulse()).collect() }
+        let shards = (0..shards).map(|_| pulse()).collect();
+        Self { relay, began: Instant::now(), shards, loss_told: Mutex::new(None) }
     }
 
     /// The relay's name in the queue.
@@ -70,7 +76,7 @@ impl Heart {
                 }
                 Standing::Lost => {
                     lost.push(shard);
-                    pulse.lose();
+                    self.lost(shard);
                 }
             }
         }
@@ -78,9 +84,6 @@ impl Heart {
             Some(e) if !renewed => return Err(e),
             Some(e) => tracing::debug!("some shards could not be renewed: {e}"),
             None => {}
-        }
-        if !lost.is_empty() {
-            tracing::warn!("leases were lost: this relay could not renew in time; starting anew");
         }
         Ok(lost)
     }
@@ -92,7 +95,14 @@ impl Heart {
 
     /// The queue said that the relay is unknown in this shard.
     pub(crate) fn lost(&self, shard: ShardId) {
-        self.pulse(shard).lose();
+        if !self.pulse(shard).lose() {
+            return;
+        }
+        let mut told = lock(&self.loss_told);
+        if told.is_none_or(|at| at.elapsed() > LEASE_PERIOD) {
+            *told = Some(Instant::now());
+            tracing::warn!("leases were lost: this relay could not renew in time; starting anew");
+        }
     }
 
     /// Whether a lease of this epoch was taken back by the queue.
@@ -114,9 +124,12 @@ impl Heart {
 }
 
 impl Pulse {
-    fn lose(&self) {
-        if self.registered.swap(false, Ordering::Relaxed) {
+    /// Whether there was anything to lose.
+    fn lose(&self) -> bool {
+        let was_registered = self.registered.swap(false, Ordering::Relaxed);
+        if was_registered {
             self.epoch.fetch_add(1, Ordering::AcqRel);
         }
+        was_registered
     }
 }
