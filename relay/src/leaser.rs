@@ -22,8 +22,9 @@ use crate::waiting::Held;
 
 /// Recipients of one lease.
 const LEASE_MAX: usize = 250;
-/// Leases whose recipients are being resolved.
-const RESOLVING_MAX: usize = 128;
+/// Leases whose recipients are being resolved: each asks the store a few times, and the more
+/// there are the longer a renewal waits for a connection when Redis is slow.
+const RESOLVING_MAX: usize = 64;
 /// However many flows share a site's room, each has at least so many recipients here, or a
 /// lease, which costs the queue a write, would be worth too little.
 const FLOW_MIN: usize = 4;

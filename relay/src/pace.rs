@@ -164,7 +164,8 @@ impl PaceMeter {
         self.tokens.add_permits(1);
     }
 
-    /// Takes a slice, to be credited and [released](Self::release). Without an answer the relay keeps spending what it has, and no more.
+    /// Takes a slice, to be credited and [released](Self::release). Without an answer the relay
+    /// keeps spending what it has, and no more.
     pub(crate) async fn refill(
         &self,
         store: &Store,

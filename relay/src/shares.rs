@@ -13,8 +13,8 @@ use crate::config::Tenant;
 /// Campaigns whose tenant is remembered: some fifty octets each.
 const FLOWS_MAX: usize = 50_000;
 
-/// Campaigns that are looked up at the same time.
-const LOOKED_UP_TOGETHER: usize = 16;
+/// Campaigns that are looked up at the same time: half of the store's connections.
+const LOOKED_UP_TOGETHER: usize = 8;
 
 /// A campaign as it shares a budget.
 #[derive(Debug, PartialEq)]

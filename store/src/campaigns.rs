@@ -66,6 +66,7 @@ impl Store {
         let status: Option<String> =
             redis::cmd("HGET").arg(&key).arg("status").query_async(&mut conn).await?;
         self.confirm(&mut conn).await?;
+        drop(conn);
         // The lists may lie on other servers; the record comes first, so that none of them
         // names a campaign that is not there.
         let is_over =

@@ -10,7 +10,7 @@ use redis::Value;
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
-use crate::queue::parse;
+use crate::queue::{one, parse};
 use crate::{Store, scripts};
 
 /// A record that nobody has touched for this long starts anew: one that tells what the site
@@ -161,14 +161,23 @@ impl Store {
             .arg(2)
             .query_async(&mut conn)
             .await?;
-        for name in some {
-            let Some((source, site)) = name.split_once('|') else { continue };
-            let key = self.pace_key(source, &Site::from_name(site));
-            let mut at = self.conn_for(&key).await?;
-            let is_there: bool = redis::cmd("EXISTS").arg(key).query_async(&mut at).await?;
-            if !is_there {
-                let _: () = redis::cmd("SREM").arg(&list).arg(&name).query_async(&mut conn).await?;
+        // Whoever holds a connection must not wait for another: all could do the same.
+        drop(conn);
+        let there = some.iter().filter_map(|name| {
+            let (source, site) = name.split_once('|')?;
+            Some((name, self.pace_key(source, &Site::from_name(site))))
+        });
+        let (names, keys): (Vec<&String>, Vec<String>) = there.unzip();
+        let answers = self.spread(&keys, |at| one("EXISTS", &keys[at])).await;
+        let mut gone = Vec::new();
+        for (name, answer) in names.into_iter().zip(answers) {
+            if !parse::<bool>(answer?)? {
+                gone.push(name);
             }
+        }
+        if !gone.is_empty() {
+            let mut conn = self.conn_for(&list).await?;
+            let _: () = redis::cmd("SREM").arg(&list).arg(&gone).query_async(&mut conn).await?;
         }
         Ok(())
     }

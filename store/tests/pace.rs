@@ -9,8 +9,8 @@ mod support;
 use std::time::{Duration, Instant};
 
 use mail::share::{Demand, Weight};
-use mail::{CampaignId, Site};
-use store::{NewPace, SliceRequest, Store};
+use mail::{CampaignId, Site, Timestamp};
+use store::{CampaignRecord, NewPace, SliceRequest, StartAt, Store, TemplateRecord};
 
 const SLICE: Duration = Duration::from_millis(100);
 
@@ -105,4 +105,50 @@ async fn the_list_of_paces_follows_the_records() {
     }
     let listed = store.paces().await.unwrap().len();
     assert!(listed < 100, "{listed} of 200 that are gone are still listed");
+}
+
+fn campaign() -> CampaignRecord {
+    let template = TemplateRecord {
+        from_name: String::new(),
+        from_address: "news@example.com".parse().unwrap(),
+        reply_to: None,
+        subject: "News".into(),
+        text: Some("Hello".into()),
+        html: None,
+        headers: Vec::new(),
+        fields: Vec::new(),
+    };
+    CampaignRecord {
+        tenant: "acme".into(),
+        name: "November".into(),
+        template,
+        pool: "default".into(),
+        priority: 1,
+        weight: 1.0,
+        start: StartAt::Now,
+        lifetime_s: None,
+        window: None,
+        created_at: Timestamp(1),
+        created_by: "test".into(),
+    }
+}
+
+/// With two connections and many callers none may hold one while it waits for another.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_new_sites_and_campaigns_at_once_need_no_more_connections_than_there_are() {
+    let redis = support::Redis::start();
+    let config = store::Config { connections: 2, answer_timeout_ms: 2000, ..redis.config() };
+    let store = Store::open(&config).await.unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..200u64 {
+        let store = store.clone();
+        tasks.spawn(async move {
+            let site = Site::from_name(&format!("mx{n}.example"));
+            let pace = NewPace { state: b"s", rate: 5.0, connections: 3, is_taught: true };
+            store.put_pace("s", &site, 0, pace).await.unwrap();
+            store.create_campaign(&campaign()).await.unwrap();
+        });
+    }
+    tasks.join_all().await;
+    assert_eq!(store.paces().await.unwrap().len(), 200);
 }

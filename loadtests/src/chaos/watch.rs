@@ -21,12 +21,15 @@ struct Seen {
     id: String,
     unsettled_max: u32,
     connections: Vec<(Instant, u64)>,
+    /// The most that it ever had.
+    ever: u64,
 }
 
 impl Seen {
     fn note(&mut self, now: Instant, connections: u64) {
         self.connections.retain(|(at, _)| now.duration_since(*at) < CONNECTIONS_OVER);
         self.connections.push((now, connections));
+        self.ever = self.ever.max(connections);
     }
 
     fn most(&self) -> u64 {
@@ -153,10 +156,10 @@ impl Watch {
     }
 
     /// A relay lost its leases without having been struck: the machine was too slow for it.
-    /// That is one more that slept for longer than a lease.
+    /// That is one more that slept for longer than a lease, nobody knows when.
     pub(super) fn overslept(&mut self, pid: u32, times: u64) {
         let Some(seen) = self.seen.get(&pid) else { return };
-        let (connections, unsettled_max) = (seen.most(), u64::from(seen.unsettled_max));
+        let (connections, unsettled_max) = (seen.ever, u64::from(seen.unsettled_max));
         self.ended.extend((0..times).map(|_| Ended { connections, unsettled_max }));
     }
 
