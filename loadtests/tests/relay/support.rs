@@ -92,6 +92,7 @@ pub(crate) async fn enqueue(store: &Store, campaign: CampaignId, recipients: &Ge
             }
             let first = store.reserve(shard, part.len() as u64).await.unwrap();
             let mut event = Event::new(EventKind::Accepted, now());
+            event.campaign = Some(campaign);
             event.count = part.len() as u32;
             let enqueue = Enqueue {
                 lane: Lane { campaign, domain: None },

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mail::event::EventKind;
 use mail::queue::{Aside, BatchId};
-use mail::{CampaignId, ShardId};
+use mail::{CampaignId, Event, ShardId};
 use store::{RelayRecord, SealKeys};
 
 use crate::support::{World, now};
@@ -191,5 +191,11 @@ async fn defer_all_but(world: &World, campaign: CampaignId, batch: BatchId, deli
     let lease = &leases[0].lease;
     assert_eq!(lease.batch, batch);
     let settle = lease.settle(lease.items.iter().map(|(i, _)| (*i, outcome(*i))).collect());
-    world.store.settle(shard, "by-hand", 1, &[settle], b"").await.unwrap();
+    let told = |i: u16| {
+        let kind = if i < delivered { EventKind::Delivered } else { EventKind::Deferred };
+        Event { campaign: Some(campaign), ..Event::new(kind, now()) }
+    };
+    let told: Vec<Event> = lease.items.iter().map(|(i, _)| told(*i)).collect();
+    let frame = store::Frame::encode(&told);
+    world.store.settle(shard, "by-hand", 1, &[settle], &frame).await.unwrap();
 }
