@@ -51,7 +51,7 @@ pub struct Config {
     /// Frames of events that a shard keeps for the ledger. Near it sending slows; raise it to bear a
     /// longer absence of the ledger, at some 2 KB of Redis memory each.
     pub outbox_max: u64,
-    /// Connections to Redis that one service holds at most.
+    /// Connections to Redis that one service holds at most; a relay has two more, for renewals alone.
     pub connections: usize,
     /// How long an answer of Redis may take, in milliseconds, before the connection is given up.
     pub answer_timeout_ms: u64,

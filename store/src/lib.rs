@@ -161,9 +161,7 @@ impl Store {
         keys: &[String],
         command: impl Fn(usize) -> redis::Cmd + Sync,
     ) -> Vec<Result<Value, StoreError>> {
-        let spread = Spread { keys, command: &command, confirm: None };
-        let sent: Boxed<'_, _> = Box::pin(spread.send(&self.topology));
-        sent.await
+        self.send(Spread { keys, command: &command, confirm: None, apart: false }).await
     }
 
     /// Like [`spread`](Self::spread) for writes: the answers wait for the level of durability.
@@ -172,9 +170,21 @@ impl Store {
         keys: &[String],
         command: impl Fn(usize) -> redis::Cmd + Sync,
     ) -> Vec<Result<Value, StoreError>> {
-        let spread = Spread { keys, command: &command, confirm: Some(&self.confirm) };
-        let sent: Boxed<'_, _> = Box::pin(spread.send(&self.topology));
-        sent.await
+        let confirm = Some(&self.confirm);
+        self.send(Spread { keys, command: &command, confirm, apart: false }).await
+    }
+
+    /// Like [`spread`](Self::spread), over connections that other commands do not take.
+    async fn spread_apart(
+        &self,
+        keys: &[String],
+        command: impl Fn(usize) -> redis::Cmd + Sync,
+    ) -> Vec<Result<Value, StoreError>> {
+        self.send(Spread { keys, command: &command, confirm: None, apart: true }).await
+    }
+
+    fn send<'a>(&'a self, spread: Spread<'a>) -> Boxed<'a, Vec<Result<Value, StoreError>>> {
+        Box::pin(spread.send(&self.topology))
     }
 
     /// A key of every shard, in order.

@@ -23,6 +23,7 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 /// A connection to the server that holds a slot. When it answers that another does, the
 /// command goes there, and so does all that follows.
 pub(crate) struct Conn {
+    node: Arc<Node>,
     link: Object<Manager>,
     topology: Arc<Topology>,
     slot: u16,
@@ -31,7 +32,7 @@ pub(crate) struct Conn {
 impl Conn {
     pub(crate) async fn open(topology: &Arc<Topology>, key: &str) -> Result<Self, StoreError> {
         let slot = topology.slot(key);
-        let node = topology.node(slot).await?;
+        let mut node = topology.node(slot).await?;
         let link = match node.link().await {
             Ok(link) => link,
             // Nothing was said yet: whoever holds the slot by now may be asked.
@@ -41,29 +42,35 @@ impl Conn {
                 if Arc::ptr_eq(&now, &node) {
                     return Err(e);
                 }
-                now.link().await?
+                node = now;
+                node.link().await?
             }
             Err(e) => return Err(e),
         };
-        Ok(Self { link, topology: topology.clone(), slot })
+        Ok(Self { node, link, topology: topology.clone(), slot })
     }
 
     /// Goes to whoever holds the slot now; `false` when that cannot be had.
     async fn follow(&mut self) -> bool {
-        let link = async {
-            self.topology.refresh().await?;
-            self.topology.node(self.slot).await?.link().await
-        };
-        match link.await {
-            Ok(link) => {
-                self.link = link;
-                true
-            }
+        match self.go_on().await {
+            Ok(()) => true,
             Err(e) => {
                 tracing::debug!("the key's new place does not answer: {e}");
                 false
             }
         }
+    }
+
+    async fn go_on(&mut self) -> Result<(), StoreError> {
+        self.topology.refresh().await?;
+        let now = self.topology.node(self.slot).await?;
+        // The same one again is asked over the connection in hand: whoever holds one and waits
+        // for another of the same pool may wait for himself.
+        if !Arc::ptr_eq(&now, &self.node) {
+            self.link = now.link().await?;
+            self.node = now;
+        }
+        Ok(())
     }
 }
 
@@ -125,6 +132,8 @@ pub(crate) struct Spread<'a> {
     pub(crate) command: &'a (dyn Fn(usize) -> Cmd + Sync),
     /// Whether the answer has to wait for the level of durability.
     pub(crate) confirm: Option<&'a Confirm>,
+    /// Whether it must not wait for a connection behind other commands.
+    pub(crate) apart: bool,
 }
 
 impl Spread<'_> {
@@ -199,7 +208,7 @@ impl Spread<'_> {
     }
 
     async fn tell_now(&self, node: &Node, group: &[usize]) -> Result<Vec<Value>, StoreError> {
-        let mut link = node.link().await?;
+        let mut link = if self.apart { node.link_apart().await? } else { node.link().await? };
         let mut pipe = Pipeline::with_capacity(group.len());
         for at in group {
             pipe.add_command((self.command)(*at));

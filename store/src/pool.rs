@@ -59,11 +59,16 @@ impl Dial {
     }
 }
 
+/// Connections for what must not wait behind other commands: the renewal of leases, and the
+/// next one when the first has just failed.
+const APART: usize = 2;
+
 /// A server, and the connections to it.
 pub(crate) struct Node {
     pub(crate) place: Place,
     health: Arc<Health>,
     pool: Pool<Manager>,
+    apart: Pool<Manager>,
 }
 
 /// What the connections to one server know together.
@@ -171,24 +176,33 @@ impl Node {
             slots: RwLock::new(None),
         });
         let client = dial.client(&place)?;
-        // Opening has limits of its own, which the manager must live to see.
-        let timeouts = Timeouts { wait: Some(dial.answer_timeout), create: None, recycle: None };
-        let pool = Pool::builder(Manager {
-            client,
-            config: dial.config(),
-            health: health.clone(),
-            arrivals,
-        })
-        .max_size(dial.size)
-        .runtime(deadpool::Runtime::Tokio1)
-        .timeouts(timeouts)
-        .build()
-        .map_err(|e| StoreError::Setting(format!("store.connections: {e}")))?;
-        Ok(Self { place, health, pool })
+        let pool = |size: usize| {
+            // Opening has limits of its own, which the manager must live to see.
+            let timeouts =
+                Timeouts { wait: Some(dial.answer_timeout), create: None, recycle: None };
+            Pool::builder(Manager {
+                client: client.clone(),
+                config: dial.config(),
+                health: health.clone(),
+                arrivals: arrivals.clone(),
+            })
+            .max_size(size)
+            .runtime(deadpool::Runtime::Tokio1)
+            .timeouts(timeouts)
+            .build()
+            .map_err(|e| StoreError::Setting(format!("store.connections: {e}")))
+        };
+        let (pool, apart) = (pool(dial.size)?, pool(APART)?);
+        Ok(Self { place, health, pool, apart })
     }
 
     pub(crate) async fn link(&self) -> Result<Object<Manager>, StoreError> {
         self.pool.get().await.map_err(StoreError::from_pool)
+    }
+
+    /// One for what must not wait until another command gives its own back.
+    pub(crate) async fn link_apart(&self) -> Result<Object<Manager>, StoreError> {
+        self.apart.get().await.map_err(StoreError::from_pool)
     }
 
     pub(crate) fn set_slots(&self, slots: Vec<(u16, u16)>) {

@@ -181,13 +181,14 @@ impl Store {
     /// Says in every shard that the relay lives, and registers it in those that are
     /// `fresh`. One round trip a server. Takes back what the dead held and makes ready what is
     /// due. Each shard has its own answer: a server that is away takes only its own along.
+    /// Over a connection of its own: leases do not run out because others keep Redis busy.
     pub async fn renew(
         &self,
         relay: &str,
         fresh: impl Fn(ShardId) -> bool + Sync,
     ) -> Vec<Result<Renewal, StoreError>> {
         let keys = self.shard_keys("meta");
-        let told = self.spread(&keys, |at| {
+        let told = self.spread_apart(&keys, |at| {
             let args = self.renewal(None, relay, fresh(ShardId(at as u16)));
             scripts::RENEW.command(&keys[at], &args, &[])
         });

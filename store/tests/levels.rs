@@ -109,6 +109,24 @@ async fn without_a_replica_nothing_is_confirmed_at_the_replicated_level() {
 }
 
 #[tokio::test]
+async fn a_renewal_does_not_wait_behind_commands_that_hold_all_connections() {
+    let alone = Server::start(&["--appendonly", "yes"]);
+    let few = Config { connections: 2, confirm_timeout_ms: 2000, ..Config::default() };
+    let known = config(&alone, Durability::Replicated);
+    let store = Store::open(&Config { url: known.url, durability: known.durability, ..few }).await;
+    let store = store.unwrap();
+    let mut held = tokio::task::JoinSet::new();
+    for number in 0..4 {
+        let store = store.clone();
+        held.spawn(async move { store.enqueue(SHARD, &[chunk(number)]).await });
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let renewal = tokio::time::timeout(Duration::from_secs(1), store.renew("r1", |_| true)).await;
+    assert!(renewal.unwrap()[0].is_ok());
+    assert!(held.join_all().await.into_iter().all(is_unconfirmed), "they were held by no replica");
+}
+
+#[tokio::test]
 async fn fewer_replicas_than_the_configured_least_confirm_nothing() {
     let (primary, _replica) = pair("redis-server", &["--appendonly", "yes"]).await;
     let two = Config { replicas_min: 2, ..config(&primary, Durability::Replicated) };
