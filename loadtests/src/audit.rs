@@ -158,11 +158,21 @@ impl Books<'_> {
             let by_state: u64 = audits.iter().map(|audit| audit.waiting(*campaign)).sum();
             imbalance += counters.imbalance() + counters.waiting.abs_diff(by_state);
         }
+        Ok(imbalance + self.disagreement().await?)
+    }
+
+    /// Recipients about whom the queue's counters and history disagree at the same position,
+    /// once history has read everything that the queue told.
+    ///
+    /// # Errors
+    /// When queue or history cannot be read, or history does not catch up.
+    pub async fn disagreement(&self) -> Result<u64> {
+        self.await_history().await?;
         let balance = self.ledger.balance(self.store).await?;
         if !balance.uncompared.is_empty() {
             bail!("the accounts of {} shards could not be compared", balance.uncompared.len());
         }
-        Ok(imbalance + balance.imbalance)
+        Ok(balance.imbalance)
     }
 
     async fn await_history(&self) -> Result<()> {

@@ -50,7 +50,7 @@ fn up(dir: &Path) -> (Process, String) {
 fn shown_key(up: &Process) -> String {
     until(UP_WITHIN, "a key is shown", || {
         let printed = up.printed();
-        let line = printed.lines().find_map(|line| line.split_once("shown only now: "));
+        let line = printed.lines().take(5).find_map(|line| line.split_once("shown only now: "));
         line.map(|(_, key)| key.to_owned()).filter(|_| printed.ends_with('\n'))
     })
 }
@@ -164,6 +164,7 @@ fn heavy_up_outlives_redis_and_a_second_relay_under_load() {
     let api = free_port();
     let mut command = malleposte(dir);
     command.arg("up").env("MALLEPOSTE_API__LISTEN", &api);
+    command.env("MALLEPOSTE_BOUNCES__CONNECTIONS_PER_CLIENT_MAX", "50");
     let mut up = Process::start(dir.join("up.log"), command);
     up.await_api(&api);
     prove_sender(dir, &internet);

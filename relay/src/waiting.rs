@@ -153,23 +153,17 @@ impl Waiting {
     /// they fill the room, and the flow has its part of it. A flow that has less never waits for
     /// those that have more.
     pub(crate) fn crowd(&self, key: FlowKey, weight: Weight, room: usize) -> Option<usize> {
-        let (mut ahead, mut own, mut class) = (0, 0, vec![weight]);
-        for ((priority, campaign), line) in &self.lines {
-            if *priority > key.0 {
-                break;
-            }
-            ahead += line.jobs.len();
-            if (*priority, *campaign) == key {
-                own = line.jobs.len();
-            } else if *priority == key.0 && !line.jobs.is_empty() {
-                class.push(line.weight);
-            }
-        }
+        let before = || self.lines.iter().take_while(|((priority, _), _)| *priority <= key.0);
+        let ahead: usize = before().map(|(_, line)| line.jobs.len()).sum();
         if ahead < room {
             return None;
         }
-        let weights = divided(&class);
+        let shares =
+            |(at, line): &(&FlowKey, &Line)| at.0 == key.0 && **at != key && !line.jobs.is_empty();
+        let others = before().filter(shares).map(|(_, line)| line.weight);
+        let weights = divided(&std::iter::once(weight).chain(others).collect::<Vec<_>>());
         let part = room as f64 * weights[0] / weights.iter().sum::<f64>();
+        let own = self.lines.get(&key).map_or(0, |line| line.jobs.len());
         (own as f64 >= part.max(PART_MIN)).then_some(ahead)
     }
 

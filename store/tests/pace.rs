@@ -9,8 +9,8 @@ mod support;
 use std::time::{Duration, Instant};
 
 use mail::share::{Demand, Weight};
-use mail::{CampaignId, Site, Timestamp};
-use store::{CampaignRecord, NewPace, SliceRequest, StartAt, Store, TemplateRecord};
+use mail::{CampaignId, Site};
+use store::{NewPace, SliceRequest, Store};
 
 const SLICE: Duration = Duration::from_millis(100);
 
@@ -107,32 +107,6 @@ async fn the_list_of_paces_follows_the_records() {
     assert!(listed < 100, "{listed} of 200 that are gone are still listed");
 }
 
-fn campaign() -> CampaignRecord {
-    let template = TemplateRecord {
-        from_name: String::new(),
-        from_address: "news@example.com".parse().unwrap(),
-        reply_to: None,
-        subject: "News".into(),
-        text: Some("Hello".into()),
-        html: None,
-        headers: Vec::new(),
-        fields: Vec::new(),
-    };
-    CampaignRecord {
-        tenant: "acme".into(),
-        name: "November".into(),
-        template,
-        pool: "default".into(),
-        priority: 1,
-        weight: 1.0,
-        start: StartAt::Now,
-        lifetime_s: None,
-        window: None,
-        created_at: Timestamp(1),
-        created_by: "test".into(),
-    }
-}
-
 /// With two connections and many callers none may hold one while it waits for another.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_new_sites_and_campaigns_at_once_need_no_more_connections_than_there_are() {
@@ -146,7 +120,7 @@ async fn many_new_sites_and_campaigns_at_once_need_no_more_connections_than_ther
             let site = Site::from_name(&format!("mx{n}.example"));
             let pace = NewPace { state: b"s", rate: 5.0, connections: 3, is_taught: true };
             store.put_pace("s", &site, 0, pace).await.unwrap();
-            store.create_campaign(&campaign()).await.unwrap();
+            store.create_campaign(&support::campaign()).await.unwrap();
         });
     }
     tasks.join_all().await;

@@ -12,8 +12,8 @@ use bounce_processor::{Bounces, Config};
 use mail::event::EventKind;
 use mail::hygiene::Policy;
 use mail::verp::ReturnPathKeys;
-use mail::{Address, CampaignId, DeliveryId, Event, ShardId, Timestamp};
-use store::{CampaignRecord, Position, StartAt, Store, TemplateRecord};
+use mail::{Address, CampaignId, DeliveryId, Event, ShardId};
+use store::{Position, Store};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -46,7 +46,7 @@ impl Platform {
         let mut config = redis.config();
         config.answer_timeout_ms = 1000;
         let store = Store::open(&config).await.unwrap();
-        let campaign = store.create_campaign(&campaign()).await.unwrap();
+        let campaign = store.create_campaign(&redis::campaign()).await.unwrap();
         let keys = ReturnPathKeys::new(vec![('a', [7; 32])]).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let mailbox = folder.path().join("mailbox");
@@ -133,32 +133,6 @@ impl Platform {
     pub(crate) fn kept(&self) -> Vec<String> {
         let files = std::fs::read_dir(self.mailbox.join("new")).unwrap();
         files.map(|f| std::fs::read_to_string(f.unwrap().path()).unwrap()).collect()
-    }
-}
-
-fn campaign() -> CampaignRecord {
-    let template = TemplateRecord {
-        from_name: "Acme".into(),
-        from_address: "news@example.com".parse().unwrap(),
-        reply_to: None,
-        subject: "News".into(),
-        text: Some("Hello".into()),
-        html: None,
-        headers: Vec::new(),
-        fields: Vec::new(),
-    };
-    CampaignRecord {
-        tenant: "acme".into(),
-        name: "November".into(),
-        template,
-        pool: "default".into(),
-        priority: 1,
-        weight: 1.0,
-        start: StartAt::Now,
-        lifetime_s: None,
-        window: None,
-        created_at: Timestamp(1),
-        created_by: "test".into(),
     }
 }
 

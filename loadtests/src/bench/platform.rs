@@ -11,6 +11,7 @@ use store::Store;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use super::{DURABILITY, PerService, Times};
+use crate::audit::Books;
 use crate::client::{Client, metric, page};
 use crate::internet::{Internet, Listen};
 use crate::process::Process;
@@ -21,8 +22,6 @@ use crate::scenario::{Scenario, Tls};
 pub(super) const SENDER: &str = "news.malleposte.test";
 /// A relay that has registered takes the first lease within this.
 const REGISTERS_WITHIN: Duration = Duration::from_millis(1500);
-/// History holds what the queue told after this at the latest.
-const CATCHES_UP_WITHIN: Duration = Duration::from_secs(60);
 
 /// How the platform is set up.
 pub(super) struct Setup {
@@ -165,17 +164,11 @@ impl Platform {
     async fn check_accounts(&self) -> Result<()> {
         let folder = self.folder.path().join("data/ledger");
         let history = Ledger::open(&ledger::Config { folder, ..ledger::Config::default() })?;
-        let (store, patience) = (self.store().await?, Instant::now() + CATCHES_UP_WITHIN);
-        loop {
-            let balance = history.balance(&store).await?;
-            if balance.uncompared.is_empty() {
-                let off = balance.imbalance;
-                ensure!(off == 0, "queue and history disagree about {off} recipients");
-                return Ok(());
-            }
-            ensure!(Instant::now() < patience, "history does not catch up with the queue");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+        let store = self.store().await?;
+        let books = Books { store: &store, ledger: &history, internet: &self.internet };
+        let off = books.disagreement().await?;
+        ensure!(off == 0, "queue and history disagree about {off} recipients");
+        Ok(())
     }
 
     /// Octets of Redis's memory in use.

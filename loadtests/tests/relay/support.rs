@@ -12,8 +12,8 @@ use mail::queue::{BatchId, CampaignState, Counters, Enqueue, Enqueued, Lane};
 use mail::verp::ReturnPathKeys;
 use mail::{Address, CampaignId, Event, ShardId, Timestamp, event::EventKind};
 use store::{
-    BatchBuilder, CampaignRecord, Frame, SealKeys, Selector, SenderRecord, SigningKey, StartAt,
-    Store, TemplateRecord,
+    BatchBuilder, CampaignRecord, Frame, SealKeys, Selector, SenderRecord, SigningKey, Store,
+    TemplateRecord,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -49,28 +49,19 @@ pub(crate) async fn add_campaign(store: &Store) -> CampaignId {
 
 fn campaign_record() -> CampaignRecord {
     let template = loadtests::generator::Template::of_size(3000);
-    CampaignRecord {
-        tenant: "t".into(),
-        name: "flow".into(),
-        template: TemplateRecord {
-            from_name: "News".into(),
-            from_address: format!("news@{SENDER}").parse().unwrap(),
-            reply_to: None,
-            subject: template.subject,
-            text: Some(template.text),
-            html: Some(template.html),
-            headers: vec![],
-            fields: loadtests::generator::MERGE_FIELDS.map(String::from).to_vec(),
-        },
-        pool: "default".into(),
-        priority: 1,
-        weight: 1.0,
-        start: StartAt::Now,
-        lifetime_s: None,
-        window: None,
-        created_at: now(),
-        created_by: "test".into(),
-    }
+    let mut record = crate::redis::campaign();
+    record.tenant = "t".into();
+    record.created_at = now();
+    record.template = TemplateRecord {
+        from_name: "News".into(),
+        from_address: format!("news@{SENDER}").parse().unwrap(),
+        subject: template.subject,
+        text: Some(template.text),
+        html: Some(template.html),
+        fields: loadtests::generator::MERGE_FIELDS.map(String::from).to_vec(),
+        ..record.template
+    };
+    record
 }
 
 /// All recipients of a shard in mixed batches.

@@ -1,7 +1,7 @@
 //! Fair share: whose recipients go next when there are more than the budget of a site lets
 //! go. Start-time fair queueing (Goyal, Vin, Cheng 1996) over flows, one flow a campaign; a
-//! tenant's weight is divided among those of its campaigns that wait, by their own. Urgent classes go
-//! strictly before others; whoever was idle has gained nothing by it.
+//! tenant's weight is divided among those of its campaigns that wait, by their own. Urgent
+//! classes go strictly before others; whoever was idle has gained nothing by it.
 //!
 //! [`Fair`] is the model of what `store/src/lua/pace_slice.lua` does for all relays together;
 //! [`parts`] divides room inside one relay. Who waits for what is known elsewhere.
@@ -52,12 +52,6 @@ pub struct Weight {
     pub of_campaign: f64,
 }
 
-impl Weight {
-    fn beside(&self, all_of_tenant: f64) -> f64 {
-        self.of_tenant * self.of_campaign / all_of_tenant
-    }
-}
-
 impl Default for Weight {
     fn default() -> Self {
         Self { tenant: TenantMark::default(), of_tenant: WEIGHT, of_campaign: WEIGHT }
@@ -72,7 +66,7 @@ pub fn divided(weights: &[Weight]) -> Vec<f64> {
     for weight in weights {
         *tenants.entry(weight.tenant).or_default() += weight.of_campaign;
     }
-    weights.iter().map(|weight| weight.beside(tenants[&weight.tenant])).collect()
+    weights.iter().map(|w| w.of_tenant * w.of_campaign / tenants[&w.tenant]).collect()
 }
 
 /// What waits of one campaign.
@@ -80,7 +74,7 @@ pub fn divided(weights: &[Weight]) -> Vec<f64> {
 pub struct Demand {
     /// The flow.
     pub campaign: CampaignId,
-    /// Its part, as it is told by whoever knows it.
+    /// What it weighs, and in whose name.
     pub weight: Weight,
     /// Its class; 0 goes first.
     pub priority: u8,

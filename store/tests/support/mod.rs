@@ -1,5 +1,5 @@
 //! A real Redis for one test: a child on a unix socket in a folder of its own, ended
-//! with the test.
+//! with the test. And what tests put into it.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -9,6 +9,9 @@
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use mail::Timestamp;
+use store::{CampaignRecord, StartAt, TemplateRecord};
 
 pub struct Redis {
     child: Child,
@@ -87,4 +90,31 @@ fn answers(socket: &std::path::Path) -> std::io::Result<[u8; 5]> {
     let mut answer = [0; 5];
     std::io::Read::read_exact(&mut stream, &mut answer)?;
     Ok(answer)
+}
+
+/// A campaign of nobody in particular.
+pub fn campaign() -> CampaignRecord {
+    let template = TemplateRecord {
+        from_name: "Acme".into(),
+        from_address: "news@example.com".parse().unwrap(),
+        reply_to: None,
+        subject: "News".into(),
+        text: Some("Hello".into()),
+        html: None,
+        headers: Vec::new(),
+        fields: Vec::new(),
+    };
+    CampaignRecord {
+        tenant: "acme".into(),
+        name: "November".into(),
+        template,
+        pool: "default".into(),
+        priority: 1,
+        weight: mail::share::WEIGHT,
+        start: StartAt::Now,
+        lifetime_s: None,
+        window: None,
+        created_at: Timestamp(1),
+        created_by: "test".into(),
+    }
 }
