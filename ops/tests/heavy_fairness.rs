@@ -30,6 +30,25 @@ async fn heavy_a_large_tenant_leaves_small_ones_their_share_and_an_urgent_one_go
     assert_eq!(fair.duplicates, 0, "{fair:?}");
 }
 
+/// More recipients than a relay has hands for: what waits in the queue meanwhile is there again
+/// before its flow has nothing left.
+#[tokio::test(flavor = "multi_thread")]
+async fn heavy_who_waits_in_the_queue_comes_before_their_flow_runs_dry() {
+    let wish = FairWish {
+        relays: 1,
+        rate: 1000.0,
+        big: 50_000,
+        smalls: 50,
+        small: 220,
+        weights: vec![],
+        urgent: 0,
+        seed: 1,
+    };
+    let fair = fairness(&program(), &wish).await.expect("a measurement");
+    assert!(fair.share_ratio <= 1.2, "{fair:?}");
+    assert!(fair.small_p99_wait_s <= fair.bound_s, "{fair:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn heavy_a_site_for_each_recipient_leaves_nothing_behind() {
     let run = longtail(&program(), Tail::OwnSites, 3_000).await.expect("a measurement");

@@ -163,8 +163,7 @@ impl SiteLane {
         self.lock().len()
     }
 
-    /// How many wait before another one of this campaign, if that is more than its part of the
-    /// room.
+    /// How many messages go before more of this campaign may come, if it has its part of the room.
     pub(crate) fn crowd(&self, sending: &Sending, room: usize) -> Option<usize> {
         self.lock().crowd((sending.priority, sending.id), sending.flow.weight, room)
     }

@@ -149,9 +149,10 @@ impl Waiting {
         self.lines.iter().map(held).collect()
     }
 
-    /// How many wait before another one of this flow, in its class and in those more urgent: if
-    /// they fill the room, and the flow has its part of it. A flow that has less never waits for
-    /// those that have more.
+    /// Whether the room is full of those that go before another one of this flow or beside it, and
+    /// the flow has its part of it: then how many messages go to the site until half of what the
+    /// flow has here is gone, which is when more of it may come. A flow that has less than its
+    /// part never waits for those that have more.
     pub(crate) fn crowd(&self, key: FlowKey, weight: Weight, room: usize) -> Option<usize> {
         let before = || self.lines.iter().take_while(|((priority, _), _)| *priority <= key.0);
         let ahead: usize = before().map(|(_, line)| line.jobs.len()).sum();
@@ -162,9 +163,14 @@ impl Waiting {
             |(at, line): &(&FlowKey, &Line)| at.0 == key.0 && **at != key && !line.jobs.is_empty();
         let others = before().filter(shares).map(|(_, line)| line.weight);
         let weights = divided(&std::iter::once(weight).chain(others).collect::<Vec<_>>());
-        let part = room as f64 * weights[0] / weights.iter().sum::<f64>();
+        let part = weights[0] / weights.iter().sum::<f64>();
         let own = self.lines.get(&key).map_or(0, |line| line.jobs.len());
-        (own as f64 >= part.max(PART_MIN)).then_some(ahead)
+        if (own as f64) < (room as f64 * part).max(PART_MIN) {
+            return None;
+        }
+        let more_urgent = before().filter(|(at, _)| at.0 < key.0);
+        let urgent: usize = more_urgent.map(|(_, line)| line.jobs.len()).sum();
+        Some((urgent + (own as f64 / part / 2.0) as usize).min(ahead))
     }
 
     /// Takes out the recipients that `is_wanted` names.

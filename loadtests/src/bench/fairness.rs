@@ -14,9 +14,9 @@ use crate::generator::{Generator, Template, index_of};
 use crate::program::Program;
 use crate::scenario::Scenario;
 
-/// What a recipient may wait beyond what its fair share gives, in seconds: the campaigns start
-/// within half a second of each other, lanes are read four times a second, a slice is a tenth,
-/// and a busy machine adds the rest.
+/// What a recipient may wait beyond what its fair share gives, in seconds: the campaigns and then
+/// the relays start within half a second each, lanes are read four times a second, a slice is a
+/// tenth, and a busy machine adds the rest.
 const BEYOND_S: f64 = 2.0;
 /// A flow counts as backlogged from when this share of it is delivered until that: its first ones
 /// are sent while its lanes are being read, its last ones are in somebody's hands while the rest
@@ -79,7 +79,7 @@ pub struct Fairness {
     pub urgent_s: Option<f64>,
     /// See `urgent_s`.
     pub urgent_bound_s: Option<f64>,
-    /// From the start of the large campaign to its first delivery.
+    /// From the start of the large campaign to its first delivery; the relays are started last.
     pub big_first_s: f64,
     /// Messages delivered twice.
     pub duplicates: u64,
@@ -154,8 +154,8 @@ async fn measure(platform: &mut Platform, wish: &FairWish) -> Result<Fairness> {
         let range = (wish.big + wish.smalls * wish.small, wish.urgent);
         urgent = Some(party(platform, wish, "urgent", 1.0, 0, range).await?);
     }
-    platform.start_relays(wish.relays).await?;
     start_all(platform, &mut parties).await?;
+    platform.start_relays(wish.relays).await?;
     let smalls = wish.smalls * wish.small;
     if let Some(urgent) = &mut urgent {
         await_delivered(platform, wish, smalls / 2).await?;
@@ -189,7 +189,9 @@ async fn party(
     Ok(Party { client, campaign, weight, recipients, first, started_ms, delivered_ms })
 }
 
-/// The large one first, the small ones right after it, a few at a time.
+/// The large one first, the small ones right after it, a few at a time. No relay is there yet, so
+/// that all are backlogged from the first message on: whoever started a moment sooner would else
+/// have had the site alone for that moment, and rightly so.
 async fn start_all(platform: &Platform, parties: &mut [Party]) -> Result<()> {
     for some in parties.chunks_mut(8) {
         let mut starting = tokio::task::JoinSet::new();

@@ -116,8 +116,8 @@ impl Relay {
         }
         let now = self.now();
         let room = (site.wanted(now).unwrap_or(0) * 2).max(max / 8);
-        let ahead = site.crowd(&job.content.sending, room)?;
-        let left_s = (ahead as f64 / site.pace.rate().max(0.1)).clamp(2.0, CROWDED_S_MAX);
+        let messages = site.crowd(&job.content.sending, room)?;
+        let left_s = (messages as f64 / site.pace.rate().max(0.1)).clamp(2.0, CROWDED_S_MAX);
         Some(Timestamp((now.0 / 1000 + left_s as u64) * 1000))
     }
 
