@@ -49,8 +49,8 @@ pub struct TailRun {
     pub delivery_cpu_us: PerService,
     /// Most memory resident, in MiB.
     pub rss_mb: PerService,
-    /// Redis's memory before the campaign was made, at the last delivery, and a while after,
-    /// in octets.
+    /// Redis's memory without its clients' buffers before the campaign was made, at the last
+    /// delivery, and a while after, in octets.
     pub redis_before: u64,
     /// See `redis_before`.
     pub redis_at_end: u64,
@@ -88,7 +88,7 @@ pub async fn longtail(program: &Program, tail: Tail, recipients: u64) -> Result<
 }
 
 async fn measure(platform: &mut Platform, tail: Tail, recipients: u64) -> Result<TailRun> {
-    let redis_before = platform.redis_memory().await?;
+    let redis_before = platform.redis_data().await?;
     let id = platform.client.create(SENDER, &Template::of_size(2_000)).await?;
     let spread = if tail == Tail::OneDomain { Spread::One } else { Spread::Each };
     let list = Generator::new(1, recipients).with_spread(spread);
@@ -100,7 +100,7 @@ async fn measure(platform: &mut Platform, tail: Tail, recipients: u64) -> Result
     platform.client.start(&id).await?;
     let half = await_delivered(platform, recipients / 2, began).await?;
     let took = await_delivered(platform, recipients, began).await?;
-    let redis_at_end = platform.redis_memory().await?;
+    let redis_at_end = platform.redis_data().await?;
     let spent = platform.times()?.since(before);
     tokio::time::sleep(FORGOTTEN_WITHIN).await;
     let book = platform.internet.book().summary();
@@ -121,7 +121,7 @@ async fn measure(platform: &mut Platform, tail: Tail, recipients: u64) -> Result
         rss_mb: platform.peaks()?,
         redis_before,
         redis_at_end,
-        redis_after: platform.redis_memory().await?,
+        redis_after: platform.redis_data().await?,
         paces_listed: platform.paces_listed().await?,
         durability: DURABILITY,
     })

@@ -177,6 +177,12 @@ impl Platform {
         Ok(line.trim().parse()?)
     }
 
+    /// The same without the buffers of its clients, which come and go with connections.
+    pub(super) async fn redis_data(&self) -> Result<u64> {
+        let clients = self.ask_redis("INFO memory", "mem_clients_normal:").await?;
+        Ok(self.redis_memory().await?.saturating_sub(clients.trim().parse()?))
+    }
+
     /// Records of paces that are listed.
     pub(super) async fn paces_listed(&self) -> Result<u64> {
         Ok(self.ask_redis("SCARD mp:paces", ":").await?.trim().parse()?)
