@@ -246,7 +246,7 @@ fn circumstances(entry: &Entry, lang: Lang) -> String {
         (false, 0) => parts.push(format!("{} {way}", say("by", "par"))),
         (false, _) => parts.push(way),
     }
-    parts.extend((!event.tls.is_empty()).then(|| clean_text(&event.tls)));
+    parts.extend(encryption(&event.tls, lang));
     if event.bytes > 0 {
         parts.push(format!("{} {}", event.bytes, say("octets", "octets")));
     }
@@ -257,6 +257,25 @@ fn circumstances(entry: &Entry, lang: Lang) -> String {
         parts.push(format!("{} {}", say("again at", "nouvel essai à"), clock(next)));
     }
     parts.join(", ")
+}
+
+/// What an event says of it, in words.
+fn encryption(tls: &str, lang: Lang) -> Option<String> {
+    let say = |en, fr| match lang {
+        Lang::En => en,
+        Lang::Fr => fr,
+    };
+    let certificate = match tls.rsplit_once(' ') {
+        Some((tls, "verified")) => (tls, say("certificate verified", "certificat vérifié")),
+        Some((tls, "unverified")) => {
+            (tls, say("certificate not verified", "certificat non vérifié"))
+        }
+        None if tls == "plain" => {
+            return Some(say("in plain text: TLS failed", "en clair : TLS a échoué").to_owned());
+        }
+        Some(_) | None => return (!tls.is_empty()).then(|| clean_text(tls)),
+    };
+    Some(format!("{} ({})", clean_text(certificate.0), certificate.1))
 }
 
 fn clock(at: Timestamp) -> String {

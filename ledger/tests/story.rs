@@ -27,6 +27,8 @@ fn event(kind: EventKind, campaign: u64, seconds: u64, seq: u64) -> Event {
     }
 }
 
+const TLS: &str = "TLSv1.3 TLS_AES_256_GCM_SHA384";
+
 fn attempt(kind: EventKind, campaign: u64, seconds: u64, seq: u64, n: u16, reply: &str) -> Event {
     Event {
         attempt: n,
@@ -38,7 +40,11 @@ fn attempt(kind: EventKind, campaign: u64, seconds: u64, seq: u64, n: u16, reply
         reply: Reply::parse(reply),
         bytes: 10_240,
         elapsed_ms: 250,
-        tls: "TLSv1.3 TLS_AES_256_GCM_SHA384".into(),
+        tls: match (kind, n) {
+            (EventKind::Deferred, _) => "plain".into(),
+            (_, 1) => format!("{TLS} unverified"),
+            (_, _) => format!("{TLS} verified"),
+        },
         ..event(kind, campaign, seconds, seq)
     }
 }

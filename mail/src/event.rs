@@ -101,7 +101,9 @@ pub struct Event {
     pub elapsed_ms: u32,
     /// How long after its acceptance, in milliseconds.
     pub age_ms: u64,
-    /// TLS version and cipher, empty for plain text.
+    /// TLS version, cipher, and `verified` where a known authority gave the certificate to the
+    /// server's name, else `unverified`; `plain` where TLS was offered and failed; empty where none
+    /// was offered.
     pub tls: String,
     /// When it goes again.
     pub next_at: Option<Timestamp>,

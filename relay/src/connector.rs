@@ -1,8 +1,10 @@
 //! Opening sessions to one site: its exchangers in their order, each address of each, within
 //! the relay's connections; and the places for what a session has sent and not settled.
 
-use std::net::SocketAddr;
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
 use dns::{Exchanger, Resolver};
@@ -10,8 +12,9 @@ use mail::Phase;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Source;
+use crate::reach::Reach;
 use crate::relay::{Relay, lock};
-use crate::smtp::{Session, SessionError, Target, TlsClient, TlsPolicy, Trouble};
+use crate::smtp::{Session, SessionError, Target, TlsClient, TlsPolicy};
 
 /// An open session and the places for what it has sent and not settled.
 pub(crate) struct Wire {
@@ -43,6 +46,7 @@ pub(crate) struct Connector {
     exchangers: Mutex<Vec<Exchanger>>,
     resolver: Arc<Resolver>,
     tls: Arc<TlsClient>,
+    reach: Arc<Reach>,
     relay: ConnectorConfig,
     open: Arc<Semaphore>,
 }
@@ -63,6 +67,7 @@ impl Connector {
             exchangers: Mutex::new(exchangers),
             resolver: relay.resolver.clone(),
             tls: relay.tls.clone(),
+            reach: relay.reach.clone(),
             relay: ConnectorConfig {
                 port: config.port,
                 allow_private: config.allow_private,
@@ -71,6 +76,93 @@ impl Connector {
             },
             open: relay.connections.clone(),
         }
+    }
+
+    /// The addresses of a host that this source may connect to.
+    async fn usable(&self, host: &str) -> Result<Vec<IpAddr>, SessionError> {
+        let found = self.resolver.addresses(host).await;
+        let found = found.map_err(|why| no_address(&format!("{host}: {why}")))?;
+        let mut refused = String::new();
+        let usable = found.iter().copied().filter(|ip| {
+            if !self.relay.allow_private && !dns::is_public(*ip) {
+                refused = format!("{host} lies in private address space");
+                return false;
+            }
+            // Mail never leaves from an address that nobody named.
+            let own = self.source.address;
+            let is_kin = own.is_none_or(|own| own.is_ipv4() == ip.is_ipv4());
+            if !is_kin {
+                let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+                let source = &self.source.name;
+                refused = format!("{host} has only {family} and the source {source} has none");
+            }
+            is_kin
+        });
+        let usable: Vec<IpAddr> = usable.collect();
+        if usable.is_empty() { Err(no_address(&refused)) } else { Ok(usable) }
+    }
+
+    /// A session with one of a host's addresses; else it is told in `last` why not.
+    async fn connect(
+        &self,
+        host: &str,
+        addresses: Vec<IpAddr>,
+        last: &mut SessionError,
+    ) -> Option<Session> {
+        let port = self.relay.port;
+        let mut left: Vec<SocketAddr> =
+            addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
+        let now = Instant::now();
+        let has_broken_tls = |addr: &SocketAddr| self.reach.broken_tls.holds(addr.ip(), now);
+        let plain: Vec<SocketAddr> = left.iter().copied().filter(has_broken_tls).collect();
+        while !left.is_empty() {
+            let target = Target {
+                addrs: &left,
+                plain: &plain,
+                host,
+                local_ip: self.source.address,
+                ehlo_name: &self.source.ehlo,
+                tls: TlsPolicy::Opportunistic,
+                timeouts: &self.relay.timeouts,
+            };
+            match Session::connect(&target, &self.tls).await {
+                Ok(session) => {
+                    self.were_silent(session.silent());
+                    self.answered(&session);
+                    return Some(session);
+                }
+                Err(error) => {
+                    match error.peer {
+                        // It speaks, and does not want us or cannot: the others of the host may.
+                        Some(peer) => left.retain(|addr| *addr != peer),
+                        None => self.were_silent(&std::mem::take(&mut left)),
+                    }
+                    keep_reply(last, error);
+                }
+            }
+        }
+        None
+    }
+
+    fn were_silent(&self, addrs: &[SocketAddr]) {
+        let now = Instant::now();
+        addrs.iter().for_each(|addr| self.reach.silent.note(addr.ip(), now));
+    }
+
+    fn answered(&self, session: &Session) {
+        let peer = session.peer();
+        self.reach.silent.forget(peer.ip());
+        if session.tls().is_some() {
+            self.reach.broken_tls.forget(peer.ip());
+        } else if session.is_tls_broken() {
+            self.reach.broken_tls.note(peer.ip(), Instant::now());
+        }
+    }
+
+    fn wire(&self, session: Session, host: &str, open: OwnedSemaphorePermit) -> Wire {
+        let mx = format!("{host} [{}]", session.peer().ip());
+        let unsettled = Arc::new(Semaphore::new(usize::from(self.relay.unsettled_max)));
+        Wire { session, mx, unsettled, open: Arc::new(open) }
     }
 
     /// The exchangers as DNS gives them now.
@@ -86,46 +178,33 @@ impl managed::Manager for Connector {
     type Type = Wire;
     type Error = SessionError;
 
-    /// The exchangers in their order, each address of each, until one lets us in.
+    /// The exchangers in their order, each address of each, until one lets us in; last of all
+    /// those addresses that did not answer of late.
     async fn create(&self) -> Result<Wire, SessionError> {
         let open = self.open.clone().acquire_owned().await;
         let open = open.map_err(|_| no_address("the relay is ending"))?;
         let mut last = no_address("no mail exchanger has an address");
-        let exchangers = lock(&self.exchangers).clone();
+        let mut avoided = Vec::new();
+        let exchangers = in_turn(&lock(&self.exchangers), &RandomState::new());
         for exchanger in exchangers {
-            let addresses = match self.resolver.addresses(&exchanger.host).await {
+            let addresses = match self.usable(&exchanger.host).await {
                 Ok(addresses) => addresses,
                 Err(why) => {
-                    last = no_address(&format!("{}: {why}", exchanger.host));
+                    keep_reply(&mut last, why);
                     continue;
                 }
             };
-            for ip in addresses.iter().copied() {
-                if !self.relay.allow_private && !dns::is_public(ip) {
-                    last = no_address(&format!("{} lies in private address space", exchanger.host));
-                    continue;
-                }
-                let target = Target {
-                    addr: SocketAddr::new(ip, self.relay.port),
-                    host: &exchanger.host,
-                    local_ip: self.source.address.filter(|a| a.is_ipv4() == ip.is_ipv4()),
-                    ehlo_name: &self.source.ehlo,
-                    tls: TlsPolicy::Opportunistic,
-                    timeouts: &self.relay.timeouts,
-                };
-                match Session::connect(&target, &self.tls).await {
-                    Ok(session) => {
-                        return Ok(Wire {
-                            session,
-                            mx: format!("{} [{ip}]", exchanger.host),
-                            unsettled: Arc::new(Semaphore::new(usize::from(
-                                self.relay.unsettled_max,
-                            ))),
-                            open: Arc::new(open),
-                        });
-                    }
-                    Err(error) => last = error,
-                }
+            let now = Instant::now();
+            let (bad, good): (Vec<IpAddr>, Vec<IpAddr>) =
+                addresses.into_iter().partition(|ip| self.reach.silent.holds(*ip, now));
+            if let Some(session) = self.connect(&exchanger.host, good, &mut last).await {
+                return Ok(self.wire(session, &exchanger.host, open));
+            }
+            avoided.push((exchanger.host, bad));
+        }
+        for (host, addresses) in avoided {
+            if let Some(session) = self.connect(&host, addresses, &mut last).await {
+                return Ok(self.wire(session, &host, open));
             }
         }
         Err(last)
@@ -136,10 +215,42 @@ impl managed::Manager for Connector {
     }
 }
 
+/// What a server said tells more than the silence of another.
+fn keep_reply(last: &mut SessionError, error: SessionError) {
+    if error.reply.is_some() || last.reply.is_none() {
+        *last = error;
+    }
+}
+
+/// The exchangers by preference; those of equal preference in any order, so that each carries
+/// its part (RFC 5321, 5.1: "MUST randomize").
+fn in_turn(exchangers: &[Exchanger], chance: &impl BuildHasher) -> Vec<Exchanger> {
+    let mut turn = exchangers.to_vec();
+    turn.sort_by_cached_key(|e| (e.preference, chance.hash_one(&e.host)));
+    turn
+}
+
 fn no_address(why: &str) -> SessionError {
-    SessionError {
-        phase: Phase::Dns,
-        reply: None,
-        trouble: Some(Trouble::Io(std::io::Error::other(why.to_owned()))),
+    SessionError::trouble(Phase::Dns, std::io::Error::other(why.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn equals_come_in_any_order_and_the_worse_come_last() {
+        let exchanger =
+            |(preference, host): (u16, &str)| Exchanger { preference, host: host.into() };
+        let all = [(10, "a"), (10, "b"), (10, "c"), (20, "backup")].map(exchanger);
+        let mut first = HashSet::new();
+        for _ in 0..200 {
+            let turn = in_turn(&all, &RandomState::new());
+            assert_eq!(turn[3].host.as_ref(), "backup");
+            first.insert(turn[0].host.clone());
+        }
+        assert_eq!(first.len(), 3);
     }
 }

@@ -130,7 +130,7 @@ pub(crate) async fn attempt(
     let carried = wire.session.transactions();
     let told = Told {
         mx: wire.mx.clone(),
-        tls: wire.session.tls().map(|t| format!("{} {}", t.version, t.cipher)).unwrap_or_default(),
+        tls: wire.session.encryption(),
         bytes: message.len(),
         took: started.elapsed(),
     };

@@ -15,6 +15,7 @@ mod meters;
 mod opening;
 mod pace;
 mod placing;
+mod reach;
 mod register;
 mod relay;
 mod rulings;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mail::Phase;
 use relay::smtp::{
@@ -132,13 +133,23 @@ async fn connect_as(
     tls: TlsPolicy,
     client: &TlsClient,
 ) -> Result<Session, SessionError> {
+    connect_to(&[addr], &timeouts(), tls, client).await
+}
+
+async fn connect_to(
+    addrs: &[SocketAddr],
+    timeouts: &Timeouts,
+    tls: TlsPolicy,
+    client: &TlsClient,
+) -> Result<Session, SessionError> {
     let target = Target {
-        addr,
+        addrs,
+        plain: &[],
         host: "mx.example",
         local_ip: Some("127.0.0.2".parse().expect("an address")),
         ehlo_name: "relay.example",
         tls,
-        timeouts: &timeouts(),
+        timeouts,
     };
     Session::connect(&target, client).await
 }
@@ -153,6 +164,58 @@ async fn send(session: &mut Session) -> Transaction {
 
 fn told(transaction: &Transaction) -> Vec<String> {
     transaction.replies.iter().map(|(phase, reply)| format!("{phase} {}", reply.code)).collect()
+}
+
+/// An address that swallows packets: a listener whose queue is full answers no more.
+async fn silence() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("bind");
+    let listener = socket.listen(1).expect("listen");
+    let addr = listener.local_addr().expect("address");
+    let mut queue = Vec::new();
+    for _ in 0..20 {
+        let connected = TcpStream::connect(addr);
+        match tokio::time::timeout(Duration::from_millis(300), connected).await {
+            Ok(stream) => queue.push(stream.expect("a connection")),
+            Err(_) => return (addr, listener, queue),
+        }
+    }
+    panic!("this system's queues have no end");
+}
+
+#[tokio::test]
+async fn a_host_with_a_silent_and_a_closed_address_is_reached_by_its_third() {
+    let (silent, _listener, _queue) = silence().await;
+    let closed = listen().await.1;
+    let (addr, peer) = server(|mut peer| async move {
+        peer.greet("").await;
+        peer.expect("QUIT").await;
+    })
+    .await;
+    let began = Instant::now();
+    let client = TlsClient::new(RootCertStore::empty()).expect("tls");
+    let patient = Timeouts { connect_s: 20, ..timeouts() };
+    let addrs = [silent, closed, addr];
+    let session = connect_to(&addrs, &patient, TlsPolicy::Never, &client).await.expect("a session");
+    assert!(began.elapsed() < Duration::from_secs(10), "it waited for the silent one");
+    assert_eq!((session.peer(), session.silent()), (addr, &[silent, closed][..]));
+    session.quit().await;
+    peer.await.expect("the script");
+}
+
+#[tokio::test]
+async fn a_server_of_our_own_name_is_left_before_any_mail() {
+    let (addr, peer) = server(|mut peer| async move {
+        peer.say("220 mx.example ESMTP\r\n").await;
+        peer.expect("EHLO relay.example").await;
+        peer.say("250-RELAY.example greets you\r\n250 PIPELINING\r\n").await;
+        assert_eq!(peer.line().await, "");
+    })
+    .await;
+    let error = connect_with(addr, TlsPolicy::Opportunistic).await.expect_err("a loop");
+    assert!(matches!(error.trouble, Some(Trouble::Ourselves(_))), "{error}");
+    assert_eq!((error.phase, error.peer), (Phase::Ehlo, Some(addr)));
+    peer.await.expect("the script");
 }
 
 #[tokio::test]
@@ -591,6 +654,7 @@ async fn a_failed_handshake_is_followed_by_plain_text_once() {
     let mut session = connect(addr).await;
     assert!(session.tls().is_none());
     assert!(session.plain_because().expect("a reason").starts_with("handshake failed: "));
+    assert!(session.is_tls_broken());
     assert!(matches!(send(&mut session).await.outcome, Outcome::Accepted));
     peer.await.expect("peer");
 }
@@ -611,6 +675,38 @@ async fn a_handshake_that_breaks_is_followed_by_plain_text_too() {
 }
 
 #[tokio::test]
+async fn where_tls_failed_of_late_an_opportunistic_session_does_without_and_no_other() {
+    let (listener, addr) = listen().await;
+    let peer = tokio::spawn(async move {
+        let mut peer = accept(&listener).await;
+        peer.greet("STARTTLS").await;
+        peer.expect("QUIT").await;
+        drop(peer);
+        let mut peer = accept(&listener).await;
+        peer.greet("STARTTLS").await;
+        peer.expect("STARTTLS").await;
+    });
+    let client = TlsClient::new(RootCertStore::empty()).expect("tls");
+    let timeouts = timeouts();
+    let target = Target {
+        addrs: &[addr],
+        plain: &[addr],
+        host: "mx.example",
+        local_ip: None,
+        ehlo_name: "relay.example",
+        tls: TlsPolicy::Opportunistic,
+        timeouts: &timeouts,
+    };
+    let session = Session::connect(&target, &client).await.expect("a session");
+    assert_eq!(session.plain_because(), Some("TLS failed here not long ago"));
+    assert!(!session.is_tls_broken(), "that is known already");
+    session.quit().await;
+    let target = Target { tls: TlsPolicy::Required, ..target };
+    assert!(Session::connect(&target, &client).await.is_err());
+    peer.await.expect("peer");
+}
+
+#[tokio::test]
 async fn a_refused_starttls_leaves_the_session_as_it_was() {
     let (addr, peer) = server(|mut peer| async move {
         peer.greet("STARTTLS PIPELINING").await;
@@ -623,6 +719,7 @@ async fn a_refused_starttls_leaves_the_session_as_it_was() {
     .await;
     let mut session = connect(addr).await;
     assert_eq!(session.plain_because(), Some("tls: 454 4.7.0 not now"));
+    assert!(!session.is_tls_broken());
     assert!(matches!(send(&mut session).await.outcome, Outcome::Accepted));
     peer.await.expect("peer");
 }

@@ -1,6 +1,6 @@
 //! The relay: what all its parts share, and the order in which they start and end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -27,6 +27,7 @@ use crate::heart::Heart;
 use crate::job::{Job, Settlement};
 use crate::leaser;
 use crate::placing::Placing;
+use crate::reach::Reach;
 use crate::register::Register;
 use crate::rulings::Rulings;
 use crate::schedules::Schedules;
@@ -63,6 +64,7 @@ pub(crate) struct Relay {
     pub(crate) store: Store,
     pub(crate) resolver: Arc<Resolver>,
     pub(crate) tls: Arc<TlsClient>,
+    pub(crate) reach: Arc<Reach>,
     pub(crate) catalog: Catalog,
     pub(crate) batches: Batches,
     pub(crate) shares: Arc<Shares>,
@@ -80,6 +82,8 @@ pub(crate) struct Relay {
     schedules: Schedules,
     policy: Policy,
     pools: BTreeMap<String, Vec<Source>>,
+    /// The names that it gives itself.
+    own_names: BTreeSet<String>,
     return_path_keys: ReturnPathKeys,
     unsubscribe_keys: ReturnPathKeys,
     return_path_domain: String,
@@ -162,11 +166,14 @@ impl Relay {
             given => given.to_owned(),
         };
         let shares = Arc::new(Shares::new(config.tenants.clone()));
+        let pools = config.resolved_pools(&parts.host);
+        let own_names = pools.values().flatten().map(|s| s.ehlo.to_ascii_lowercase()).collect();
         Ok(Self {
             schedules: Schedules::new(&config)?,
             rulings: Rulings::default(),
             policy: Policy::default(),
-            pools: config.resolved_pools(&parts.host),
+            pools,
+            own_names,
             shares: shares.clone(),
             placing: Placing::default(),
             catalog: Catalog::new(parts.store.clone(), parts.seal, config.sign, shares),
@@ -178,6 +185,7 @@ impl Relay {
             tasks: TaskTracker::new(),
             stopping,
             tls: Arc::new(tls),
+            reach: Arc::default(),
             store: parts.store,
             resolver: parts.resolver,
             return_path_keys: parts.return_path_keys,

@@ -1,11 +1,11 @@
 //! The sites that a relay sends to: which one a domain's recipients go to, how many it may
 //! hold for one, what is told of them and what operators say about them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use dns::Route;
+use dns::{Exchanger, Route};
 use mail::event::EventKind;
 use mail::orders::{Order, ScopeKind, Subject};
 use mail::{Domain, EnhancedStatus, Event, Phase, ShardId, Site, Timestamp, id::domain_hash};
@@ -36,9 +36,14 @@ impl Relay {
         let route = self.resolver.route(domain).await;
         match route.as_ref() {
             Route::Hosts(exchangers) => {
+                let exchangers = before_ourselves(exchangers, &self.own_names);
+                if exchangers.is_empty() {
+                    let text = "mail loops back to this host, which is the domain's exchanger";
+                    return refusal(554, EnhancedStatus(5, 4, 6), text);
+                }
                 let hosts: Vec<&str> = exchangers.iter().map(|e| e.host.as_ref()).collect();
                 let site = Site::of_hosts(&hosts);
-                let destination = Arc::new(Destination { site, exchangers: exchangers.clone() });
+                let destination = Arc::new(Destination { site, exchangers: exchangers.to_vec() });
                 let mut known = lock(&self.destinations);
                 if known.len() >= DESTINATIONS_MAX {
                     known.clear();
@@ -179,5 +184,32 @@ impl Relay {
 
     pub(super) fn lock_sites(&self) -> std::sync::MutexGuard<'_, HashMap<SiteKey, Arc<SiteLane>>> {
         lock(&self.sites)
+    }
+}
+
+/// The exchangers that a domain prefers to this host; all, where this host is none of them. Those
+/// that it does not prefer would only bring the mail here (RFC 5321, 5.1).
+fn before_ourselves<'a>(exchangers: &'a [Exchanger], own: &BTreeSet<String>) -> &'a [Exchanger] {
+    let ours = exchangers.iter().find(|e| own.contains(e.host.as_ref()));
+    let better = |ours: &Exchanger| exchangers.partition_point(|e| e.preference < ours.preference);
+    &exchangers[..ours.map_or(exchangers.len(), better)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_an_exchanger_itself_sends_only_to_those_before_it() {
+        let exchanger =
+            |(preference, host): (u16, &str)| Exchanger { preference, host: host.into() };
+        let all = [(10, "a"), (20, "b"), (20, "us"), (30, "c")].map(exchanger);
+        let own = |name: &str| BTreeSet::from([name.to_owned()]);
+        let hosts = |name| {
+            before_ourselves(&all, &own(name)).iter().map(|e| e.host.as_ref()).collect::<Vec<_>>()
+        };
+        assert_eq!(hosts("us"), ["a"]);
+        assert_eq!(hosts("a"), [""; 0]);
+        assert_eq!(hosts("another"), ["a", "b", "us", "c"]);
     }
 }

@@ -38,6 +38,9 @@ pub enum Trouble {
     /// TLS did not come about.
     #[error("handshake failed: {0}")]
     Tls(String),
+    /// The server says that it is who we are.
+    #[error("it calls itself {0}, which is our own name: mail to it would come back to us")]
+    Ourselves(String),
     /// The server lacks what the policy demands.
     #[error("{0} is not offered")]
     NotOffered(&'static str),

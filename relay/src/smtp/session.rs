@@ -8,10 +8,10 @@ use mail::{Phase, Reply};
 use mail_send::SmtpClient;
 use smtp_proto::Response;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::config::{Timeouts, TlsPolicy};
+use super::dial::{Dialled, dial};
 use super::reply::{ReplyReader, Trouble, to_reply};
 use super::stream::Stream;
 use super::tls::{TlsClient, TlsFacts};
@@ -19,8 +19,11 @@ use super::tls::{TlsClient, TlsFacts};
 /// Whom to speak to, from where, and how.
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'a> {
-    /// Where the server is.
-    pub addr: SocketAddr,
+    /// Where the server is, in the order of wish. One that has not answered for a second has the
+    /// next one begun beside it.
+    pub addrs: &'a [SocketAddr],
+    /// Those of them where TLS failed not long ago: an opportunistic session does without there.
+    pub plain: &'a [SocketAddr],
     /// The name that its certificate should have.
     pub host: &'a str,
     /// The egress source's address; any when it is not given.
@@ -42,15 +45,17 @@ pub struct SessionError {
     pub reply: Option<Reply>,
     /// What else went wrong.
     pub trouble: Option<Trouble>,
+    /// The address that answered, if one did.
+    pub peer: Option<SocketAddr>,
 }
 
 impl SessionError {
-    fn trouble(phase: Phase, trouble: impl Into<Trouble>) -> Self {
-        Self { phase, reply: None, trouble: Some(trouble.into()) }
+    pub(crate) fn trouble(phase: Phase, trouble: impl Into<Trouble>) -> Self {
+        Self { phase, reply: None, trouble: Some(trouble.into()), peer: None }
     }
 
     fn refused(phase: Phase, reply: Reply) -> Self {
-        Self { phase, reply: Some(reply), trouble: None }
+        Self { phase, reply: Some(reply), trouble: None, peer: None }
     }
 }
 
@@ -117,7 +122,10 @@ pub struct Session {
     pub(super) broken: bool,
     tls: Option<TlsFacts>,
     plain_because: Option<String>,
+    is_tls_broken: bool,
     banner: Reply,
+    peer: SocketAddr,
+    silent: Vec<SocketAddr>,
 }
 
 impl fmt::Debug for Session {
@@ -137,11 +145,17 @@ impl Session {
     /// ([`plain_because`](Self::plain_because) tells).
     pub async fn connect(target: &Target<'_>, tls: &TlsClient) -> Result<Self, SessionError> {
         match Self::open(target, target.tls, tls).await {
-            Err(SessionError { phase: Phase::Tls, trouble: Some(trouble), .. })
-                if target.tls == TlsPolicy::Opportunistic =>
-            {
-                let mut session = Self::open(target, TlsPolicy::Never, tls).await?;
+            Err(SessionError {
+                phase: Phase::Tls,
+                trouble: Some(trouble),
+                peer: Some(peer),
+                ..
+            }) if target.tls == TlsPolicy::Opportunistic => {
+                let same = Target { addrs: &[peer], ..*target };
+                let plain = Self::open(&same, TlsPolicy::Never, tls).await;
+                let mut session = plain.map_err(|e| SessionError { peer: Some(peer), ..e })?;
                 session.plain_because = Some(trouble.to_string());
+                session.is_tls_broken = true;
                 Ok(session)
             }
             result => result,
@@ -153,8 +167,9 @@ impl Session {
         policy: TlsPolicy,
         tls: &TlsClient,
     ) -> Result<Self, SessionError> {
-        let stream = connect_tcp(target).await?;
-        let mut session = Self {
+        let Dialled { stream, addr, silent } = dial(target).await?;
+        let known_plain = policy == TlsPolicy::Opportunistic && target.plain.contains(&addr);
+        let session = Self {
             stream: Stream::Plain(stream),
             reader: ReplyReader::default(),
             timeouts: target.timeouts.clone(),
@@ -165,14 +180,28 @@ impl Session {
             must_reset: false,
             broken: false,
             tls: None,
-            plain_because: None,
+            plain_because: known_plain.then(|| "TLS failed here not long ago".to_owned()),
+            is_tls_broken: false,
             banner: Reply::new(220, None, ""),
+            peer: addr,
+            silent,
         };
-        let banner = session.reply(Phase::Banner).await;
+        let policy = if known_plain { TlsPolicy::Never } else { policy };
+        let begun = session.begin_session(target, policy, tls).await;
+        begun.map_err(|error| SessionError { peer: Some(addr), ..error })
+    }
+
+    async fn begin_session(
+        mut self,
+        target: &Target<'_>,
+        policy: TlsPolicy,
+        tls: &TlsClient,
+    ) -> Result<Self, SessionError> {
+        let banner = self.reply(Phase::Banner).await;
         let banner = banner.map_err(|t| SessionError::trouble(Phase::Banner, t))?;
-        session.banner = positive(Phase::Banner, &banner)?;
-        session.greet(target.ehlo_name).await?;
-        session.secure(target, policy, tls).await
+        self.banner = positive(Phase::Banner, &banner)?;
+        self.greet(target.ehlo_name).await?;
+        self.secure(target, policy, tls).await
     }
 
     async fn secure(
@@ -244,9 +273,11 @@ impl Session {
         if matches!(answer.code, 500 | 502 | 504) {
             let helo = format!("HELO {name}\r\n");
             let answer = self.ask(Phase::Ehlo, helo.as_bytes()).await.map_err(trouble)?;
-            return positive(Phase::Ehlo, &answer).map(|_| ());
+            positive(Phase::Ehlo, &answer)?;
+            return not_ourselves(&answer, name).map_err(trouble);
         }
         positive(Phase::Ehlo, &answer)?;
+        not_ourselves(&answer, name).map_err(trouble)?;
         self.capabilities = Capabilities::of(&answer.message);
         Ok(())
     }
@@ -283,16 +314,46 @@ impl Session {
         &self.banner
     }
 
+    /// The address that answered.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The addresses that were tried before it and did not answer.
+    #[must_use]
+    pub fn silent(&self) -> &[SocketAddr] {
+        &self.silent
+    }
+
     /// The encryption, if there is any.
     #[must_use]
     pub fn tls(&self) -> Option<&TlsFacts> {
         self.tls.as_ref()
     }
 
+    /// What history keeps of the encryption: see `Event::tls`.
+    #[must_use]
+    pub fn encryption(&self) -> String {
+        let verified =
+            |tls: &TlsFacts| if tls.verified.is_ok() { "verified" } else { "unverified" };
+        match (&self.tls, &self.plain_because) {
+            (Some(tls), _) => format!("{} {} {}", tls.version, tls.cipher, verified(tls)),
+            (None, Some(_)) => "plain".to_owned(),
+            (None, None) => String::new(),
+        }
+    }
+
     /// Why there is no encryption although the server offers it.
     #[must_use]
     pub fn plain_because(&self) -> Option<&str> {
         self.plain_because.as_deref()
+    }
+
+    /// Whether TLS was tried just now, and failed in a way that cost a connection.
+    #[must_use]
+    pub fn is_tls_broken(&self) -> bool {
+        self.is_tls_broken
     }
 
     /// Transactions so far, whatever came of them.
@@ -334,21 +395,12 @@ fn positive(phase: Phase, answer: &Response<String>) -> Result<Reply, SessionErr
     }
 }
 
-async fn connect_tcp(target: &Target<'_>) -> Result<TcpStream, SessionError> {
-    let wait = target.timeouts.of(Phase::Connect);
-    let connected = match target.local_ip {
-        Some(ip) => SmtpClient::connect_using(ip, target.addr, wait).await,
-        None => SmtpClient::connect(target.addr, wait).await,
-    };
-    let stream = connected
-        .map_err(|error| match error {
-            mail_send::Error::Timeout => Trouble::Timeout,
-            mail_send::Error::Io(error) => Trouble::Io(error),
-            other => Trouble::Garbage(other.to_string()),
-        })
-        .map_err(|t| SessionError::trouble(Phase::Connect, t))?
-        .stream;
-    // Each write is a whole thought; waiting for more to send would only cost time.
-    stream.set_nodelay(true).map_err(|e| SessionError::trouble(Phase::Connect, e))?;
-    Ok(stream)
+/// A server that answers to our own name is this host, or believes to be it: what it took would
+/// come back to us (RFC 5321, 6.3).
+fn not_ourselves(answer: &Response<String>, name: &str) -> Result<(), Trouble> {
+    let its_name = answer.message.split_whitespace().next().unwrap_or_default();
+    if its_name.eq_ignore_ascii_case(name) {
+        return Err(Trouble::Ourselves(name.to_owned()));
+    }
+    Ok(())
 }
