@@ -1,6 +1,7 @@
 //! One SMTP session with one server: connect, greet, perhaps encrypt, then any number
 //! of transactions. Which server, how fast and what its answers mean is decided elsewhere.
 
+mod capabilities;
 mod config;
 mod dial;
 mod reply;
@@ -10,9 +11,10 @@ mod tls;
 mod transaction;
 mod wire;
 
+pub use capabilities::Capabilities;
 pub use config::{Timeouts, TlsPolicy};
 pub use reply::{ReplyReader, Trouble};
-pub use session::{Capabilities, Session, SessionError, Target};
+pub use session::{Session, SessionError, Target};
 pub use tls::{TlsClient, TlsFacts};
 pub use transaction::{Envelope, Outcome, Transaction};
 pub use wire::{LineEndError, stuff_dots};
