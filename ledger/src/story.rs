@@ -152,10 +152,7 @@ fn chapters(entries: Vec<Entry>) -> Vec<Chapter> {
 /// The story as text for a terminal.
 #[must_use]
 pub fn render_story(story: &Story, lang: Lang) -> String {
-    let say = |en, fr| match lang {
-        Lang::En => en,
-        Lang::Fr => fr,
-    };
+    let say = |en, fr| lang.pick(en, fr);
     let mut text = format!("{}\n", clean_text(&story.address));
     if story.chapters.is_empty() {
         let nothing = say("Nothing is known of this address.", "Rien sur cette adresse.");
@@ -227,10 +224,7 @@ fn plain_words(entry: &Entry, lang: Lang) -> Option<mail::plain::Plain> {
 /// Attempt, way, duration, what comes next.
 fn circumstances(entry: &Entry, lang: Lang) -> String {
     let event = &entry.event;
-    let say = |en, fr| match lang {
-        Lang::En => en,
-        Lang::Fr => fr,
-    };
+    let say = |en, fr| lang.pick(en, fr);
     let mut parts = Vec::new();
     if event.attempt > 0 {
         parts.push(format!("{} {}", say("attempt", "essai"), event.attempt));
@@ -261,10 +255,7 @@ fn circumstances(entry: &Entry, lang: Lang) -> String {
 
 /// What an event says of it, in words.
 fn encryption(tls: &str, lang: Lang) -> Option<String> {
-    let say = |en, fr| match lang {
-        Lang::En => en,
-        Lang::Fr => fr,
-    };
+    let say = |en, fr| lang.pick(en, fr);
     let certificate = match tls.rsplit_once(' ') {
         Some((tls, "verified")) => (tls, say("certificate verified", "certificat vérifié")),
         Some((tls, "unverified")) => {

@@ -15,6 +15,17 @@ words! {
     }
 }
 
+impl Lang {
+    /// Which of the two is in this language.
+    #[must_use]
+    pub fn pick<T>(self, en: T, fr: T) -> T {
+        match self {
+            Self::En => en,
+            Self::Fr => fr,
+        }
+    }
+}
+
 /// An explanation for somebody who sends campaigns and knows nothing of SMTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plain {
@@ -285,10 +296,7 @@ pub fn phrase(kind: EventKind, lang: Lang) -> &'static str {
         EventKind::Ordered => ("ordered by an operator", "ordre d'un exploitant"),
         EventKind::Restored => ("waits again, no longer set aside", "de nouveau en attente"),
     };
-    match lang {
-        Lang::En => en,
-        Lang::Fr => fr,
-    }
+    lang.pick(en, fr)
 }
 
 #[cfg(test)]

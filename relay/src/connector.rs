@@ -235,15 +235,17 @@ fn no_address(why: &str) -> SessionError {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::HashSet;
 
     use super::*;
 
+    pub(crate) fn exchanger((preference, host): (u16, &str)) -> Exchanger {
+        Exchanger { preference, host: host.into() }
+    }
+
     #[test]
     fn equals_come_in_any_order_and_the_worse_come_last() {
-        let exchanger =
-            |(preference, host): (u16, &str)| Exchanger { preference, host: host.into() };
         let all = [(10, "a"), (10, "b"), (10, "c"), (20, "backup")].map(exchanger);
         let mut first = HashSet::new();
         for _ in 0..200 {

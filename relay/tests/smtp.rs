@@ -133,16 +133,11 @@ async fn connect_as(
     tls: TlsPolicy,
     client: &TlsClient,
 ) -> Result<Session, SessionError> {
-    connect_to(&[addr], &timeouts(), tls, client).await
+    Session::connect(&target(&[addr], &timeouts(), tls), client).await
 }
 
-async fn connect_to(
-    addrs: &[SocketAddr],
-    timeouts: &Timeouts,
-    tls: TlsPolicy,
-    client: &TlsClient,
-) -> Result<Session, SessionError> {
-    let target = Target {
+fn target<'a>(addrs: &'a [SocketAddr], timeouts: &'a Timeouts, tls: TlsPolicy) -> Target<'a> {
+    Target {
         addrs,
         plain: &[],
         host: "mx.example",
@@ -150,8 +145,7 @@ async fn connect_to(
         ehlo_name: "relay.example",
         tls,
         timeouts,
-    };
-    Session::connect(&target, client).await
+    }
 }
 
 async fn connect(addr: SocketAddr) -> Session {
@@ -196,7 +190,8 @@ async fn a_host_with_a_silent_and_a_closed_address_is_reached_by_its_third() {
     let client = TlsClient::new(RootCertStore::empty()).expect("tls");
     let patient = Timeouts { connect_s: 20, ..timeouts() };
     let addrs = [silent, closed, addr];
-    let session = connect_to(&addrs, &patient, TlsPolicy::Never, &client).await.expect("a session");
+    let target = target(&addrs, &patient, TlsPolicy::Never);
+    let session = Session::connect(&target, &client).await.expect("a session");
     assert!(began.elapsed() < Duration::from_secs(10), "it waited for the silent one");
     assert_eq!((session.peer(), session.silent()), (addr, &[silent, closed][..]));
     session.quit().await;
@@ -687,22 +682,14 @@ async fn where_tls_failed_of_late_an_opportunistic_session_does_without_and_no_o
         peer.expect("STARTTLS").await;
     });
     let client = TlsClient::new(RootCertStore::empty()).expect("tls");
-    let timeouts = timeouts();
-    let target = Target {
-        addrs: &[addr],
-        plain: &[addr],
-        host: "mx.example",
-        local_ip: None,
-        ehlo_name: "relay.example",
-        tls: TlsPolicy::Opportunistic,
-        timeouts: &timeouts,
-    };
-    let session = Session::connect(&target, &client).await.expect("a session");
+    let (addrs, timeouts) = ([addr], timeouts());
+    let known = Target { plain: &addrs, ..target(&addrs, &timeouts, TlsPolicy::Opportunistic) };
+    let session = Session::connect(&known, &client).await.expect("a session");
     assert_eq!(session.plain_because(), Some("TLS failed here not long ago"));
     assert!(!session.is_tls_broken(), "that is known already");
     session.quit().await;
-    let target = Target { tls: TlsPolicy::Required, ..target };
-    assert!(Session::connect(&target, &client).await.is_err());
+    let required = Target { tls: TlsPolicy::Required, ..known };
+    assert!(Session::connect(&required, &client).await.is_err());
     peer.await.expect("peer");
 }
 

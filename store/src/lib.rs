@@ -174,15 +174,6 @@ impl Store {
         self.send(Spread { keys, command: &command, confirm, apart: false }).await
     }
 
-    /// Like [`spread`](Self::spread), over connections that other commands do not take.
-    async fn spread_apart(
-        &self,
-        keys: &[String],
-        command: impl Fn(usize) -> redis::Cmd + Sync,
-    ) -> Vec<Result<Value, StoreError>> {
-        self.send(Spread { keys, command: &command, confirm: None, apart: true }).await
-    }
-
     fn send<'a>(&'a self, spread: Spread<'a>) -> Boxed<'a, Vec<Result<Value, StoreError>>> {
         Box::pin(spread.send(&self.topology))
     }

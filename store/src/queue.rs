@@ -9,6 +9,7 @@ use redis::{FromRedisValue, Value};
 use serde::Serialize;
 
 use crate::error::StoreError;
+use crate::nodes::Spread;
 use crate::{Store, scripts};
 
 /// Arguments that every queue script takes.
@@ -188,10 +189,11 @@ impl Store {
         fresh: impl Fn(ShardId) -> bool + Sync,
     ) -> Vec<Result<Renewal, StoreError>> {
         let keys = self.shard_keys("meta");
-        let told = self.spread_apart(&keys, |at| {
+        let command = |at: usize| {
             let args = self.renewal(None, relay, fresh(ShardId(at as u16)));
             scripts::RENEW.command(&keys[at], &args, &[])
-        });
+        };
+        let told = self.send(Spread { keys: &keys, command: &command, confirm: None, apart: true });
         told.await.into_iter().map(|answer| Ok(renewal(parse(answer?)?))).collect()
     }
 

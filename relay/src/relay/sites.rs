@@ -198,11 +198,10 @@ fn before_ourselves<'a>(exchangers: &'a [Exchanger], own: &BTreeSet<String>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connector::tests::exchanger;
 
     #[test]
     fn who_is_an_exchanger_itself_sends_only_to_those_before_it() {
-        let exchanger =
-            |(preference, host): (u16, &str)| Exchanger { preference, host: host.into() };
         let all = [(10, "a"), (20, "b"), (20, "us"), (30, "c")].map(exchanger);
         let own = |name: &str| BTreeSet::from([name.to_owned()]);
         let hosts = |name| {
