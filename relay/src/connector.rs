@@ -55,6 +55,7 @@ pub(crate) struct Connector {
 struct ConnectorConfig {
     port: u16,
     allow_private: bool,
+    chunking: bool,
     unsettled_max: u8,
     timeouts: crate::smtp::Timeouts,
 }
@@ -71,6 +72,7 @@ impl Connector {
             relay: ConnectorConfig {
                 port: config.port,
                 allow_private: config.allow_private,
+                chunking: config.chunking,
                 unsettled_max: config.unsettled_max,
                 timeouts: config.timeouts.clone(),
             },
@@ -115,10 +117,15 @@ impl Connector {
         let now = Instant::now();
         let has_broken_tls = |addr: &SocketAddr| self.reach.broken_tls.holds(addr.ip(), now);
         let plain: Vec<SocketAddr> = left.iter().copied().filter(has_broken_tls).collect();
+        let is_unchunked = |addr: &SocketAddr| {
+            !self.relay.chunking || self.reach.broken_chunking.holds(addr.ip(), now)
+        };
+        let unchunked: Vec<SocketAddr> = left.iter().copied().filter(is_unchunked).collect();
         while !left.is_empty() {
             let target = Target {
                 addrs: &left,
                 plain: &plain,
+                unchunked: &unchunked,
                 host,
                 local_ip: self.source.address,
                 ehlo_name: &self.source.ehlo,
@@ -163,6 +170,11 @@ impl Connector {
         let mx = format!("{host} [{}]", session.peer().ip());
         let unsettled = Arc::new(Semaphore::new(usize::from(self.relay.unsettled_max)));
         Wire { session, mx, unsettled, open: Arc::new(open) }
+    }
+
+    /// A server turned out not to know the CHUNKING that it offers.
+    pub(crate) fn chunking_failed(&self, session: &Session) {
+        self.reach.broken_chunking.note(session.peer().ip(), Instant::now());
     }
 
     /// The exchangers as DNS gives them now.

@@ -118,15 +118,20 @@ pub(crate) async fn attempt(
     }
     let Some(place) = wire.place().await else { return };
     let mail_from = relay.return_path(&job, &address);
+    let envelope_id = job.delivery().to_string();
     let envelope = smtp::Envelope {
         mail_from: &mail_from,
         rcpt_to: job.address(),
         smtputf8: address.needs_smtputf8(),
+        envelope_id: &envelope_id,
     };
     let is_ours = || relay.heart.is_ours(shard, epoch);
     let transaction = wire.session.transact(&envelope, message, is_ours).await;
     meters::transaction(started.elapsed(), message.len());
 
+    if wire.session.is_chunking_broken() {
+        site.sessions.manager().chunking_failed(&wire.session);
+    }
     let carried = wire.session.transactions();
     let told = Told {
         mx: wire.mx.clone(),

@@ -1,6 +1,6 @@
 //! What went wrong at an address of late, and is not tried again for a while: an exchanger that
-//! did not answer comes after all others, and where TLS failed an opportunistic session does
-//! without. So trouble costs one wait, and not one for each connection.
+//! did not answer comes after all others, and where TLS or CHUNKING failed a session does without
+//! (without TLS only an opportunistic one). So trouble costs one wait, and not one for each connection.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 /// How long an address that did not answer is tried last.
 const SILENT_FOR: Duration = Duration::from_secs(300);
-/// How long a server whose TLS is broken is spoken to without.
-const BROKEN_TLS_FOR: Duration = Duration::from_secs(3600);
+/// How long a server whose TLS, or CHUNKING, is broken is spoken to without.
+const BROKEN_FOR: Duration = Duration::from_secs(3600);
 /// Addresses that are remembered of each kind.
 const ADDRESSES_MAX: usize = 10_000;
 
@@ -19,11 +19,17 @@ pub(crate) struct Reach {
     pub(crate) silent: Lately,
     /// Offered TLS, and the handshake failed.
     pub(crate) broken_tls: Lately,
+    /// Offered CHUNKING, and did not know it.
+    pub(crate) broken_chunking: Lately,
 }
 
 impl Default for Reach {
     fn default() -> Self {
-        Self { silent: Lately::new(SILENT_FOR), broken_tls: Lately::new(BROKEN_TLS_FOR) }
+        Self {
+            silent: Lately::new(SILENT_FOR),
+            broken_tls: Lately::new(BROKEN_FOR),
+            broken_chunking: Lately::new(BROKEN_FOR),
+        }
     }
 }
 

@@ -15,8 +15,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 const MESSAGE: &[u8] = b"Subject: x\r\n\r\n.dot\r\n..\r\nend\r\n";
-const ENVELOPE: Envelope<'static> =
-    Envelope { mail_from: "b-1@example.org", rcpt_to: "ann@example.com", smtputf8: false };
+const ENVELOPE: Envelope<'static> = Envelope {
+    mail_from: "b-1@example.org",
+    rcpt_to: "ann@example.com",
+    smtputf8: false,
+    envelope_id: "",
+};
 
 /// The server's end.
 struct Peer<S>(BufReader<S>);
@@ -140,6 +144,7 @@ fn target<'a>(addrs: &'a [SocketAddr], timeouts: &'a Timeouts, tls: TlsPolicy) -
     Target {
         addrs,
         plain: &[],
+        unchunked: &[],
         host: "mx.example",
         local_ip: Some("127.0.0.2".parse().expect("an address")),
         ehlo_name: "relay.example",

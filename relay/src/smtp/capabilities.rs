@@ -15,6 +15,8 @@ pub struct Capabilities {
     pub smtputf8: bool,
     /// RFC 3030.
     pub chunking: bool,
+    /// RFC 3461.
+    pub dsn: bool,
 }
 
 impl Capabilities {
@@ -29,6 +31,7 @@ impl Capabilities {
                 "STARTTLS" => offered.starttls = true,
                 "8BITMIME" => offered.eight_bit_mime = true,
                 "SMTPUTF8" => offered.smtputf8 = true,
+                "DSN" => offered.dsn = true,
                 "CHUNKING" => offered.chunking = true,
                 _ => {}
             }

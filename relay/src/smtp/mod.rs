@@ -2,6 +2,7 @@
 //! of transactions. Which server, how fast and what its answers mean is decided elsewhere.
 
 mod capabilities;
+mod chunk;
 mod config;
 mod dial;
 mod reply;

@@ -25,6 +25,8 @@ pub struct Target<'a> {
     pub addrs: &'a [SocketAddr],
     /// Those of them where TLS failed not long ago: an opportunistic session does without there.
     pub plain: &'a [SocketAddr],
+    /// Those of them that do not know the CHUNKING that they offer: it is done without there.
+    pub unchunked: &'a [SocketAddr],
     /// The name that its certificate should have.
     pub host: &'a str,
     /// The egress source's address; any when it is not given.
@@ -85,6 +87,12 @@ pub struct Session {
     /// A transaction was left open: RSET comes first.
     pub(super) must_reset: bool,
     pub(super) broken: bool,
+    /// The last recipient was refused: the next is asked for before its message is sent.
+    pub(super) asks_first: bool,
+    /// CHUNKING is not used although it is offered.
+    pub(super) unchunked: bool,
+    /// The server did not know it just now.
+    pub(super) is_chunking_broken: bool,
     tls: Option<TlsFacts>,
     plain_because: Option<String>,
     is_tls_broken: bool,
@@ -144,6 +152,9 @@ impl Session {
             transactions: 0,
             must_reset: false,
             broken: false,
+            asks_first: false,
+            unchunked: target.unchunked.contains(&addr),
+            is_chunking_broken: false,
             tls: None,
             plain_because: known_plain.then(|| "TLS failed here not long ago".to_owned()),
             is_tls_broken: false,
@@ -319,6 +330,12 @@ impl Session {
     #[must_use]
     pub fn is_tls_broken(&self) -> bool {
         self.is_tls_broken
+    }
+
+    /// Whether the server offered CHUNKING, and did not know it when it was used just now.
+    #[must_use]
+    pub fn is_chunking_broken(&self) -> bool {
+        self.is_chunking_broken
     }
 
     /// Transactions so far, whatever came of them.

@@ -1,7 +1,9 @@
 //! One message to one recipient over an open session. With PIPELINING (RFC 2920) MAIL,
-//! RCPT and DATA go out in one write, the message and its final dot in another.
+//! RCPT and DATA go out in one write, the message and its final dot in another; with CHUNKING
+//! besides, all of it in one (`chunk`).
 
 use mail::{Phase, Reply};
+use smtp_proto::Response;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
@@ -21,6 +23,8 @@ pub struct Envelope<'a> {
     pub rcpt_to: &'a str,
     /// Whether the message or an address needs RFC 6531.
     pub smtputf8: bool,
+    /// What a report of the server shall name it by (RFC 3461, 4.4); printable ASCII. Empty: nothing.
+    pub envelope_id: &'a str,
 }
 
 /// What became of the message.
@@ -68,7 +72,7 @@ pub struct Transaction {
 }
 
 /// A transaction that ends before its message is sent.
-type Ended = (Phase, Option<Reply>, Outcome);
+pub(super) type Ended = (Phase, Option<Reply>, Outcome);
 
 impl Session {
     /// Sends one message, which ends in CRLF. `before_dot` is asked right before each
@@ -95,6 +99,8 @@ impl Session {
         {
             self.broken = true;
         }
+        let is_early = matches!(transaction.phase, Phase::Mail | Phase::Rcpt);
+        self.asks_first = is_early && matches!(transaction.outcome, Outcome::Refused);
         if self.body.capacity() > BODY_KEPT_OCTETS_MAX {
             self.body = Vec::new();
         }
@@ -116,6 +122,9 @@ impl Session {
         }
         self.transactions += 1;
         done.began = true;
+        if self.is_in_one_write(message.len()) {
+            return self.send_whole(before_dot, done).await;
+        }
         let begun = if self.capabilities.pipelining {
             self.begin_pipelined(envelope, message.len(), done).await
         } else {
@@ -148,7 +157,12 @@ impl Session {
             return Err(Outcome::TooBig { octets_max });
         }
         self.body.clear();
-        wire::stuff_dots(message, &mut self.body).map_err(Outcome::Malformed)
+        let written = if self.is_in_one_write(message.len()) {
+            self.put_whole(envelope, message)
+        } else {
+            wire::stuff_dots(message, &mut self.body)
+        };
+        written.map_err(Outcome::Malformed)
     }
 
     /// A server may have said 421, or left, while the session was idle; then nothing is
@@ -192,8 +206,8 @@ impl Session {
         if reset {
             self.commands.extend_from_slice(b"RSET\r\n");
         }
-        self.put_mail(envelope, size);
-        wire::rcpt_to(&mut self.commands, envelope.rcpt_to);
+        wire::mail_from(&mut self.commands, envelope, size, self.capabilities);
+        wire::rcpt_to(&mut self.commands, envelope, self.capabilities);
         self.commands.extend_from_slice(b"DATA\r\n");
         // A server that has had enough may close while we write: its reason is read all the same.
         let written = self.write_commands(Phase::Mail).await;
@@ -242,19 +256,14 @@ impl Session {
             self.command(Phase::Mail, done).await?;
         }
         self.commands.clear();
-        self.put_mail(envelope, size);
+        wire::mail_from(&mut self.commands, envelope, size, self.capabilities);
         self.command(Phase::Mail, done).await?;
         self.commands.clear();
-        wire::rcpt_to(&mut self.commands, envelope.rcpt_to);
+        wire::rcpt_to(&mut self.commands, envelope, self.capabilities);
         self.command(Phase::Rcpt, done).await?;
         self.commands.clear();
         self.commands.extend_from_slice(b"DATA\r\n");
         self.command(Phase::Data, done).await
-    }
-
-    fn put_mail(&mut self, envelope: &Envelope<'_>, size: usize) {
-        let size = self.capabilities.size.map(|_| size);
-        wire::mail_from(&mut self.commands, envelope.mail_from, size, envelope.smtputf8);
     }
 
     async fn command(&mut self, phase: Phase, done: &mut Transaction) -> Result<(), Ended> {
@@ -277,7 +286,11 @@ impl Session {
     }
 
     /// Reads a reply that should agree: 354 to DATA, 2yz to all others.
-    async fn expect(&mut self, phase: Phase, done: &mut Transaction) -> Result<(), Ended> {
+    pub(super) async fn expect(
+        &mut self,
+        phase: Phase,
+        done: &mut Transaction,
+    ) -> Result<(), Ended> {
         let reply = match self.reply(phase).await {
             Ok(response) => to_reply(&response),
             Err(trouble) => return Err((phase, None, Outcome::Failed(trouble))),
@@ -319,12 +332,7 @@ impl Session {
         };
         let answer = match &written {
             Ok(()) => self.reply(Phase::Dot).await,
-            // The server may have said why before it closed.
-            Err(_) => {
-                timeout(std::time::Duration::from_secs(2), self.reader.next(&mut self.stream))
-                    .await
-                    .unwrap_or(Err(Trouble::Timeout))
-            }
+            Err(_) => self.last_words().await,
         };
         let reply = match (answer, written) {
             (Ok(response), _) => to_reply(&response),
@@ -349,11 +357,18 @@ impl Session {
         }
     }
 
+    /// A server that stopped reading may have said why before it closed.
+    pub(super) async fn last_words(&mut self) -> Result<Response<String>, Trouble> {
+        timeout(std::time::Duration::from_secs(2), self.reader.next(&mut self.stream))
+            .await
+            .unwrap_or(Err(Trouble::Timeout))
+    }
+
     /// Writes block by block, so that a slow server is not a dead one; `false` when the rest
     /// was withheld. A large message may take longer than a lease is known to last, so the
     /// question is asked before each block. Once the last octet was taken the server may get
     /// it, whatever is heard of the connection.
-    async fn write_body(
+    pub(super) async fn write_body(
         &mut self,
         before_dot: impl Fn() -> bool,
         done: &mut Transaction,

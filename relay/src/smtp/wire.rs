@@ -1,5 +1,8 @@
 //! What is written: commands, and the message with its dots doubled (RFC 5321, 4.5.2).
 
+use super::capabilities::Capabilities;
+use super::transaction::Envelope;
+
 /// Why a message cannot be written: it would not arrive as what was signed, and bare
 /// line ends are how one message is smuggled inside another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +23,21 @@ pub fn stuff_dots(message: &[u8], out: &mut Vec<u8>) -> Result<(), LineEndError>
         out.truncate(start);
     }
     result
+}
+
+/// Whether each line ends in CRLF, and the message with one.
+pub(super) fn check_lines(message: &[u8]) -> Result<(), LineEndError> {
+    if !message.ends_with(b"\r\n") {
+        return Err(LineEndError::Open);
+    }
+    let mut lines = 0;
+    for cr in memchr::memchr_iter(b'\r', message) {
+        if message.get(cr + 1) != Some(&b'\n') {
+            return Err(LineEndError::Bare(cr));
+        }
+        lines += 1;
+    }
+    every_lf_has_its_cr(message, lines)
 }
 
 fn stuff(message: &[u8], out: &mut Vec<u8>) -> Result<(), LineEndError> {
@@ -43,12 +61,17 @@ fn stuff(message: &[u8], out: &mut Vec<u8>) -> Result<(), LineEndError> {
             copied = cr + 2;
         }
     }
-    // Each CR has its LF; as many LF as CR means that each LF has its CR.
+    every_lf_has_its_cr(message, lines)?;
+    out.extend_from_slice(&message[copied..]);
+    out.extend_from_slice(b".\r\n");
+    Ok(())
+}
+
+/// In a message with so many CRLF and no CR alone.
+fn every_lf_has_its_cr(message: &[u8], lines: usize) -> Result<(), LineEndError> {
     if memchr::memchr_iter(b'\n', message).count() != lines {
         return Err(LineEndError::Bare(first_bare_lf(message)));
     }
-    out.extend_from_slice(&message[copied..]);
-    out.extend_from_slice(b".\r\n");
     Ok(())
 }
 
@@ -63,26 +86,59 @@ pub(super) fn is_path(text: &str) -> bool {
         && !text.chars().any(|c| c.is_control() || c.is_whitespace() || matches!(c, '<' | '>'))
 }
 
-/// `MAIL FROM:<path> SIZE=n SMTPUTF8`.
-pub(super) fn mail_from(out: &mut Vec<u8>, path: &str, size: Option<usize>, utf8: bool) {
+/// `MAIL FROM:<path> SIZE=n SMTPUTF8 RET=HDRS ENVID=id`, each parameter where it is offered. A
+/// report shall return the headers alone: they say which message it was, and are short.
+pub(super) fn mail_from(
+    out: &mut Vec<u8>,
+    envelope: &Envelope<'_>,
+    size: usize,
+    offered: Capabilities,
+) {
     out.extend_from_slice(b"MAIL FROM:<");
-    out.extend_from_slice(path.as_bytes());
+    out.extend_from_slice(envelope.mail_from.as_bytes());
     out.push(b'>');
-    if let Some(size) = size {
+    if offered.size.is_some() {
         out.extend_from_slice(b" SIZE=");
         out.extend_from_slice(size.to_string().as_bytes());
     }
-    if utf8 {
+    if envelope.smtputf8 {
         out.extend_from_slice(b" SMTPUTF8");
+    }
+    if offered.dsn {
+        out.extend_from_slice(b" RET=HDRS");
+        if !envelope.envelope_id.is_empty() {
+            out.extend_from_slice(b" ENVID=");
+            xtext(out, envelope.envelope_id);
+        }
     }
     out.extend_from_slice(b"\r\n");
 }
 
-/// `RCPT TO:<path>`.
-pub(super) fn rcpt_to(out: &mut Vec<u8>, path: &str) {
+/// `RCPT TO:<path> NOTIFY=FAILURE ORCPT=rfc822;path`, the parameters where they are offered: no
+/// word when it is only late, and a report that names the address as it was written here, however
+/// often it is forwarded (RFC 3461, 4.1 and 4.2).
+pub(super) fn rcpt_to(out: &mut Vec<u8>, envelope: &Envelope<'_>, offered: Capabilities) {
     out.extend_from_slice(b"RCPT TO:<");
-    out.extend_from_slice(path.as_bytes());
-    out.extend_from_slice(b">\r\n");
+    out.extend_from_slice(envelope.rcpt_to.as_bytes());
+    out.push(b'>');
+    if offered.dsn {
+        out.extend_from_slice(b" NOTIFY=FAILURE");
+        if envelope.rcpt_to.is_ascii() {
+            out.extend_from_slice(b" ORCPT=rfc822;");
+            xtext(out, envelope.rcpt_to);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// RFC 3461, 4: printable ASCII but `+` and `=` as it is, the rest in hexadecimal.
+fn xtext(out: &mut Vec<u8>, text: &str) {
+    for octet in text.bytes() {
+        match octet {
+            b'!'..=b'~' if !matches!(octet, b'+' | b'=') => out.push(octet),
+            _ => out.extend_from_slice(format!("+{octet:02X}").as_bytes()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -133,6 +189,7 @@ mod tests {
             ("a\rb\r\n", LineEndError::Bare(1)),
             ("a\r\r\n", LineEndError::Bare(1)),
         ] {
+            assert_eq!(check_lines(message.as_bytes()), Err(error), "{message:?}");
             let mut out = b"before".to_vec();
             assert_eq!(stuff_dots(message.as_bytes(), &mut out), Err(error), "{message:?}");
             assert_eq!(out, b"before");
@@ -147,6 +204,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn parameters_are_given_where_they_are_offered() {
+        let envelope = Envelope {
+            mail_from: "b-1@example.org",
+            rcpt_to: "ann+x=y@example.com",
+            smtputf8: false,
+            envelope_id: "s3.12 a",
+        };
+        let commands = |offered: Capabilities| {
+            let mut out = Vec::new();
+            mail_from(&mut out, &envelope, 29, offered);
+            rcpt_to(&mut out, &envelope, offered);
+            String::from_utf8(out).expect("ascii")
+        };
+        let none = Capabilities::default();
+        assert_eq!(
+            commands(none),
+            "MAIL FROM:<b-1@example.org>\r\nRCPT TO:<ann+x=y@example.com>\r\n"
+        );
+        assert_eq!(
+            commands(Capabilities { dsn: true, size: Some(0), ..none }),
+            "MAIL FROM:<b-1@example.org> SIZE=29 RET=HDRS ENVID=s3.12+20a\r\n\
+             RCPT TO:<ann+x=y@example.com> NOTIFY=FAILURE ORCPT=rfc822;ann+2Bx+3Dy@example.com\r\n"
+        );
+    }
+
     proptest! {
         #[test]
         fn the_server_reads_what_was_signed(lines in proptest::collection::vec("[.a é]{0,6}", 1..40)) {
@@ -156,6 +239,7 @@ mod tests {
 
         #[test]
         fn any_octets_are_answered(message in "[.\\r\\na]{0,30}") {
+            prop_assert_eq!(check_lines(message.as_bytes()), stuffed(message.as_bytes()).map(drop));
             if let Ok(wire) = stuffed(message.as_bytes()) {
                 prop_assert_eq!(unstuffed(&wire), message.as_bytes());
             }
