@@ -1,5 +1,6 @@
 //! SMTP sessions against servers that behave, misbehave, hang up and attack.
 
+mod chunk;
 mod peer;
 mod tls;
 
@@ -381,4 +382,3 @@ async fn endless_lines_and_silence_end() {
     let error = connect_with(addr, TlsPolicy::Never).await.expect_err("nobody");
     assert_eq!(error.phase, Phase::Connect);
 }
-

@@ -124,7 +124,10 @@ pub(crate) fn timeouts() -> Timeouts {
     }
 }
 
-pub(crate) async fn connect_with(addr: SocketAddr, tls: TlsPolicy) -> Result<Session, SessionError> {
+pub(crate) async fn connect_with(
+    addr: SocketAddr,
+    tls: TlsPolicy,
+) -> Result<Session, SessionError> {
     let client = TlsClient::new(RootCertStore::empty()).expect("tls");
     connect_as(addr, tls, &client).await
 }
@@ -137,7 +140,11 @@ pub(crate) async fn connect_as(
     Session::connect(&target(&[addr], &timeouts(), tls), client).await
 }
 
-pub(crate) fn target<'a>(addrs: &'a [SocketAddr], timeouts: &'a Timeouts, tls: TlsPolicy) -> Target<'a> {
+pub(crate) fn target<'a>(
+    addrs: &'a [SocketAddr],
+    timeouts: &'a Timeouts,
+    tls: TlsPolicy,
+) -> Target<'a> {
     Target {
         addrs,
         plain: &[],
@@ -178,4 +185,3 @@ pub(crate) async fn silence() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
     }
     panic!("this system's queues have no end");
 }
-
