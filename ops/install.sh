@@ -55,6 +55,15 @@ missing_test_packages() {
     have haproxy || echo haproxy
     # Network namespaces, in which that platform runs.
     have ip || echo iproute2
+    # Mail servers and their kin, written by others, that the relay is tried on.
+    have_sbin postfix || echo postfix
+    have_sbin opendkim || echo opendkim
+    have_sbin unbound || echo unbound
+    have aiosmtpd || echo python3-aiosmtpd
+}
+
+have_sbin() {
+    have "$1" || [ -x "/usr/sbin/$1" ]
 }
 
 # Debian starts a service when it installs it; ours is a private child, and another Redis

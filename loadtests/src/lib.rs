@@ -15,6 +15,7 @@ pub mod generator;
 pub mod internet;
 pub mod link;
 mod mix;
+pub mod postfix;
 mod process;
 pub mod program;
 pub mod scenario;

@@ -21,6 +21,8 @@ enum Command {
     Chaos(command::chaos::Arguments),
     /// Measures what a delivered message costs relay, Redis, ledger and API.
     Throughput(command::throughput::Arguments),
+    /// Measures what the same messages cost Postfix, to the same sink, beside us.
+    Compare(command::compare::Arguments),
     /// Cuts the power under each level of durability; measures what is lost and what it costs.
     Durability(command::durability::Arguments),
     /// Measures the queue: memory, intake, lease and settle, the first message.
@@ -40,6 +42,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Recipients(arguments) => command::recipients::run(&arguments),
         Command::Chaos(arguments) => command::chaos::run(arguments).await,
         Command::Throughput(arguments) => command::throughput::run(arguments).await,
+        Command::Compare(arguments) => command::compare::run(arguments).await,
         Command::Durability(arguments) => command::durability::run(arguments).await,
         Command::Queue(arguments) => command::queue::run(arguments).await,
         Command::Fairness(arguments) => command::fairness::run(arguments).await,

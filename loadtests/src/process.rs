@@ -81,9 +81,7 @@ impl Process {
 
     /// Processor time that it and its children have used since their start.
     pub(crate) fn cpu(&self) -> Result<Duration> {
-        let ticks: u64 = self.pids()?.into_iter().map(ticks).sum::<Result<u64>>()?;
-        let per_second = rustix::param::clock_ticks_per_second();
-        Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
+        cpu_of(self.pid()?)
     }
 
     /// The most memory that it and its children ever had resident, in KiB.
@@ -134,16 +132,29 @@ impl Process {
     }
 
     fn pids(&self) -> Result<Vec<u32>> {
-        let pid = self.pid()?;
-        let mut pids = vec![pid];
-        // A child belongs to the thread that started it.
-        for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-            let children = std::fs::read_to_string(task?.path().join("children"));
-            let children = children.context("this kernel does not tell a process's children")?;
-            pids.extend(children.split_ascii_whitespace().filter_map(|c| c.parse::<u32>().ok()));
-        }
-        Ok(pids)
+        with_children(self.pid()?)
     }
+}
+
+/// Processor time that a process and its children have used since their start.
+pub(crate) fn cpu_of(pid: u32) -> Result<Duration> {
+    // A child that ends between the two looks is counted in the next by its parent.
+    let of = |child: &u32| if *child == pid { ticks(pid) } else { Ok(ticks(*child).unwrap_or(0)) };
+    let ticks: u64 = with_children(pid)?.iter().map(of).sum::<Result<u64>>()?;
+    let per_second = rustix::param::clock_ticks_per_second();
+    Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
+}
+
+/// A process and its children, it first.
+fn with_children(pid: u32) -> Result<Vec<u32>> {
+    let mut pids = vec![pid];
+    // A child belongs to the thread that started it.
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let children = std::fs::read_to_string(task?.path().join("children"));
+        let children = children.context("this kernel does not tell a process's children")?;
+        pids.extend(children.split_ascii_whitespace().filter_map(|c| c.parse::<u32>().ok()));
+    }
+    Ok(pids)
 }
 
 /// Sends a signal to a process by its number.

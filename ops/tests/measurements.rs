@@ -14,6 +14,7 @@ async fn each_message_arrives_once_and_is_charged_to_the_services() {
         octets: 10_000,
         tls: true,
         dkim: true,
+        chunking: true,
         connections: 5,
         shards: 4,
         seed: 3,

@@ -2,6 +2,7 @@
 //! the pretend internet, told over HTTP as any customer would, its CPU and memory read
 //! from the kernel. Nothing of a service is linked in.
 
+mod compare;
 pub(crate) mod drain;
 mod fairness;
 mod intake;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use crate::program::Program;
+pub use compare::{Comparison, Other, compare};
 pub use fairness::{FairWish, Fairness, fairness};
 pub use intake::{Intake, intake};
 pub use longtail::{Tail, TailRun, longtail};

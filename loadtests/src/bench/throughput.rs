@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::platform::{NO_RATE, Platform, SENDER, Setup};
 use super::{DURABILITY, PerService};
 use crate::generator::{Generator, Template};
+use crate::internet::Kept;
 use crate::program::Program;
 use crate::scenario::Scenario;
 
@@ -32,6 +33,8 @@ pub struct Wish {
     pub tls: bool,
     /// Whether the relay signs.
     pub dkim: bool,
+    /// Whether the sink offers CHUNKING.
+    pub chunking: bool,
     /// SMTP connections.
     pub connections: u32,
     /// Shards of the store.
@@ -47,6 +50,8 @@ pub struct Run {
     pub tls: bool,
     /// Whether the messages were signed (RSA, 2048 bits).
     pub dkim: bool,
+    /// Whether the sink offered CHUNKING, so that each message went with its envelope.
+    pub chunking: bool,
     /// Octets of text and HTML in the template.
     pub bytes: usize,
     /// Octets of a message on the wire, on average.
@@ -76,6 +81,15 @@ pub struct Run {
 /// # Errors
 /// When the platform cannot be set up, or does not deliver each message exactly once.
 pub async fn throughput(program: &Program, wish: &Wish) -> Result<Run> {
+    Ok(throughput_keeping(program, wish, 0).await?.0)
+}
+
+/// The same; the first so many messages are handed out as they arrived.
+pub(super) async fn throughput_keeping(
+    program: &Program,
+    wish: &Wish,
+    keep: usize,
+) -> Result<(Run, Vec<Kept>)> {
     let setup = Setup {
         tls: wish.tls,
         dkim: wish.dkim,
@@ -83,15 +97,24 @@ pub async fn throughput(program: &Program, wish: &Wish) -> Result<Run> {
         messages_per_connection: MESSAGES_PER_CONNECTION,
         shards: wish.shards,
         rate: NO_RATE,
-        scenario: Scenario::named("throughput")?,
+        scenario: sink(wish)?,
         more: String::new(),
     };
     let mut platform = Platform::start(program, &setup).await?;
+    platform.internet.keep_messages(keep);
     let measured = measure(&mut platform, wish).await;
+    let kept = platform.internet.take_kept();
     let stopped = platform.stop().await;
     let run = measured?;
     stopped?;
-    Ok(run)
+    Ok((run, kept))
+}
+
+/// The pretend internet: one sink for all.
+fn sink(wish: &Wish) -> Result<Scenario> {
+    let mut scenario = Scenario::named("throughput")?;
+    scenario.manner.values_mut().for_each(|manner| manner.chunking = wish.chunking);
+    Ok(scenario)
 }
 
 async fn measure(platform: &mut Platform, wish: &Wish) -> Result<Run> {
@@ -128,6 +151,7 @@ async fn measure(platform: &mut Platform, wish: &Wish) -> Result<Run> {
     Ok(Run {
         tls: wish.tls,
         dkim: wish.dkim,
+        chunking: wish.chunking,
         bytes: wish.octets,
         wire_bytes: octets / wish.messages,
         messages: wish.messages,

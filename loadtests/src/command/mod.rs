@@ -1,6 +1,7 @@
 //! The subcommands of `loadtests`: arguments and what they print. No work is done here.
 
 pub mod chaos;
+pub mod compare;
 pub mod durability;
 pub mod fairness;
 pub mod intake;

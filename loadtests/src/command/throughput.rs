@@ -17,15 +17,15 @@ pub struct Arguments {
     /// Shards of the store.
     #[arg(long, default_value_t = SHARDS)]
     shards: u16,
-    /// Only these runs; all four without it. May be repeated.
+    /// Only these runs; all without it. May be repeated.
     #[arg(long, value_enum)]
     run: Vec<Kind>,
-    /// Octets of text and HTML of a message.
-    #[arg(long, default_value_t = 10_000)]
-    bytes: usize,
-    /// Also the runs with 50 KB.
+    /// Octets of text and HTML of a message. May be repeated.
+    #[arg(long, default_values_t = [10_000, 50_000])]
+    bytes: Vec<usize>,
+    /// The sink offers CHUNKING: a message goes in one write with its envelope.
     #[arg(long)]
-    all: bool,
+    chunking: bool,
     /// The same seed gives the same recipients.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -45,8 +45,6 @@ enum Kind {
     TlsDkim,
 }
 
-const LARGE: usize = 50_000;
-
 /// Measures and prints.
 ///
 /// # Errors
@@ -56,10 +54,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         [] => &[Kind::Plain, Kind::Dkim, Kind::Tls, Kind::TlsDkim],
         some => some,
     };
-    let sizes = if arguments.all { vec![arguments.bytes, LARGE] } else { vec![arguments.bytes] };
     let program = arguments.under_test.program()?;
     let mut runs = Vec::new();
-    for octets in sizes {
+    for octets in arguments.bytes.clone() {
         for kind in kinds {
             let run = throughput(&program, &wish(&arguments, *kind, octets)).await?;
             if !arguments.under_test.json {
@@ -87,6 +84,7 @@ fn wish(arguments: &Arguments, kind: Kind, octets: usize) -> Wish {
         octets,
         tls: matches!(kind, Kind::Tls | Kind::TlsDkim),
         dkim: matches!(kind, Kind::Dkim | Kind::TlsDkim),
+        chunking: arguments.chunking,
         connections: arguments.connections,
         shards: arguments.shards,
         seed: arguments.seed,

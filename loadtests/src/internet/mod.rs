@@ -5,6 +5,7 @@
 mod dns;
 pub mod fate;
 mod hold;
+mod keep;
 mod limits;
 mod report;
 mod returns;
@@ -31,11 +32,13 @@ use tokio_util::task::TaskTracker;
 
 pub use fate::{End, Fate, Meant};
 pub use hold::{Held, Hold};
+pub use keep::Kept;
 pub use zone::{Fault, Zone};
 
 use crate::book::{Book, Counters};
 use crate::scenario::{Keep, Scenario};
 use hold::Gate;
+use keep::Keeper;
 use limits::Meter;
 use returns::Returns;
 use strict::Inspector;
@@ -63,6 +66,7 @@ struct Shared {
     book: Arc<Book>,
     meters: Vec<Meter>,
     gate: Gate,
+    keeper: Keeper,
     /// Messages are taken and their connections cut without a reply.
     hangs_up: AtomicBool,
     returns: Returns,
@@ -120,6 +124,7 @@ impl Internet {
             book,
             meters,
             gate: Gate::new(),
+            keeper: Keeper::default(),
             hangs_up: AtomicBool::new(false),
             returns: Returns::new(),
             inspector,
@@ -249,6 +254,17 @@ impl Internet {
     /// From now on, or no more: every server takes messages and hangs up instead of replying.
     pub fn hang_up_after_dots(&self, does: bool) {
         self.shared.hangs_up.store(does, Ordering::Relaxed);
+    }
+
+    /// From now on the first so many messages that are taken are kept, as they came.
+    pub fn keep_messages(&self, messages: usize) {
+        self.shared.keeper.want(messages);
+    }
+
+    /// Those that were kept so far; they are forgotten here.
+    #[must_use]
+    pub fn take_kept(&self) -> Vec<Kept> {
+        self.shared.keeper.take()
     }
 
     /// Stops listening, cuts all connections, and waits until every task has ended.

@@ -33,6 +33,15 @@ fn broken<T>(rule: &'static str, case: impl Into<String>) -> Result<T, Broken> {
     Err(Broken { rule, case: case.into() })
 }
 
+/// What became of dots that begin a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dots {
+    /// After DATA (RFC 5321, 4.5.2).
+    Doubled,
+    /// After BDAT, which has its length.
+    AsTheyAre,
+}
+
 /// Checks messages as the scenario wants it.
 pub(super) struct Inspector {
     strict: Strict,
@@ -46,9 +55,15 @@ impl Inspector {
         Ok(Self { strict, authenticator })
     }
 
-    /// Looks at a message as it came over the wire, dot-stuffed.
-    pub(super) async fn inspect(&self, wire: &[u8]) -> Result<(), Broken> {
-        let message = if self.strict.lines { lines(wire)? } else { unstuffed(wire) };
+    /// Looks at a message as it came over the wire.
+    pub(super) async fn inspect(&self, wire: &[u8], dots: Dots) -> Result<(), Broken> {
+        if self.strict.lines {
+            lines(wire, dots)?;
+        }
+        let message = match dots {
+            Dots::Doubled => unstuffed(wire),
+            Dots::AsTheyAre => Cow::Borrowed(wire),
+        };
         if self.strict.bulk {
             fields(&message)?;
         }
@@ -73,8 +88,8 @@ fn authenticator(dns: SocketAddr) -> Result<MessageAuthenticator> {
     MessageAuthenticator::new(config, options).context("cannot make a DKIM verifier")
 }
 
-/// Checks line ends, lengths and dots, and takes the dot-stuffing away.
-fn lines(wire: &[u8]) -> Result<Cow<'_, [u8]>, Broken> {
+/// Checks line ends, lengths and dots.
+fn lines(wire: &[u8], dots: Dots) -> Result<(), Broken> {
     let mut rest = wire;
     let mut number = 0;
     while !rest.is_empty() {
@@ -92,7 +107,10 @@ fn lines(wire: &[u8]) -> Result<Cow<'_, [u8]>, Broken> {
         if line.contains(&0) {
             return broken("nul", at("a NUL"));
         }
-        let text = line.strip_prefix(b".").unwrap_or(line);
+        let text = match dots {
+            Dots::Doubled => line.strip_prefix(b".").unwrap_or(line),
+            Dots::AsTheyAre => line,
+        };
         if line.len() > text.len() && !text.starts_with(b".") {
             return broken("dot-stuffing", at("a lone leading dot"));
         }
@@ -101,7 +119,7 @@ fn lines(wire: &[u8]) -> Result<Cow<'_, [u8]>, Broken> {
         }
         rest = &rest[end + 1..];
     }
-    Ok(unstuffed(wire))
+    Ok(())
 }
 
 fn unstuffed(wire: &[u8]) -> Cow<'_, [u8]> {
@@ -238,11 +256,13 @@ mod tests {
             (long.as_bytes(), "long-line"),
         ];
         for (wire, rule) in cases {
-            assert_eq!(lines(wire).map_err(|b| b.rule), Err(rule));
+            assert_eq!(lines(wire, Dots::Doubled).map_err(|b| b.rule), Err(rule));
         }
-        assert_eq!(lines(b"a\r\n..b\r\n").as_deref(), Ok(&b"a\r\n.b\r\n"[..]));
+        assert!(lines(b"a\r\n..b\r\n", Dots::Doubled).is_ok());
+        assert!(lines(b"a\r\n.b\r\n", Dots::AsTheyAre).is_ok());
+        assert_eq!(&*unstuffed(b"a\r\n..b\r\n"), b"a\r\n.b\r\n");
         let fits = format!("..{}\r\n", "x".repeat(997));
-        assert!(lines(fits.as_bytes()).is_ok());
+        assert!(lines(fits.as_bytes(), Dots::Doubled).is_ok());
     }
 
     #[test]

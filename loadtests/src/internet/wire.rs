@@ -171,6 +171,30 @@ impl Wire {
         }
     }
 
+    /// The octets after BDAT.
+    pub(super) async fn chunk(&mut self, octets: usize, octets_max: usize) -> io::Result<Body> {
+        let mut left = octets;
+        while octets > octets_max && left > 0 {
+            let here = left.min(self.input.len() - self.start);
+            self.start += here;
+            left -= here;
+            if left > 0 && self.read().await? == 0 {
+                return Ok(Body::Closed);
+            }
+        }
+        if octets > octets_max {
+            return Ok(Body::TooBig);
+        }
+        while self.input.len() - self.start < octets {
+            self.flush().await?;
+            if self.read().await? == 0 {
+                return Ok(Body::Closed);
+            }
+        }
+        self.start += octets;
+        Ok(Body::Whole(self.start - octets..self.start))
+    }
+
     pub(super) fn octets(&self, range: Range<usize>) -> &[u8] {
         &self.input[range]
     }

@@ -20,6 +20,8 @@ pub struct Manner {
     pub tls: Tls,
     /// PIPELINING is not offered.
     pub no_pipelining: bool,
+    /// CHUNKING is offered.
+    pub chunking: bool,
     /// Hidden limits, per client address.
     pub limits: Limits,
     /// Greylisting.

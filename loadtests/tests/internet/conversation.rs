@@ -46,6 +46,26 @@ async fn pipelined_envelopes_and_bodies_are_answered_in_order() {
 }
 
 #[tokio::test]
+async fn chunks_are_taken_and_their_dots_are_their_own() {
+    let internet = start("strict.lines = true\n[manner.one]\nchunking = true\n").await;
+    let mut client = Client::hello(&internet).await;
+    let message = [MESSAGE.strip_suffix(b".\r\n").expect("a dot"), b".a\r\n.\r\n"].concat();
+    for n in 0..3 {
+        let envelope = format!("MAIL FROM:<b@back.example>\r\nRCPT TO:<p{n}@one.example>\r\n");
+        let chunk = format!("BDAT {} LAST\r\n", message.len());
+        client.write(&[envelope.as_bytes(), chunk.as_bytes(), &message].concat()).await;
+        for code in [250, 250, 250] {
+            assert_eq!(client.reply().await.0, code);
+        }
+    }
+    // Nobody to have it: it is read, and not taken for commands.
+    client.write(b"BDAT 12 LAST\r\nRCPT TO:<a>\nNOOP\r\n").await;
+    assert_eq!((client.reply().await.0, client.reply().await.0), (503, 250));
+    assert_eq!(internet.book().summary().delivered, 3);
+    assert_eq!(internet.book().violations().len(), 0);
+}
+
+#[tokio::test]
 async fn a_body_in_small_pieces_ends_where_it_ends() {
     let internet = one("").await;
     let mut client = Client::hello(&internet).await;

@@ -12,13 +12,14 @@ use crate::book::Counters;
 use crate::book::counters::{During, count};
 use crate::internet::fate::Fate;
 use crate::internet::hold::Held;
+use crate::internet::keep::Kept;
 use crate::internet::returns::{Job, schedule};
-use crate::internet::strict;
+use crate::internet::strict::{self, Dots};
 use crate::internet::wording::Said;
 
 impl Session {
     /// A whole body has come: judge it, wait as long as it takes, answer.
-    pub(super) async fn dot(&mut self, body: Range<usize>) -> io::Result<Next> {
+    pub(super) async fn dot(&mut self, body: Range<usize>, dots: Dots) -> io::Result<Next> {
         let shared = Arc::clone(&self.shared);
         let counters = shared.counters_of(self.host);
         let _awaiting: During<'_> = Counters::during(&counters.awaiting_reply);
@@ -31,7 +32,7 @@ impl Session {
             shared.book.dot(address, &message_id);
         }
         if shared.world.scenario.strict.reads_bodies()
-            && let Err(broken) = shared.inspector.inspect(octets).await
+            && let Err(broken) = shared.inspector.inspect(octets, dots).await
         {
             shared.book.violation(broken.rule, || broken.case.clone());
             let line = format!("550 5.6.0 {}: {}", broken.rule, broken.case);
@@ -46,6 +47,7 @@ impl Session {
             shared.book.taken(address);
             count(&counters.delivered);
         }
+        self.keep(&to, body.clone());
         self.schedule_returns(&to, body);
         if shared.hangs_up.load(Relaxed) {
             count(&counters.hung_up);
@@ -71,6 +73,16 @@ impl Session {
         match self.host().draw.fate(to) {
             Fate::RefuseDot(said) if !self.host().plain => Some(said),
             _ => None,
+        }
+    }
+
+    fn keep(&self, to: &[(String, u16)], body: Range<usize>) {
+        for (address, _) in to {
+            self.shared.keeper.see(|| Kept {
+                from: self.from.clone().unwrap_or_default(),
+                to: address.clone(),
+                wire: self.wire.octets(body.clone()).to_vec(),
+            });
         }
     }
 

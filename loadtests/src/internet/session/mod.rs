@@ -14,6 +14,7 @@ use mail::Phase;
 use tokio::net::TcpStream;
 
 use super::Shared;
+use super::strict::Dots;
 use super::wire::{Body, Line, Wire};
 use super::wording::{Said, Style};
 use super::world::{Host, HostId};
@@ -128,6 +129,7 @@ impl Session {
             "MAIL" => return Ok(self.mail(line)),
             "RCPT" => return self.rcpt(line).await,
             "DATA" => return self.data().await,
+            "BDAT" => return self.bdat(line).await,
             "RSET" => {
                 self.forget();
                 self.wire.push("250 2.0.0 Ok");
@@ -155,13 +157,16 @@ impl Session {
             return Next::Go;
         }
         let size = format!("250-SIZE {}", self.shared.world.scenario.message_octets_max);
-        let pipelining = !manner.no_pipelining;
+        let (pipelining, chunking) = (!manner.no_pipelining, manner.chunking);
         let tls = manner.tls != Tls::None && !self.encrypted;
         let enhanced = !matches!(manner.style, Style::Gmx | Style::Qq);
         self.wire.push("250-at your service");
         self.wire.push(&size);
         if pipelining {
             self.wire.push("250-PIPELINING");
+        }
+        if chunking {
+            self.wire.push("250-CHUNKING");
         }
         if tls {
             self.wire.push("250-STARTTLS");
@@ -280,17 +285,48 @@ impl Session {
             return Ok(Next::Cut);
         }
         let next = match self.wire.body(self.shared.world.scenario.message_octets_max).await? {
-            Body::Whole(range) => self.dot(range).await?,
-            Body::TooBig => {
-                let said = Said::TooBig;
-                let to: Vec<String> = self.to.drain(..).map(|(to, _)| to).collect();
-                self.refuse_all(said, &to)
-            }
-            Body::Closed => Next::Cut,
+            Body::Whole(range) => self.dot(range, Dots::Doubled).await?,
+            other => self.no_message(&other),
         };
         self.messages += 1;
         self.forget();
         Ok(next)
+    }
+
+    /// One chunk, the last (RFC 3030): senders of bulk mail have no more.
+    async fn bdat(&mut self, line: &str) -> io::Result<Next> {
+        let mut words = line.split_ascii_whitespace().skip(1);
+        let octets = words.next().and_then(|n| n.parse::<usize>().ok());
+        let is_last = words.next().is_some_and(|w| w.eq_ignore_ascii_case("LAST"));
+        let Some(octets) = octets.filter(|_| is_last && self.host().manner.chunking) else {
+            // What follows cannot be told from commands.
+            self.wire.push("502 5.5.2 Error: command not recognized");
+            return Ok(Next::Close);
+        };
+        let first = self.to.first().cloned();
+        if let Some((first, attempt)) = &first
+            && (self.cut_recipient(Cut::Data, first, *attempt)
+                || self.cut_recipient(Cut::Body, first, *attempt))
+        {
+            return Ok(Next::Cut);
+        }
+        let body = self.wire.chunk(octets, self.shared.world.scenario.message_octets_max).await?;
+        let next = match body {
+            Body::Whole(_) if first.is_none() => self.wrong("503 5.5.1 Error: no valid recipients"),
+            Body::Whole(range) => self.dot(range, Dots::AsTheyAre).await?,
+            other => self.no_message(&other),
+        };
+        self.messages += 1;
+        self.forget();
+        Ok(next)
+    }
+
+    fn no_message(&mut self, body: &Body) -> Next {
+        if !matches!(body, Body::TooBig) {
+            return Next::Cut;
+        }
+        let to: Vec<String> = self.to.drain(..).map(|(to, _)| to).collect();
+        self.refuse_all(Said::TooBig, &to)
     }
 
     async fn wait_before_banner(&self) {
