@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const STARTS_WITHIN: Duration = Duration::from_secs(20);
 const STOPS_WITHIN: Duration = Duration::from_secs(20);
 
 /// The services that such a Postfix needs, without a chroot: name, type, command, and how many
-/// processes at most (`-` for Postfix's own limit).
+/// processes at most (`-` for Postfix's own limit). See master(5).
 const SERVICES: &[(&str, &str, &str, &str)] = &[
     ("cleanup", "unix", "cleanup", "0"),
     ("qmgr", "unix", "qmgr", "1"),
@@ -40,6 +40,8 @@ const SERVICES: &[(&str, &str, &str, &str)] = &[
     ("scache", "unix", "scache", "1"),
     ("postlog", "unix-dgram", "postlogd", "1"),
 ];
+
+const PUBLIC: &[&str] = &["cleanup", "qmgr", "postlog"];
 
 /// A Postfix that runs.
 #[derive(Debug)]
@@ -170,12 +172,16 @@ fn main_cf(root: &Path, more: &str) -> String {
 fn master_cf(address: SocketAddr) -> String {
     let mut text = format!("{address} inet n - n - - smtpd\n");
     for (name, kind, command, most) in SERVICES {
-        text.push_str(&format!("{name} {kind} n - n - {most} {command}\n"));
+        // Whoever is spoken to from outside has its socket among the public ones.
+        let private = if PUBLIC.contains(name) { "n" } else { "-" };
+        // And who writes mailboxes becomes their owners.
+        let unprivileged = if *name == "virtual" { "n" } else { "-" };
+        text.push_str(&format!("{name} {kind} {private} {unprivileged} n - {most} {command}\n"));
     }
     text
 }
 
-async fn own(path: &PathBuf, user: &str) -> Result<()> {
+async fn own(path: &Path, user: &str) -> Result<()> {
     run("chown", &[user, &path.to_string_lossy()]).await
 }
 
