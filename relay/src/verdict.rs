@@ -108,6 +108,10 @@ pub(crate) async fn judge(
         smtp::Outcome::Failed(trouble) => (None, trouble.to_string()),
         smtp::Outcome::NoReplyAfterDot(trouble) => {
             meters::unanswered();
+            // See above; here the message was out already, and who knows.
+            if phase == Phase::Mail && carried > 1 {
+                site.pace.saw(Signal::MessagesPerConnection, false, carried - 1);
+            }
             (None, format!("no answer to the final dot ({trouble}): the recipient may have it"))
         }
         smtp::Outcome::Utf8NotOffered => (

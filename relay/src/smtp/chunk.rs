@@ -62,6 +62,9 @@ impl Session {
             match self.expect(*phase, done).await {
                 Ok(()) => {}
                 Err((phase, _, Outcome::Failed(trouble))) => {
+                    // One that hangs up instead of answering, as some do when a connection has
+                    // carried enough, had better be asked first from now on.
+                    self.is_chunking_broken |= done.replies.is_empty();
                     return refused.unwrap_or_else(|| unanswered(phase, trouble));
                 }
                 Err(ended) => _ = refused.get_or_insert(ended),

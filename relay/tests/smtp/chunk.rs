@@ -130,6 +130,7 @@ async fn replies_that_never_come_leave_it_open_and_a_refusal_decides() {
         let is_open = matches!(done.outcome, Outcome::NoReplyAfterDot(_));
         assert_eq!(is_open, code.is_none(), "{answer:?}: {done:?}");
         assert!(!session.is_usable());
+        assert_eq!(session.is_chunking_broken(), answer.is_empty(), "{answer:?}");
         peer.await.expect("peer");
     }
 }
