@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Fuzzes what reads and writes on the wire, guided by coverage: `ops/fuzz.sh [RUNS]`, ten million
 # inputs for each target unless told otherwise. What breaks is written to fuzz/artifacts and told
-# by the exit status; what was learnt stays in target/fuzz/corpus. Any stable compiler will do.
+# by the exit status; what was learnt stays in target/fuzz/corpus,
+# what once broke lies in fuzz/seeds. Any stable compiler will do.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 runs=${1:-10000000}
@@ -21,5 +22,5 @@ for target in replies messages; do
     corpus=target/fuzz/corpus/$target
     mkdir -p "$corpus" "fuzz/artifacts/$target"
     "target/fuzz/$host/release/$target" -runs="$runs" -max_len=2048 -dict="fuzz/$target.dict" \
-        -artifact_prefix="fuzz/artifacts/$target/" "$corpus"
+        -artifact_prefix="fuzz/artifacts/$target/" "$corpus" "fuzz/seeds/$target"
 done

@@ -49,6 +49,8 @@ pub(crate) struct Definition {
     #[serde(alias = "lifetime")]
     lifetime_s: Option<u64>,
     window: Option<WindowDefinition>,
+    #[serde(default)]
+    require_tls: bool,
 }
 
 /// A send window as a client writes it.
@@ -160,6 +162,7 @@ impl Definition {
             start,
             lifetime_s: self.lifetime_s,
             window,
+            require_tls: self.require_tls,
             created_at: Timestamp(0),
             created_by: String::new(),
         };

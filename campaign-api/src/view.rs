@@ -109,6 +109,7 @@ fn definition(campaign: &Campaign) -> Value {
         "weight": record.weight,
         "start_at": start_at,
         "lifetime_s": record.lifetime_s,
+        "require_tls": record.require_tls,
         "window": record.window.as_ref().map(window),
     })
 }

@@ -31,6 +31,8 @@ pub(crate) struct Sending {
     pub(crate) flow: Flow,
     pub(crate) lifetime: Option<Duration>,
     pub(crate) window: Option<Window>,
+    /// See [`CampaignRecord::require_tls`].
+    pub(crate) require_tls: bool,
     pub(crate) template: Template,
     /// None where the next hop signs.
     pub(crate) signer: Option<Signer>,
@@ -129,6 +131,7 @@ impl Catalog {
             flow,
             lifetime: record.lifetime_s.map(Duration::from_secs),
             window: record.window,
+            require_tls: record.require_tls,
             template,
             signer,
         })

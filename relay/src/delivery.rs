@@ -124,6 +124,7 @@ pub(crate) async fn attempt(
         rcpt_to: job.address(),
         smtputf8: address.needs_smtputf8(),
         envelope_id: &envelope_id,
+        require_tls: job.content.sending.require_tls,
     };
     let is_ours = || relay.heart.is_ours(shard, epoch);
     let transaction = wire.session.transact(&envelope, message, is_ours).await;

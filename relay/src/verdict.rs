@@ -118,6 +118,14 @@ pub(crate) async fn judge(
             Some(local(EnhancedStatus(5, 6, 7), "the server takes no UTF-8 addresses".into())),
             String::new(),
         ),
+        smtp::Outcome::TlsNotAssured => (
+            Some(local(
+                EnhancedStatus(5, 7, 30),
+                "the campaign demands verified TLS all the way, and the server does not promise it"
+                    .into(),
+            )),
+            String::new(),
+        ),
         smtp::Outcome::TooBig { octets_max } => {
             let text =
                 format!("the message has {} octets, the server takes {octets_max}", told.bytes);

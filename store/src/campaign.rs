@@ -113,6 +113,10 @@ pub struct CampaignRecord {
     /// send windows do not read, so that none of them can pass over it.
     #[serde(default)]
     pub window: Option<Window>,
+    /// Each message goes over verified TLS to servers that promise the same for the way from there
+    /// (RFC 8689), or fails. Relays from before do not read such a campaign.
+    #[serde(default)]
+    pub require_tls: bool,
     /// When and by which API key it was created.
     pub created_at: Timestamp,
     /// See `created_at`.

@@ -11,7 +11,13 @@ use crate::error::StoreError;
 use crate::queue::{one, parse};
 use crate::{Store, scripts};
 
-const VERSION: u8 = 1;
+/// What is read. A campaign that an older relay would send otherwise than is meant is written
+/// with a version that it leaves alone: 2 demands verified TLS. All others are written with 1.
+const VERSION: u8 = 2;
+
+fn version_of(record: &CampaignRecord) -> u8 {
+    if record.require_tls { 2 } else { 1 }
+}
 
 impl Store {
     fn campaign_key(&self, id: CampaignId) -> String {
@@ -60,7 +66,7 @@ impl Store {
             pipe.cmd("HSETNX").arg(&key).arg(name).arg(value).ignore();
         }
         // The record last: without it the campaign does not exist.
-        pipe.cmd("HSETNX").arg(&key).arg("record").arg(pack(VERSION, record)).ignore();
+        pipe.cmd("HSETNX").arg(&key).arg("record").arg(pack(version_of(record), record)).ignore();
         let mut conn = self.conn_for(&key).await?;
         let _: () = pipe.query_async(&mut conn).await?;
         let status: Option<String> =
@@ -289,14 +295,15 @@ impl Store {
     }
 }
 
-/// A versioned msgpack record.
+/// A versioned msgpack record. What a version has added is missing from those before it and has a
+/// default, so all up to `version` are read.
 pub(crate) fn unpack<T: for<'de> Deserialize<'de>>(
     version: u8,
     what: &str,
     packed: &[u8],
 ) -> Result<T, StoreError> {
     match packed.split_first() {
-        Some((v, rest)) if *v == version => {
+        Some((v, rest)) if (1..=version).contains(v) => {
             rmp_serde::from_slice(rest).map_err(|e| StoreError::corrupt(what, e))
         }
         Some((v, _)) if *v > version => {
@@ -311,4 +318,49 @@ pub(crate) fn pack(version: u8, record: &impl Serialize) -> Vec<u8> {
     let mut packed = vec![version];
     packed.extend(rmp_serde::to_vec_named(record).expect("a record is plain values"));
     packed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::campaign::{StartAt, TemplateRecord};
+
+    fn record(require_tls: bool) -> CampaignRecord {
+        let template = TemplateRecord {
+            from_name: String::new(),
+            from_address: "news@example.org".parse().expect("an address"),
+            reply_to: None,
+            subject: "x".into(),
+            text: Some("x".into()),
+            html: None,
+            headers: Vec::new(),
+            fields: Vec::new(),
+        };
+        CampaignRecord {
+            tenant: "t".into(),
+            name: "c".into(),
+            template,
+            pool: "default".into(),
+            priority: 1,
+            weight: 1.0,
+            start: StartAt::Now,
+            lifetime_s: None,
+            window: None,
+            require_tls,
+            created_at: Timestamp(1),
+            created_by: "k".into(),
+        }
+    }
+
+    #[test]
+    fn a_relay_from_before_leaves_a_campaign_alone_that_demands_tls_and_reads_the_others() {
+        let read = |version: u8, demands: bool| {
+            let record = record(demands);
+            unpack::<CampaignRecord>(version, "a campaign", &pack(version_of(&record), &record))
+        };
+        assert!(matches!(read(1, true), Err(StoreError::Newer { version: 2, .. })));
+        assert!(!read(1, false).expect("a record").require_tls);
+        assert!(read(VERSION, true).expect("a record").require_tls);
+        assert!(!read(VERSION, false).expect("a record").require_tls);
+    }
 }

@@ -11,6 +11,7 @@ async fn a_campaign_is_created_and_reads_back_what_it_was_given() {
     wanted["headers"] = json!("HEADERS");
     wanted["start_at"] = json!("2031-01-01T10:00:00+01:00");
     wanted["lifetime_s"] = json!(3600);
+    wanted["require_tls"] = json!(true);
     wanted["weight"] = json!(2.5);
     wanted["reply_to"] = json!("Answers@News.example");
     // By hand: the order of headers counts, and `json!` sorts.
@@ -29,6 +30,7 @@ async fn a_campaign_is_created_and_reads_back_what_it_was_given() {
     assert_eq!(got["reply_to"], "Answers@news.example");
     assert_eq!(got["defaults"], wanted["defaults"]);
     assert_eq!(got["start_at"], "2031-01-01T09:00:00.000Z");
+    assert_eq!(got["require_tls"], json!(true));
     assert_eq!((&got["lifetime_s"], &got["weight"]), (&json!(3600), &json!(2.5)));
     let headers: Vec<_> = got["headers"].as_array().unwrap().iter().map(|h| &h["value"]).collect();
     assert_eq!(headers, ["1", "{{ first }}", "2"]);

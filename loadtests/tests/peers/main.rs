@@ -114,6 +114,7 @@ fn envelope<'a>(rcpt_to: &'a str) -> Envelope<'a> {
         rcpt_to,
         smtputf8: !rcpt_to.is_ascii(),
         envelope_id: "s3.12",
+        require_tls: false,
     }
 }
 

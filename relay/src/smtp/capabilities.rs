@@ -17,6 +17,8 @@ pub struct Capabilities {
     pub chunking: bool,
     /// RFC 3461.
     pub dsn: bool,
+    /// RFC 8689.
+    pub require_tls: bool,
 }
 
 impl Capabilities {
@@ -31,6 +33,7 @@ impl Capabilities {
                 "STARTTLS" => offered.starttls = true,
                 "8BITMIME" => offered.eight_bit_mime = true,
                 "SMTPUTF8" => offered.smtputf8 = true,
+                "REQUIRETLS" => offered.require_tls = true,
                 "DSN" => offered.dsn = true,
                 "CHUNKING" => offered.chunking = true,
                 _ => {}

@@ -25,6 +25,8 @@ pub struct Envelope<'a> {
     pub smtputf8: bool,
     /// What a report of the server shall name it by (RFC 3461, 4.4); printable ASCII. Empty: nothing.
     pub envelope_id: &'a str,
+    /// The message goes on from here over verified TLS only, or not at all (RFC 8689).
+    pub require_tls: bool,
 }
 
 /// What became of the message.
@@ -42,6 +44,9 @@ pub enum Outcome {
     NoReplyAfterDot(Trouble),
     /// The server cannot take it and was not asked: SMTPUTF8 is needed and not offered.
     Utf8NotOffered,
+    /// The message demands verified TLS all the way, and this session has none, or the server does
+    /// not promise it for the way from there.
+    TlsNotAssured,
     /// The server cannot take it and was not asked: larger than its SIZE.
     TooBig {
         /// What it takes.
@@ -150,6 +155,9 @@ impl Session {
         if envelope.smtputf8 && !self.capabilities.smtputf8 {
             return Err(Outcome::Utf8NotOffered);
         }
+        if envelope.require_tls && !self.assures_tls() {
+            return Err(Outcome::TlsNotAssured);
+        }
         if let Some(octets_max) = self.capabilities.size
             && octets_max > 0
             && message.len() as u64 > octets_max
@@ -163,6 +171,11 @@ impl Session {
             wire::stuff_dots(message, &mut self.body)
         };
         written.map_err(Outcome::Malformed)
+    }
+
+    /// RFC 8689, 4.2.1.
+    fn assures_tls(&self) -> bool {
+        self.capabilities.require_tls && self.tls().is_some_and(|tls| tls.verified.is_ok())
     }
 
     /// A server may have said 421, or left, while the session was idle; then nothing is

@@ -86,7 +86,7 @@ pub(super) fn is_path(text: &str) -> bool {
         && !text.chars().any(|c| c.is_control() || c.is_whitespace() || matches!(c, '<' | '>'))
 }
 
-/// `MAIL FROM:<path> SIZE=n SMTPUTF8 RET=HDRS ENVID=id`, each parameter where it is offered. A
+/// `MAIL FROM:<path> SIZE=n SMTPUTF8 REQUIRETLS RET=HDRS ENVID=id`, each parameter where it is offered. A
 /// report shall return the headers alone: they say which message it was, and are short.
 pub(super) fn mail_from(
     out: &mut Vec<u8>,
@@ -103,6 +103,9 @@ pub(super) fn mail_from(
     }
     if envelope.smtputf8 {
         out.extend_from_slice(b" SMTPUTF8");
+    }
+    if envelope.require_tls {
+        out.extend_from_slice(b" REQUIRETLS");
     }
     if offered.dsn {
         out.extend_from_slice(b" RET=HDRS");
@@ -211,6 +214,7 @@ mod tests {
             rcpt_to: "ann+x=y@example.com",
             smtputf8: false,
             envelope_id: "s3.12 a",
+            require_tls: false,
         };
         let commands = |offered: Capabilities| {
             let mut out = Vec::new();

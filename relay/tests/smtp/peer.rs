@@ -17,6 +17,7 @@ pub(crate) const ENVELOPE: Envelope<'static> = Envelope {
     rcpt_to: "ann@example.com",
     smtputf8: false,
     envelope_id: "",
+    require_tls: false,
 };
 
 /// The server's end.

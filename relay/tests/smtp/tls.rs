@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mail::Phase;
-use relay::smtp::{Outcome, Session, Target, TlsClient, TlsPolicy};
+use relay::smtp::{Envelope, Outcome, Session, Target, TlsClient, TlsPolicy};
 use rustls::RootCertStore;
 use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
@@ -69,6 +69,44 @@ async fn certificates_are_judged_and_sessions_resumed() {
     assert!(matches!(send(&mut session).await.outcome, Outcome::Accepted));
     assert!(session.tls().expect("tls").verified.is_err());
     session.quit().await;
+    peer.await.expect("peer");
+}
+
+#[tokio::test]
+async fn a_message_that_demands_tls_all_the_way_goes_where_it_is_promised_and_nowhere_else() {
+    let (config, roots) = certificate("mx.example");
+    let (listener, addr) = listen().await;
+    let peer = tokio::spawn(async move {
+        let mut peer = starttls(accept(&listener).await, config.clone()).await;
+        peer.expect("EHLO").await;
+        peer.say("250-mx.example\r\n250-REQUIRETLS\r\n250 PIPELINING\r\n").await;
+        assert_eq!(peer.line().await, "MAIL FROM:<b-1@example.org> REQUIRETLS");
+        assert_eq!(peer.lines(2).await, ["RCPT TO:<ann@example.com>", "DATA"]);
+        peer.say("250 ok\r\n250 ok\r\n354 go\r\n").await;
+        peer.body().await.expect("a body");
+        peer.say("250 ok\r\n").await;
+        // Who is not known promises nothing; nor does one that does not offer it.
+        for offered in ["250 REQUIRETLS", "250 PIPELINING"] {
+            let mut peer = starttls(accept(&listener).await, config.clone()).await;
+            peer.expect("EHLO").await;
+            peer.say(&format!("250-mx.example\r\n{offered}\r\n")).await;
+            assert_eq!(peer.line().await, "QUIT");
+        }
+    });
+    let knowing = TlsClient::new(roots).expect("tls");
+    let stranger = TlsClient::new(RootCertStore::empty()).expect("tls");
+    let envelope = Envelope { require_tls: true, ..ENVELOPE };
+    for (client, goes) in [(&knowing, true), (&stranger, false), (&knowing, false)] {
+        let mut session =
+            connect_as(addr, TlsPolicy::Opportunistic, client).await.expect("a session");
+        let done = session.transact(&envelope, MESSAGE, || true).await;
+        match done.outcome {
+            Outcome::Accepted => assert!(goes),
+            Outcome::TlsNotAssured => assert!(!goes && !done.began),
+            other => panic!("{other:?}"),
+        }
+        session.quit().await;
+    }
     peer.await.expect("peer");
 }
 

@@ -114,6 +114,7 @@ pub fn campaign() -> CampaignRecord {
         start: StartAt::Now,
         lifetime_s: None,
         window: None,
+        require_tls: false,
         created_at: Timestamp(1),
         created_by: "test".into(),
     }
