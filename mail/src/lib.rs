@@ -8,6 +8,7 @@
 pub mod address;
 pub mod category;
 pub mod classify;
+pub mod egress;
 pub mod event;
 pub mod hygiene;
 pub mod id;

@@ -124,9 +124,9 @@ impl Catalog {
         Ok(Sending {
             id,
             feedback_id: format!("{id}:{}:bulk:malleposte", feedback_word(&record.tenant)),
+            pool: self.shares.pool(&record),
             tenant: record.tenant,
             sender,
-            pool: record.pool,
             priority: record.priority,
             flow,
             lifetime: record.lifetime_s.map(Duration::from_secs),

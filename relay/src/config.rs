@@ -1,9 +1,9 @@
 //! The relay's settings.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 
-use mail::{Domain, retry, share, throttle};
+use mail::{Domain, egress, retry, share, throttle};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +28,8 @@ pub struct Config {
     pub allow_private: bool,
     /// Local addresses to send from. Empty: one source `default` that leaves the choice to the system.
     pub sources: Vec<Source>,
-    /// Sources by pool; campaigns name a pool. The pool `default` holds all sources unless given here.
+    /// Sources by pool; a campaign names a pool, or goes from its tenant's. The pool `default` holds
+    /// all sources unless given here. Inside a pool each recipient keeps its source.
     pub pools: BTreeMap<String, Vec<String>>,
     /// Messages per connection that may be sent and not yet settled, 1 to 16: what a kill can double.
     /// 1 is the strict mode: each message is settled before the next final dot.
@@ -65,13 +66,16 @@ pub struct Tenant {
     /// Its part of a site's budget beside others that wait, 0.01 to 100: one of weight 3 gets
     /// three times as much as one of weight 1, however many campaigns either has.
     pub weight: f64,
+    /// The pool of its campaigns that name none, or `default`. Empty: `default`.
+    pub pool: String,
     /// When to try again, and for how long.
     pub retry: retry::Overrides,
 }
 
 impl Default for Tenant {
     fn default() -> Self {
-        Self { weight: share::WEIGHT, retry: retry::Overrides::default() }
+        let retry = retry::Overrides::default();
+        Self { weight: share::WEIGHT, pool: String::new(), retry }
     }
 }
 
@@ -84,7 +88,7 @@ pub struct SiteRules {
 }
 
 /// A local address to send from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
     /// Its name in pools, events and metrics.
@@ -95,6 +99,22 @@ pub struct Source {
     /// The name said in EHLO; it should resolve to the address and back.
     #[serde(default)]
     pub ehlo: String,
+    /// Its part of a pool's recipients beside the other sources there, 0.01 to 100. Changing it
+    /// moves no more recipients to another address than it must.
+    #[serde(default = "ordinary_weight")]
+    pub weight: f64,
+}
+
+fn ordinary_weight() -> f64 {
+    egress::WEIGHT
+}
+
+impl Source {
+    /// A source of this name that leaves the address to the system.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self { name: name.into(), address: None, ehlo: String::new(), weight: egress::WEIGHT }
+    }
 }
 
 impl Default for Config {
@@ -170,6 +190,14 @@ impl Config {
         if names.iter().any(|n| n.is_empty() || n.contains('|')) {
             return refuse("relay.sources: each needs a name, without |".into());
         }
+        for source in &self.sources {
+            if !egress::WEIGHTS.contains(&source.weight) {
+                let (name, weight) = (&source.name, source.weight);
+                return refuse(format!(
+                    "relay.sources: {name:?}: weight {weight} must lie between 0.01 and 100"
+                ));
+            }
+        }
         for (pool, members) in &self.pools {
             if let Some(stranger) = members.iter().find(|m| !names.contains(&m.as_str())) {
                 return refuse(format!(
@@ -187,10 +215,38 @@ impl Config {
                     "relay.tenants.{name:?}: weight {weight} must lie between 0.01 and 100"
                 ));
             }
+            if !self.has_pool(&tenant.pool) {
+                let pool = &tenant.pool;
+                return refuse(format!(
+                    "relay.tenants.{name:?}: {pool:?} is not one of relay.pools"
+                ));
+            }
         }
         Schedules::new(self)?;
         self.pace.check()?;
         Ok(())
+    }
+
+    /// Whether this host has the addresses that it is to send from. Opens sockets, and no port.
+    ///
+    /// # Errors
+    /// The first one that it does not have.
+    pub fn check_addresses(&self) -> Result<(), ConfigError> {
+        for source in &self.sources {
+            let Some(ip) = source.address else { continue };
+            if let Err(error) = UdpSocket::bind((ip, 0)) {
+                let (name, why) = (&source.name, smtp::plain(&error));
+                return Err(ConfigError::Setting(format!(
+                    "relay.sources: {name:?}: cannot send from {ip}: {why}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is a pool of that name; empty is `default`.
+    fn has_pool(&self, pool: &str) -> bool {
+        matches!(pool, "" | "default") || self.pools.contains_key(pool)
     }
 
     /// The pools with their sources: those configured, and `default`.
@@ -200,7 +256,7 @@ impl Config {
         let mut all: Vec<Source> =
             self.sources.iter().map(|s| Source { ehlo: ehlo(s), ..s.clone() }).collect();
         if all.is_empty() {
-            all.push(Source { name: "default".into(), address: None, ehlo: host.to_owned() });
+            all.push(Source { ehlo: host.to_owned(), ..Source::named("default") });
         }
         let by_name = |name: &String| all.iter().find(|s| s.name == *name).cloned();
         let mut pools: BTreeMap<String, Vec<Source>> = self

@@ -11,10 +11,10 @@ use dns::{Exchanger, Resolver};
 use mail::Phase;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::Source;
+use crate::egress::Egress;
 use crate::reach::Reach;
 use crate::relay::{Relay, lock};
-use crate::smtp::{Session, SessionError, Target, TlsClient, TlsPolicy};
+use crate::smtp::{Session, SessionError, Target, TlsClient, TlsPolicy, Trouble};
 
 /// An open session and the places for what it has sent and not settled.
 pub(crate) struct Wire {
@@ -42,7 +42,7 @@ impl Wire {
 
 /// Opens sessions to a site.
 pub(crate) struct Connector {
-    source: Source,
+    egress: Arc<Egress>,
     exchangers: Mutex<Vec<Exchanger>>,
     resolver: Arc<Resolver>,
     tls: Arc<TlsClient>,
@@ -61,10 +61,10 @@ struct ConnectorConfig {
 }
 
 impl Connector {
-    pub(crate) fn new(relay: &Relay, source: Source, exchangers: Vec<Exchanger>) -> Self {
+    pub(crate) fn new(relay: &Relay, egress: Arc<Egress>, exchangers: Vec<Exchanger>) -> Self {
         let config = &relay.config;
         Self {
-            source,
+            egress,
             exchangers: Mutex::new(exchangers),
             resolver: relay.resolver.clone(),
             tls: relay.tls.clone(),
@@ -84,24 +84,31 @@ impl Connector {
     async fn usable(&self, host: &str) -> Result<Vec<IpAddr>, SessionError> {
         let found = self.resolver.addresses(host).await;
         let found = found.map_err(|why| no_address(&format!("{host}: {why}")))?;
-        let mut refused = String::new();
+        let (mut refused, mut strange) = (String::new(), 0);
         let usable = found.iter().copied().filter(|ip| {
             if !self.relay.allow_private && !dns::is_public(*ip) {
                 refused = format!("{host} lies in private address space");
                 return false;
             }
             // Mail never leaves from an address that nobody named.
-            let own = self.source.address;
+            let own = self.egress.source.address;
             let is_kin = own.is_none_or(|own| own.is_ipv4() == ip.is_ipv4());
             if !is_kin {
                 let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
-                let source = &self.source.name;
+                let source = self.egress.name();
                 refused = format!("{host} has only {family} and the source {source} has none");
+                strange += 1;
             }
             is_kin
         });
         let usable: Vec<IpAddr> = usable.collect();
-        if usable.is_empty() { Err(no_address(&refused)) } else { Ok(usable) }
+        match usable.is_empty() {
+            true if strange == found.len() => {
+                Err(SessionError::trouble(Phase::Dns, Trouble::NoWay(refused)))
+            }
+            true => Err(no_address(&refused)),
+            false => Ok(usable),
+        }
     }
 
     /// A session with one of a host's addresses; else it is told in `last` why not.
@@ -127,8 +134,8 @@ impl Connector {
                 plain: &plain,
                 unchunked: &unchunked,
                 host,
-                local_ip: self.source.address,
-                ehlo_name: &self.source.ehlo,
+                local_ip: self.egress.source.address,
+                ehlo_name: &self.egress.source.ehlo,
                 tls: TlsPolicy::Opportunistic,
                 timeouts: &self.relay.timeouts,
             };
@@ -137,6 +144,11 @@ impl Connector {
                     self.were_silent(session.silent());
                     self.answered(&session);
                     return Some(session);
+                }
+                // It says nothing of the server's addresses.
+                Err(error) if is_sources(&error) => {
+                    *last = error;
+                    return None;
                 }
                 Err(error) => {
                     match error.peer {
@@ -196,21 +208,30 @@ impl managed::Manager for Connector {
         let open = self.open.clone().acquire_owned().await;
         let open = open.map_err(|_| no_address("the relay is ending"))?;
         let mut last = no_address("no mail exchanger has an address");
-        let mut avoided = Vec::new();
+        let (mut avoided, mut no_way, mut has_way) = (Vec::new(), None, false);
         let exchangers = in_turn(&lock(&self.exchangers), &RandomState::new());
         for exchanger in exchangers {
             let addresses = match self.usable(&exchanger.host).await {
                 Ok(addresses) => addresses,
+                Err(why) if matches!(why.trouble, Some(Trouble::NoWay(_))) => {
+                    no_way = Some(why);
+                    continue;
+                }
                 Err(why) => {
+                    has_way = true;
                     keep_reply(&mut last, why);
                     continue;
                 }
             };
+            has_way = true;
             let now = Instant::now();
             let (bad, good): (Vec<IpAddr>, Vec<IpAddr>) =
                 addresses.into_iter().partition(|ip| self.reach.silent.holds(*ip, now));
             if let Some(session) = self.connect(&exchanger.host, good, &mut last).await {
                 return Ok(self.wire(session, &exchanger.host, open));
+            }
+            if is_sources(&last) {
+                return Err(last);
             }
             avoided.push((exchanger.host, bad));
         }
@@ -219,12 +240,18 @@ impl managed::Manager for Connector {
                 return Ok(self.wire(session, &host, open));
             }
         }
-        Err(last)
+        // It is the source's trouble only if it is so with every exchanger.
+        Err(no_way.filter(|_| !has_way).unwrap_or(last))
     }
 
     async fn recycle(&self, wire: &mut Wire, _: &Metrics) -> RecycleResult<SessionError> {
         if wire.session.is_usable() { Ok(()) } else { Err(RecycleError::message("it is closed")) }
     }
+}
+
+/// Whether it is the egress source's own trouble.
+fn is_sources(error: &SessionError) -> bool {
+    matches!(error.trouble, Some(Trouble::Source(_)))
 }
 
 /// What a server said tells more than the silence of another.

@@ -68,7 +68,13 @@ async fn find_site(relay: &Arc<Relay>, domain: Domain, jobs: Vec<Job>) -> usize 
                     relay.settle_stopped(job).await;
                     continue;
                 }
-                let site = relay.site_for(&destination, &job);
+                let site = match relay.site_for(&destination, &job) {
+                    Ok(site) => site,
+                    Err(refusal) => {
+                        refuse_all(relay, vec![job], &refusal).await;
+                        continue;
+                    }
+                };
                 match relay.crowded_until(&site, &job) {
                     None => site.push(job),
                     Some(due) => {
@@ -90,7 +96,7 @@ pub(crate) async fn attempt(
     job: Job,
     message: &mut Vec<u8>,
 ) {
-    if relay.stopped(&job).is_some() {
+    if relay.stopped_from(&job, Some(&site.key.source)).is_some() {
         return relay.settle_stopped(job).await;
     }
     let (shard, epoch) = (job.lease.shard, job.lease.epoch);

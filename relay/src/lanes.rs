@@ -127,11 +127,16 @@ impl Lanes {
 
     /// Where a lane goes; `None` while that is being found out.
     fn place(&self, relay: &Arc<Relay>, lane: &Lane, flow: &Flow) -> Option<Place> {
+        // A relay that has the pool takes it; where none has, it is leased in order to say so.
+        if !relay.has_pool(&flow.pool) && relay.is_pool_elsewhere(&flow.pool) {
+            return None;
+        }
         let Some(domain) = &lane.domain else { return Some(Place::Many) };
         if let Some(destination) = relay.known_destination(domain) {
             // Which source it will be depends on the recipient; any one of the pool tells the pace.
-            let source = relay.source_for(&flow.pool, domain.as_str());
-            return Some(Place::Site(relay.site(&destination, source)));
+            let site = Some(&destination.site);
+            let source = relay.source_at(&flow.pool, site, domain.as_str(), false);
+            return Some(source.map_or(Place::Nowhere, |s| Place::Site(relay.site(&destination, s))));
         }
         let nowhere = lock(&self.routes.nowhere).get(domain).copied();
         if nowhere.is_some_and(|at| at.elapsed() < NOWHERE_FOR) {

@@ -7,6 +7,7 @@ mod catalog;
 mod config;
 mod connector;
 mod delivery;
+mod egress;
 mod heart;
 mod job;
 mod lanes;

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use mail::event::EventKind;
 use mail::queue::{End, Outcome};
@@ -14,9 +13,6 @@ use store::{Batch, LeasedBatch, StoreError};
 use crate::catalog::Looked;
 use crate::job::{Content, Job, Lease, Settlement};
 use crate::relay::Relay;
-
-/// A relay that was heard of within this lives.
-const LIVES_WITHIN: Duration = Duration::from_secs(10);
 
 /// Reads the batch and finds the campaign; what cannot be read is set aside, what is
 /// not readable now goes back.
@@ -106,7 +102,7 @@ async fn is_read_elsewhere(relay: &Relay, version: u8) -> bool {
     let now = relay.now();
     match relay.store.relays().await {
         Ok(relays) => relays.iter().any(|(_, r)| {
-            r.reads_batch >= version && now.since(r.seen_at) < LIVES_WITHIN && !r.draining
+            r.reads_batch >= version && r.lives(now) && !r.draining
         }),
         Err(_) => true,
     }

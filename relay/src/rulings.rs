@@ -139,11 +139,16 @@ impl Relay {
 
     /// Whether the job does not go (any more), and why.
     pub(crate) fn stopped(&self, job: &Job) -> Option<Stop> {
+        self.stopped_from(job, None)
+    }
+
+    /// The same, for a job that is about to go from this source.
+    pub(crate) fn stopped_from(&self, job: &Job, source: Option<&str>) -> Option<Stop> {
         if let Some(state) = self.rulings.stopped(job.lease.lane.campaign) {
             return Some(Stop::Campaign(state));
         }
         let orders = self.rulings.orders().filter(|orders| !orders.is_empty())?;
-        self.with_subject(job, |subject| {
+        self.with_subject(job, source, |subject| {
             if let Some(order) = orders.bounces(subject, job.content.batch.accepted_at()) {
                 return Some(Stop::Bounced(Box::new(order.clone())));
             }
@@ -157,22 +162,29 @@ impl Relay {
         let Some(orders) = self.rulings.orders().filter(|orders| !orders.is_empty()) else {
             return own.clone();
         };
-        let ordered = self.with_subject(job, |subject| orders.pool(subject).map(str::to_owned));
+        let ordered = self.with_subject(job, None, |subject| orders.pool(subject).map(str::to_owned));
         ordered.unwrap_or_else(|| own.clone())
     }
 
-    /// What is known of a job. The source is that of its own pool: a reroute of a source
-    /// is about what would have gone from there.
-    fn with_subject<T>(&self, job: &Job, weigh: impl FnOnce(&Subject<'_>) -> T) -> T {
+    /// What is known of a job. The source is that of its own pool unless another is given: a
+    /// reroute of a source is about what would have gone from there.
+    fn with_subject<T>(
+        &self,
+        job: &Job,
+        source: Option<&str>,
+        weigh: impl FnOnce(&Subject<'_>) -> T,
+    ) -> T {
         let domain = job.domain();
         let destination = domain.as_ref().and_then(|domain| self.known_destination(domain));
         let sending = &job.content.sending;
+        let site = destination.as_ref().map(|d| &d.site);
+        let own = || self.source_at(&sending.pool, site, job.address(), false).map(|e| e.name());
         weigh(&Subject {
             campaign: Some(sending.id),
             tenant: &sending.tenant,
             domain: domain.as_ref().map(|d| d.as_str()).unwrap_or_default(),
             site: destination.as_ref().map(|d| d.site.as_str()).unwrap_or_default(),
-            source: &self.source_for(&sending.pool, job.address()).name,
+            source: source.or_else(own).unwrap_or_default(),
         })
     }
 

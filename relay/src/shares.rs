@@ -35,7 +35,15 @@ impl Shares {
 
     pub(crate) fn flow(&self, record: &CampaignRecord) -> Flow {
         let weight = Weight { of_campaign: record.weight, ..self.weight(&record.tenant) };
-        Flow { weight, pool: record.pool.clone() }
+        Flow { weight, pool: self.pool(record) }
+    }
+
+    /// The pool that a campaign is sent from: its own, or else its tenant's.
+    pub(crate) fn pool(&self, record: &CampaignRecord) -> String {
+        let of_tenant = self.tenants.get(&record.tenant).map_or("", |t| t.pool.as_str());
+        let own = if record.pool == "default" { "" } else { record.pool.as_str() };
+        let pool = [own, of_tenant].into_iter().find(|pool| !pool.is_empty());
+        pool.unwrap_or("default").to_owned()
     }
 
     fn weight(&self, tenant: &str) -> Weight {

@@ -10,16 +10,17 @@ use deadpool::managed::{Object, Pool};
 use dns::Exchanger;
 use mail::classify::Signal;
 use mail::queue::Outcome;
-use mail::{CampaignId, Site, Timestamp};
+use mail::egress::Standing;
+use mail::{CampaignId, Reply, Site, Timestamp};
 use tokio::sync::Notify;
 
 use crate::catalog::Sending;
-use crate::config::Source;
 use crate::connector::Connector;
 use crate::delivery;
+use crate::egress::Egress;
 use crate::job::{Job, Settlement};
 use crate::pace::{PaceMeter, SLICE};
-use crate::relay::Relay;
+use crate::relay::{Relay, lock};
 use crate::shares::Flow;
 use crate::waiting::{Held, Waiting};
 
@@ -35,6 +36,9 @@ const ROOM_MAX: usize = 4000;
 /// A site that nobody could connect to rests this long, doubling to the maximum.
 const REST: Duration = Duration::from_secs(2);
 const REST_MAX: Duration = Duration::from_secs(60);
+/// A source that has no way to a site is not tried there again for so long: what addresses a site
+/// has seldom changes.
+const NO_WAY_FOR: Duration = Duration::from_secs(600);
 
 /// Source and site: what limits belong to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -53,6 +57,11 @@ impl SiteKey {
 pub(crate) struct SiteLane {
     pub(crate) key: SiteKey,
     pub(crate) pace: PaceMeter,
+    pub(crate) egress: Arc<Egress>,
+    /// Until when the source is taken to have no way to the site at all.
+    unfit_until: AtomicU64,
+    /// What the site last said when it blocked the source.
+    blocked: Mutex<Option<Reply>>,
     waiting: Mutex<Waiting>,
     /// A flow that was not here has come: it is asked for without waiting for the next slice.
     newcomer: AtomicBool,
@@ -105,11 +114,11 @@ impl SiteLane {
     pub(crate) fn new(
         relay: &Relay,
         key: SiteKey,
-        source: Source,
+        egress: Arc<Egress>,
         exchangers: Vec<Exchanger>,
     ) -> Self {
         let config = &relay.config;
-        let connector = Connector::new(relay, source, exchangers);
+        let connector = Connector::new(relay, egress.clone(), exchangers);
         let sessions = Pool::builder(connector)
             .max_size(config.connections_max as usize)
             .build()
@@ -117,6 +126,9 @@ impl SiteLane {
         Self {
             pace: PaceMeter::new(&key.source, &key.site, config.pace.clone()),
             key,
+            egress,
+            unfit_until: AtomicU64::new(0),
+            blocked: Mutex::default(),
             waiting: Mutex::default(),
             newcomer: AtomicBool::new(false),
             sessions,
@@ -156,6 +168,32 @@ impl SiteLane {
     pub(crate) fn at_rest(&self, now: Timestamp) -> Option<Timestamp> {
         let rest = Timestamp(self.rest_until.load(Ordering::Relaxed));
         self.pace.hold(now).into_iter().chain((rest > now).then_some(rest)).max()
+    }
+
+    /// How its source stands with the site. A block is over when a probe has passed, not before.
+    pub(crate) fn standing(&self, now: Timestamp) -> Standing {
+        if self.pace.was_held() {
+            Standing::Rests { probed: self.waiting() > 0 }
+        } else if self.egress.rests(now) || self.unfit_until.load(Ordering::Relaxed) > now.0 {
+            Standing::Unfit
+        } else {
+            Standing::Fit
+        }
+    }
+
+    /// The source has no way to the site: its addresses are of another family.
+    pub(crate) fn has_no_way(&self, now: Timestamp) {
+        self.unfit_until.store((now + NO_WAY_FOR).0, Ordering::Relaxed);
+    }
+
+    /// The site blocks the source, and says so.
+    pub(crate) fn heard_block(&self, reply: &Reply) {
+        *lock(&self.blocked) = Some(reply.clone());
+    }
+
+    /// What the site last said when it blocked the source.
+    pub(crate) fn last_block(&self) -> Option<Reply> {
+        lock(&self.blocked).clone()
     }
 
     /// Recipients waiting here.
@@ -209,6 +247,7 @@ impl SiteLane {
 
     /// An operator says that somebody can again.
     pub(crate) fn try_again(&self) {
+        self.unfit_until.store(0, Ordering::Relaxed);
         self.reachable();
         self.rest_until.store(0, Ordering::Relaxed);
         self.wake.notify_one();
@@ -217,6 +256,7 @@ impl SiteLane {
     /// Somebody could.
     pub(crate) fn reachable(&self) {
         self.failures.store(0, Ordering::Relaxed);
+        self.egress.works();
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
@@ -249,6 +289,7 @@ impl SiteLane {
         for job in stopped {
             relay.settle_stopped(job).await;
         }
+        self.move_on(relay, now);
         if let Some(until) = self.at_rest(now) {
             self.hand_back(relay, until).await;
         }
@@ -294,6 +335,33 @@ impl SiteLane {
             }
         };
         question.answered(wait);
+    }
+
+    /// The source is blocked here, or cannot go here at all: whoever waits goes by the next source
+    /// of its pool that can. Where it is blocked one of those who were never sent to stays, as a
+    /// probe.
+    fn move_on(&self, relay: &Arc<Relay>, now: Timestamp) {
+        let mut staying = match self.standing(now) {
+            Standing::Fit => return,
+            Standing::Rests { .. } => 1,
+            Standing::Unfit => 0,
+        };
+        if self.waiting() <= staying || !relay.is_replaceable(&self.key) {
+            return;
+        }
+        // Taken out first: no lock of this lane is held while another's is.
+        let waiting = self.lock().take(|_| true);
+        for job in waiting {
+            let probes = staying > 0 && job.attempts == 0;
+            let other = if probes { None } else { relay.lane_beside(self, &job) };
+            match other {
+                Some(other) => other.push(job),
+                None => {
+                    staying -= usize::from(probes);
+                    self.lock().push(job, false);
+                }
+            }
+        }
     }
 
     /// Blocked, or dead: whoever waits is handed back until then. A short rest is waited out here.

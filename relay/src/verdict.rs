@@ -8,17 +8,21 @@ use mail::classify::{Finding, Permanence, Said, Signal, classify};
 use mail::event::EventKind;
 use mail::queue::{End, Outcome};
 use mail::retry::{Hint, Next};
-use mail::{Category, EnhancedStatus, Event, Hygiene, Phase, Reply};
+use mail::{Category, EnhancedStatus, Event, Hygiene, Phase, Reply, Scope};
 
 use crate::delivery::{Refusal, set_aside};
 use crate::job::{Job, Settlement};
 use crate::meters;
 use crate::relay::Relay;
 use crate::site::SiteLane;
-use crate::smtp::{self, SessionError, Transaction};
+use crate::smtp::{self, SessionError, Transaction, Trouble};
 
 /// "Too many connections" before any mail: this long until the recipient tries another.
 const CONNECTIONS_PAUSE: Duration = Duration::from_millis(300);
+
+/// Who was refused because the source is blocked goes again, where another source can bring it; so
+/// often at most, for what only sounds like a block shall not be insisted on.
+const BLOCKED_ATTEMPTS_MAX: u8 = 3;
 
 /// What the event tells of the conversation.
 pub(crate) struct Told {
@@ -46,6 +50,17 @@ pub(crate) async fn not_connected(
     error: &SessionError,
 ) {
     let text = error.trouble.as_ref().map(ToString::to_string).unwrap_or_default();
+    match &error.trouble {
+        Some(Trouble::Source(why)) => {
+            site.egress.failed(relay.now(), why);
+            return source_failed(relay, site, job, error.phase, why).await;
+        }
+        Some(Trouble::NoWay(why)) => {
+            site.has_no_way(relay.now());
+            return source_failed(relay, site, job, error.phase, why).await;
+        }
+        _ => {}
+    }
     let finding = match &error.reply {
         Some(reply) => classify(&Said::reply(error.phase, reply)),
         None => network(error.phase, &text),
@@ -55,6 +70,9 @@ pub(crate) async fn not_connected(
         None => site.heard_trouble(&text),
     }
     site.pace.saw(finding.signal, false, 0);
+    if let (Signal::Block, Some(reply)) = (finding.signal, &error.reply) {
+        site.heard_block(reply);
+    }
     if finding.signal == Signal::Connections {
         // One too many, said before any mail: it goes over one that is open.
         tokio::time::sleep(CONNECTIONS_PAUSE).await;
@@ -64,6 +82,26 @@ pub(crate) async fn not_connected(
         site.unreachable(relay.now());
     }
     let failure = Failure { phase: error.phase, reply: error.reply.as_ref(), finding, note: &text };
+    let settlement = conclude(relay, job, failure, Some(site)).await;
+    relay.settle(settlement).await;
+}
+
+/// The egress source's own trouble: another of its pool goes, and if none can this is put off.
+/// Neither the site nor the recipient has anything to do with it.
+async fn source_failed(
+    relay: &Arc<Relay>,
+    site: &Arc<SiteLane>,
+    job: Job,
+    phase: Phase,
+    why: &str,
+) {
+    site.heard_trouble(why);
+    if let Some(other) = relay.lane_beside(site, &job) {
+        return other.push(job);
+    }
+    site.unreachable(relay.now());
+    let finding = Finding { scope: Scope::Source, signal: Signal::None, ..network(phase, why) };
+    let failure = Failure { phase, reply: None, finding, note: why };
     let settlement = conclude(relay, job, failure, Some(site)).await;
     relay.settle(settlement).await;
 }
@@ -144,7 +182,11 @@ pub(crate) async fn judge(
         Some(reply) => classify(&Said::reply(phase, reply)),
         None => network(phase, &note),
     };
-    site.pace.saw(pace_signal(&finding, phase), reply.is_some(), carried);
+    let signal = pace_signal(&finding, phase);
+    site.pace.saw(signal, reply.is_some(), carried);
+    if let (Signal::Block, Some(reply)) = (signal, &reply) {
+        site.heard_block(reply);
+    }
     if finding.signal == Signal::MessagesPerConnection {
         site.push_front(job);
         return None;
@@ -200,7 +242,11 @@ async fn conclude(
     let finding = failure.finding;
     meters::attempt_failed(finding.category, failure.phase);
     let place = site.map(|site| site.key.site.as_str()).unwrap_or_default();
-    let next = goes_again(&failure).then(|| relay.next_attempt(&job, place, hint(&finding)));
+    // Blocked here is not blocked everywhere: another source of the pool may bring it.
+    let is_sources = finding.signal == Signal::Block && finding.scope == Scope::Source;
+    let replaceable = site.is_some_and(|site| relay.is_replaceable(&site.key));
+    let elsewhere = is_sources && replaceable && job.attempts < BLOCKED_ATTEMPTS_MAX;
+    let next = (goes_again(&failure) || elsewhere).then(|| relay.next_attempt(&job, place, hint(&finding)));
     let (kind, outcome) = match next {
         None => (EventKind::Failed, Outcome::End(End::Failed)),
         Some(Next::GiveUp) => (EventKind::Expired, Outcome::End(End::Expired)),

@@ -1,6 +1,7 @@
 //! The register of relays: who is there, for operators and for the bound on duplicates.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use mail::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,20 @@ pub struct RelayRecord {
     /// The newest version of batches that it reads.
     #[serde(default = "first_version")]
     pub reads_batch: u8,
+    /// The egress pools that it sends from; relays from before this was said tell none.
+    #[serde(default)]
+    pub pools: Vec<String>,
+}
+
+/// A relay that was heard of within this lives.
+const LIVES_WITHIN: Duration = Duration::from_secs(10);
+
+impl RelayRecord {
+    /// Whether it was heard of not long ago.
+    #[must_use]
+    pub fn lives(&self, now: Timestamp) -> bool {
+        now.since(self.seen_at) < LIVES_WITHIN
+    }
 }
 
 /// Relays from before this was said read the first version only.

@@ -1,6 +1,8 @@
 //! The ways in which providers behave: limits, delays, fates, cut connections.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde::Deserialize;
@@ -165,6 +167,19 @@ pub struct Block {
     pub after_ms: u64,
     /// How long.
     pub for_ms: u64,
+    /// Only what this client sends; else everybody's.
+    #[serde(default)]
+    pub client: Option<IpAddr>,
+}
+
+impl Block {
+    /// Whether it is on for a client, `since_start` after the start.
+    #[must_use]
+    pub fn holds(&self, client: IpAddr, since_start: Duration) -> bool {
+        let from = Duration::from_millis(self.after_ms);
+        let is_on = (from..from + Duration::from_millis(self.for_ms)).contains(&since_start);
+        is_on && self.client.is_none_or(|blocked| blocked == client)
+    }
 }
 
 impl Manner {

@@ -4,6 +4,7 @@
 
 mod flow;
 mod orders;
+mod sources;
 mod support;
 mod unreadable;
 mod windows;

@@ -87,9 +87,8 @@ async fn what_waits_is_bounced_with_the_reason_and_what_comes_later_is_not() {
 async fn what_is_rerouted_goes_from_the_other_pool() {
     let mut world = World::start().await;
     let source = |name: &str| relay::Source {
-        name: name.into(),
         address: Some("127.0.0.1".parse().unwrap()),
-        ehlo: String::new(),
+        ..relay::Source::named(name)
     };
     world.relay("relay-a", |config| {
         config.sources = vec![source("one"), source("two")];

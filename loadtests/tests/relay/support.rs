@@ -194,9 +194,14 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start() -> Self {
+        Self::start_in(TWO).await
+    }
+
+    /// In this pretend internet.
+    pub(crate) async fn start_in(scenario: &str) -> Self {
         let redis = crate::redis::Redis::start();
-        let internet =
-            Internet::start(Scenario::parse(TWO).unwrap(), Listen::default()).await.unwrap();
+        let scenario = Scenario::parse(scenario).unwrap();
+        let internet = Internet::start(scenario, Listen::default()).await.unwrap();
         let store = Store::open(&redis.config()).await.unwrap();
         add_sender(&store, &internet).await;
         Self { store, internet, relays: Vec::new(), redis }

@@ -141,6 +141,16 @@ pub struct Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { what, from, to, why, refusals, attempts } = self;
+        if *what == Dimension::Hold {
+            return match why {
+                Why::ProbePassed => f.write_str("a probe passed: the source is used here again"),
+                _ => write!(
+                    f,
+                    "the site blocks the source ({refusals} of {attempts} answers): but for \
+                     probes it rests here for {to:.0} s"
+                ),
+            };
+        }
         write!(f, "{what} {from:.1} → {to:.1}: {why}")?;
         if *refusals > 0 { write!(f, " ({refusals} of {attempts})") } else { Ok(()) }
     }

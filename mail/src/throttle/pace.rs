@@ -28,6 +28,8 @@ const TROUBLE_SHARE_MIN: f64 = 0.2;
 /// Blocks that make a hold: one alone may be about one message.
 const BLOCKS_MIN: u32 = 3;
 const BLOCKED_SHARE_MIN: f64 = 0.5;
+/// Blocks within this time speak for one another.
+const SUSPECTED_FOR: Duration = Duration::from_secs(60);
 /// Probes at this many times their rate when a hold is over.
 const PROBES_AFTER_HOLD: f64 = 10.0;
 /// The site is asked again for one more connection after this, below what it refused and at it.
@@ -39,6 +41,15 @@ const PER_CONNECTION_RETEST: Duration = Duration::from_secs(86_400);
 const TELL_FROM: f64 = 1.1;
 /// Longer windows are clipped: what was not looked at for long says little about now.
 const WINDOW_S_MAX: f64 = 5.0;
+
+/// Blocks that were seen, and what else, since the first of them. What was seen is told within a
+/// tenth of a second, so at a slow pace each block comes alone.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Suspicion {
+    since: Timestamp,
+    blocks: u32,
+    attempts: u32,
+}
 
 /// The pace of one egress source at one site.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,6 +69,12 @@ pub struct Pace {
     per_connection: u32,
     per_connection_cut_at: Timestamp,
     hold_until: Option<Timestamp>,
+    /// Since when it is held; records from before this was kept lack it.
+    #[serde(default)]
+    hold_since: Option<Timestamp>,
+    /// What speaks for a block, while none is sure.
+    #[serde(default)]
+    suspicion: Option<Suspicion>,
     /// Holds in a row.
     holds: u32,
 }
@@ -80,6 +97,8 @@ impl Pace {
             per_connection: limits.messages_per_connection_max,
             per_connection_cut_at: Timestamp(0),
             hold_until: None,
+            hold_since: None,
+            suspicion: None,
             holds: 0,
         }
     }
@@ -126,6 +145,12 @@ impl Pace {
         self.hold_until
     }
 
+    /// Since when the source is taken to be blocked at the site, if it is, and since when is known.
+    #[must_use]
+    pub fn hold_since(&self) -> Option<Timestamp> {
+        self.hold_since.filter(|_| self.hold_until.is_some())
+    }
+
     /// Whether the site has ever objected: then the state is worth remembering for long.
     #[must_use]
     pub fn is_taught(&self) -> bool {
@@ -140,7 +165,7 @@ impl Pace {
         let mut changes = Changes { list: Vec::new(), seen: seen.of_all() };
         self.keep_within(limits, &mut changes);
         self.learn_messages_per_connection(limits, now, &mut changes);
-        if self.observe_hold(limits, now, &mut changes) {
+        if self.observe_hold(limits, now, seen, &mut changes) {
             return changes.list;
         }
         self.observe_connections(limits, now, &mut changes);
@@ -206,25 +231,51 @@ impl Pace {
 
     /// Blocks suspend the site but for probes; a probe that passes ends that. Whether
     /// the hold goes on.
-    fn observe_hold(&mut self, limits: &Limits, now: Timestamp, changes: &mut Changes) -> bool {
-        let seen = changes.seen;
-        let share = f64::from(seen.blocks) / f64::from(seen.attempts().max(1));
+    fn observe_hold(
+        &mut self,
+        limits: &Limits,
+        now: Timestamp,
+        seen: &Observation,
+        changes: &mut Changes,
+    ) -> bool {
         let blocked = if self.hold_until.is_some() {
             // One more block says that it goes on.
-            seen.blocks > 0 && seen.passed == 0
+            (seen.blocks > 0 && seen.passed == 0)
+                .then_some(Suspicion { since: now, blocks: seen.blocks, attempts: seen.attempts() })
         } else {
-            seen.blocks >= BLOCKS_MIN && share >= BLOCKED_SHARE_MIN
+            self.suspect(now, seen)
         };
-        if blocked {
-            self.hold(limits, now, changes);
+        if let Some(evidence) = blocked {
+            self.suspicion = None;
+            self.hold(limits, now, evidence, changes);
         } else if self.hold_until.is_some() && seen.passed > 0 {
             self.end_hold(limits, now, changes);
         }
         self.hold_until.is_some()
     }
 
+    /// Adds what was seen, by one relay and as it is, to what speaks for a block; tells when that
+    /// is enough.
+    fn suspect(&mut self, now: Timestamp, seen: &Observation) -> Option<Suspicion> {
+        let fresh = self.suspicion.filter(|s| now.since(s.since) < SUSPECTED_FOR);
+        let begun = || (seen.blocks > 0).then_some(Suspicion { since: now, blocks: 0, attempts: 0 });
+        self.suspicion = fresh.or_else(begun);
+        let all = self.suspicion.as_mut()?;
+        all.blocks = all.blocks.saturating_add(seen.blocks);
+        all.attempts = all.attempts.saturating_add(seen.attempts());
+        let share = f64::from(all.blocks) / f64::from(all.attempts.max(1));
+        let is_enough = all.blocks >= BLOCKS_MIN && share >= BLOCKED_SHARE_MIN;
+        self.suspicion.filter(|_| is_enough)
+    }
+
     /// A new hold, or a longer one; a probe that is blocked within one begins it anew.
-    fn hold(&mut self, limits: &Limits, now: Timestamp, changes: &mut Changes) {
+    fn hold(
+        &mut self,
+        limits: &Limits,
+        now: Timestamp,
+        evidence: Suspicion,
+        changes: &mut Changes,
+    ) {
         let hold_s = |holds: u32| {
             let doubled = limits.hold_s.saturating_mul(1 << holds.min(20));
             doubled.min(limits.hold_max_s)
@@ -237,9 +288,18 @@ impl Pace {
             _ => {
                 let hold_s = hold_s(self.holds);
                 self.holds = self.holds.saturating_add(1);
+                if self.hold_until.is_none() {
+                    self.hold_since = Some(now);
+                }
                 self.hold_until = Some(now + Duration::from_secs(hold_s));
-                let blocks = changes.seen.blocks;
-                changes.add(Dimension::Hold, 0.0, hold_s as f64, Why::Blocked, blocks);
+                changes.list.push(Change {
+                    what: Dimension::Hold,
+                    from: 0.0,
+                    to: hold_s as f64,
+                    why: Why::Blocked,
+                    refusals: evidence.blocks,
+                    attempts: evidence.attempts,
+                });
             }
         }
     }
@@ -248,6 +308,7 @@ impl Pace {
     fn end_hold(&mut self, limits: &Limits, now: Timestamp, changes: &mut Changes) {
         changes.add(Dimension::Hold, 1.0, 0.0, Why::ProbePassed, 0);
         self.hold_until = None;
+        self.hold_since = None;
         self.holds = 0;
         let from = self.rate;
         let refused = from.min(self.rate_refused.unwrap_or(from));

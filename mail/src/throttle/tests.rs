@@ -186,6 +186,8 @@ fn a_block_leaves_probes_and_a_probe_that_passes_ends_it() {
     assert_eq!(pace.observe(&limits, T0, &block(1)), [], "one may be about one message");
     let changes = pace.observe(&limits, T0, &block(3));
     assert_eq!((changes[0].what, changes[0].to), (Dimension::Hold, 900.0));
+    let words = "the site blocks the source (4 of 4 answers): but for probes it rests here for 900 s";
+    assert_eq!((changes[0].to_string().as_str(), pace.hold_since()), (words, Some(T0)));
     let later = T0 + Duration::from_secs(300);
     assert_eq!((pace.rate(&limits, later), pace.connections(later)), (2.0 / 60.0, 1));
     // A probe that is blocked within the hold makes no news, and begins it anew.
@@ -196,11 +198,43 @@ fn a_block_leaves_probes_and_a_probe_that_passes_ends_it() {
     assert_eq!((pace.rate(&limits, over), pace.connections(over)), (20.0 / 60.0, 2));
     let changes = pace.observe(&limits, over, &block(1));
     assert_eq!((changes[0].what, changes[0].to), (Dimension::Hold, 1800.0));
+    assert_eq!(pace.hold_since(), Some(T0), "a longer one is no new one");
     let passed = Observation { window: SECOND, passed: 1, demand: true, ..Default::default() };
     let changes = pace.observe(&limits, over + Duration::from_secs(60), &passed);
     assert!(changes.iter().all(|c| c.why == Why::ProbePassed), "{changes:?}");
-    assert_eq!(pace.hold_until(), None);
+    assert_eq!((pace.hold_until(), pace.hold_since()), (None, None));
+    assert_eq!(changes[0].to_string(), "a probe passed: the source is used here again");
     assert_eq!(pace.rate(&limits, over), 2.5);
+}
+
+#[test]
+fn blocks_that_are_told_one_by_one_make_a_hold_and_few_among_many_do_not() {
+    let limits = Limits::default();
+    let told = |blocks, passed| Observation {
+        window: Duration::from_millis(100),
+        blocks,
+        passed,
+        sharing: 4,
+        ..Default::default()
+    };
+    let mut pace = Pace::new(&limits);
+    let second = |n: u32| T0 + SECOND * n;
+    pace.observe(&limits, second(0), &told(1, 0));
+    pace.observe(&limits, second(3), &told(1, 0));
+    assert_eq!(pace.hold_until(), None, "of one relay of four, and yet not eight");
+    let changes = pace.observe(&limits, second(6), &told(1, 1));
+    assert_eq!((changes[0].what, changes[0].refusals, changes[0].attempts), (Dimension::Hold, 3, 4));
+
+    let mut pace = Pace::new(&limits);
+    for n in 0..1000 {
+        pace.observe(&limits, second(n), &told(u32::from(n % 5 == 0), 1));
+    }
+    assert_eq!(pace.hold_until(), None, "one in six is not about the source");
+    let mut pace = Pace::new(&limits);
+    for n in 0..20 {
+        pace.observe(&limits, second(n * 40), &told(1, 0));
+    }
+    assert_eq!(pace.hold_until(), None, "two in a minute");
 }
 
 #[test]
@@ -227,6 +261,13 @@ fn a_pace_survives_its_record() {
     let record = serde_json::to_string(&world.pace).expect("json");
     assert!(record.starts_with(r#"{"version":1,"#) && record.len() < 500, "{record}");
     assert_eq!(serde_json::from_str::<Pace>(&record).expect("a pace"), world.pace);
+}
+
+#[test]
+fn a_record_from_before_holds_told_their_beginning_is_read() {
+    let mut record = serde_json::to_value(Pace::new(&Limits::default())).expect("json");
+    record.as_object_mut().expect("an object").remove("hold_since").expect("it is there now");
+    assert_eq!(serde_json::from_value::<Pace>(record).expect("a pace").hold_since(), None);
 }
 
 fn observation() -> impl Strategy<Value = Observation> {

@@ -140,6 +140,7 @@ impl Config {
         warnings.extend(self.redis.warning());
         warnings.extend(secrets::warning(&self.data_dir));
         warnings.extend(self.return_path_warning());
+        warnings.extend(self.relay.check_addresses().err().map(|e| e.to_string()));
         warnings
     }
 }

@@ -276,9 +276,9 @@ impl RelayProcess {
         config.relay.name = name.into();
         // One name for both, so that they share one pace; two addresses, to tell them apart.
         config.relay.sources = vec![relay::Source {
-            name: "demo".into(),
             address: Some(address.into()),
             ehlo: format!("{name}.malleposte.test"),
+            ..relay::Source::named("demo")
         }];
         let file = config.data_dir.join(format!("{name}.toml"));
         std::fs::write(&file, toml::to_string(&config)?)?;

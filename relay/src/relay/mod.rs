@@ -1,6 +1,6 @@
 //! The relay: what all its parts share, and the order in which they start and end.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -21,8 +21,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::batches::Batches;
 use crate::catalog::Catalog;
-use crate::config::{Config, ConfigError, Source};
+use crate::config::{Config, ConfigError};
 use crate::delivery::Destination;
+use crate::egress::Pools;
 use crate::heart::Heart;
 use crate::job::{Job, Settlement};
 use crate::leaser;
@@ -38,6 +39,7 @@ use crate::smtp::TlsClient;
 
 mod pulse;
 mod sites;
+mod sources;
 
 /// Between two words about what an end waits for.
 const ENDING_TOLD: Duration = Duration::from_secs(5);
@@ -81,7 +83,10 @@ pub(crate) struct Relay {
     pub(crate) name: String,
     schedules: Schedules,
     policy: Policy,
-    pools: BTreeMap<String, Vec<Source>>,
+    pools: Pools,
+    /// Pools that other relays have, and those that were asked for and that none has.
+    pools_elsewhere: Mutex<BTreeSet<String>>,
+    pools_missing: Mutex<BTreeSet<String>>,
     /// The names that it gives itself.
     own_names: BTreeSet<String>,
     return_path_keys: ReturnPathKeys,
@@ -107,6 +112,7 @@ pub async fn run(
     stopping: CancellationToken,
 ) -> Result<(), ConfigError> {
     config.check()?;
+    config.check_addresses()?;
     let (settlements, inbox) = mpsc::channel(settler::WAITING_MAX);
     let relay = Arc::new(Relay::new(config, parts, stopping, settlements)?);
     let name = relay.heart.relay().to_owned();
@@ -166,13 +172,15 @@ impl Relay {
             given => given.to_owned(),
         };
         let shares = Arc::new(Shares::new(config.tenants.clone()));
-        let pools = config.resolved_pools(&parts.host);
-        let own_names = pools.values().flatten().map(|s| s.ehlo.to_ascii_lowercase()).collect();
+        let pools = Pools::new(&config, &parts.host);
+        let own_names = pools.all().map(|e| e.source.ehlo.to_ascii_lowercase()).collect();
         Ok(Self {
             schedules: Schedules::new(&config)?,
             rulings: Rulings::default(),
             policy: Policy::default(),
             pools,
+            pools_elsewhere: Mutex::default(),
+            pools_missing: Mutex::default(),
             own_names,
             shares: shares.clone(),
             placing: Placing::default(),

@@ -20,6 +20,8 @@ const FEEDBACK_MAX: usize = 100;
 const REPACK_ROUNDS: usize = 5;
 /// Between two looks for what only this relay can read, in heartbeats.
 const RESTORE_BEATS: u32 = 60;
+/// Between two looks at the pools of other relays.
+const POOLS_BEATS: u32 = 5;
 
 /// A tick each second, and none made up for that was missed.
 fn beats() -> tokio::time::Interval {
@@ -85,6 +87,7 @@ impl Relay {
             leased: in_hand as u32,
             draining: self.stopping.is_cancelled() || self.is_drained(),
             reads_batch: Batch::VERSION,
+            pools: self.pools.names().cloned().collect(),
         };
         self.store.put_relay(self.heart.relay(), &record).await?;
         self.keep_house().await
@@ -100,7 +103,11 @@ impl Relay {
                 break;
             }
         }
+        if beat.is_multiple_of(POOLS_BEATS) {
+            self.learn_pools().await?;
+        }
         if beat.is_multiple_of(RESTORE_BEATS) {
+            self.forget_missing();
             crate::opening::restore_readable(self).await?;
         }
         Ok(())

@@ -8,11 +8,12 @@ use std::sync::atomic::Ordering;
 use dns::{Exchanger, Route};
 use mail::event::EventKind;
 use mail::orders::{Order, ScopeKind, Subject};
-use mail::{Domain, EnhancedStatus, Event, Phase, ShardId, Site, Timestamp, id::domain_hash};
+use mail::throttle::Why;
+use mail::{Domain, EnhancedStatus, Event, Phase, ShardId, Site, Timestamp};
 
 use super::{Relay, lock};
-use crate::config::Source;
 use crate::delivery::{Destination, Refusal, Whereto};
+use crate::egress::Egress;
 use crate::job::Job;
 use crate::site::{SiteKey, SiteLane};
 
@@ -72,23 +73,13 @@ impl Relay {
         lock(&self.destinations).get(domain).cloned()
     }
 
-    /// The lane of a recipient's source and site; made when it is the first.
-    pub(crate) fn site_for(
-        self: &Arc<Self>,
-        destination: &Destination,
-        job: &Job,
-    ) -> Arc<SiteLane> {
-        let source = self.source_for(&self.pool_of(job), job.address());
-        self.site(destination, source)
-    }
-
-    /// See [`site_for`](Self::site_for).
+    /// The lane of a source and a site; made when it is the first.
     pub(crate) fn site(
         self: &Arc<Self>,
         destination: &Destination,
-        source: &Source,
+        egress: &Arc<Egress>,
     ) -> Arc<SiteLane> {
-        let key = SiteKey { source: source.name.clone(), site: destination.site.clone() };
+        let key = SiteKey { source: egress.name().to_owned(), site: destination.site.clone() };
         let mut sites = self.lock_sites();
         if let Some(site) = sites.get(&key) {
             site.refresh(&destination.exchangers);
@@ -97,19 +88,12 @@ impl Relay {
         let site = Arc::new(SiteLane::new(
             self,
             key.clone(),
-            source.clone(),
+            egress.clone(),
             destination.exchangers.clone(),
         ));
         sites.insert(key, site.clone());
         self.tasks.spawn(site.clone().drive(self.clone()));
         site
-    }
-
-    /// A recipient keeps its source over all attempts: greylists know senders by their address.
-    pub(crate) fn source_for(&self, pool: &str, address: &str) -> &Source {
-        let sources = self.pools.get(pool).or_else(|| self.pools.get("default"));
-        let sources = sources.map(Vec::as_slice).unwrap_or_default();
-        &sources[(domain_hash(address) % sources.len().max(1) as u64) as usize]
     }
 
     /// Out of the lane that domains share, recipients of one slow site could fill all hands, and
@@ -153,6 +137,9 @@ impl Relay {
                 site.key.write(&mut event);
                 self.heart.relay().clone_into(&mut event.service);
                 event.note = change.to_string();
+                if change.why == Why::Blocked {
+                    event.reply = site.last_block();
+                }
                 event
             })
             .collect();
@@ -165,8 +152,9 @@ impl Relay {
     /// What last kept this relay from a job's site, if it is known.
     pub(crate) fn last_trouble(&self, job: &Job) -> Option<String> {
         let destination = self.known_destination(&job.domain()?)?;
-        let source = self.source_for(&self.pool_of(job), job.address()).name.clone();
-        let key = SiteKey { source, site: destination.site.clone() };
+        let (pool, site) = (self.pool_of(job), &destination.site);
+        let egress = self.source_at(&pool, Some(site), job.address(), false)?;
+        let key = SiteKey { source: egress.name().to_owned(), site: site.clone() };
         self.lock_sites().get(&key)?.trouble()
     }
 

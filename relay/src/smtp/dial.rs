@@ -2,14 +2,14 @@
 //! begun when one has failed, or beside it when it has not answered for a while, and the first
 //! that answers is taken (RFC 8305, "Happy Eyeballs", 5).
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use mail::Phase;
-use mail_send::SmtpClient;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::reply::Trouble;
@@ -46,6 +46,10 @@ pub(super) async fn dial(target: &Target<'_>) -> Result<Dialled, SessionError> {
                 begun.retain(|other| *other != addr);
                 return Ok(Dialled { stream, addr, silent: begun });
             }
+            // Whatever the address: no other one would do better.
+            Ok(Some((_, Err(trouble @ Trouble::Source(_))))) => {
+                return Err(SessionError::trouble(Phase::Connect, trouble));
+            }
             Ok(Some((_, Err(trouble)))) => last = trouble,
             Ok(None) => return Err(SessionError::trouble(Phase::Connect, last)),
             // Silence: the next one, beside it.
@@ -56,18 +60,26 @@ pub(super) async fn dial(target: &Target<'_>) -> Result<Dialled, SessionError> {
 
 async fn connect(target: &Target<'_>, addr: SocketAddr) -> Result<TcpStream, Trouble> {
     let wait = target.timeouts.of(Phase::Connect);
-    let connected = match target.local_ip {
-        Some(ip) => SmtpClient::connect_using(ip, addr, wait).await,
-        None => SmtpClient::connect(addr, wait).await,
-    };
-    let stream = connected
-        .map_err(|error| match error {
-            mail_send::Error::Timeout => Trouble::Timeout,
-            mail_send::Error::Io(error) => Trouble::Io(error),
-            other => Trouble::Garbage(other.to_string()),
-        })?
-        .stream;
+    let stream = timeout(wait, tcp(target.local_ip, addr)).await.map_err(|_| Trouble::Timeout)??;
     // Each write is a whole thought; waiting for more to send would only cost time.
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+/// A connection from an address of this host. That it is none of ours (any more) is told apart:
+/// then it is no fault of the server's.
+async fn tcp(from: Option<IpAddr>, to: SocketAddr) -> Result<TcpStream, Trouble> {
+    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if let Some(ip) = from {
+        let lost = |e: io::Error| Trouble::Source(format!("cannot send from {ip}: {}", plain(&e)));
+        socket.bind(SocketAddr::new(ip, 0)).map_err(lost)?;
+    }
+    // As it is: that nobody listens is told so, and not as a connection that was closed.
+    socket.connect(to).await.map_err(Trouble::Io)
+}
+
+/// What the system says, without its number: "cannot assign requested address".
+pub(crate) fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_ascii_lowercase()
 }

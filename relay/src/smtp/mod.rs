@@ -14,6 +14,7 @@ mod wire;
 
 pub use capabilities::Capabilities;
 pub use config::{Timeouts, TlsPolicy};
+pub(crate) use dial::plain;
 pub use reply::{ReplyReader, Trouble};
 pub use session::{Session, SessionError, Target};
 pub use tls::{TlsClient, TlsFacts};

@@ -44,6 +44,12 @@ pub enum Trouble {
     /// The server lacks what the policy demands.
     #[error("{0} is not offered")]
     NotOffered(&'static str),
+    /// The egress source has no way to the server: other sources may.
+    #[error("{0}")]
+    NoWay(String),
+    /// The egress source itself cannot be used now, whatever the server: other sources can.
+    #[error("{0}")]
+    Source(String),
 }
 
 impl From<io::Error> for Trouble {

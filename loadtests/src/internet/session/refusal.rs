@@ -1,8 +1,6 @@
 //! Saying no: what speaks against a recipient, in which words it is said, and that it
 //! is written down.
 
-use std::time::Duration;
-
 use mail::Phase;
 
 use super::{Next, Session};
@@ -24,10 +22,8 @@ impl Session {
             return None;
         }
         let since_start = self.shared.started.elapsed();
-        let blocked = host.manner.blocks.iter().any(|b| {
-            let from = Duration::from_millis(b.after_ms);
-            (from..from + Duration::from_millis(b.for_ms)).contains(&since_start)
-        });
+        let client = self.peer.ip();
+        let blocked = host.manner.blocks.iter().any(|block| block.holds(client, since_start));
         if blocked {
             return Some(Said::Blocked);
         }
