@@ -37,7 +37,8 @@ pub fn ranked<'a>(
         // As people write it: the same mailbox in capitals is the same to a greylist.
         (hash ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(0x0000_0100_0000_01b3)
     }));
-    let score = |(place, (name, weight)): (usize, (&str, f64))| (score(name, weight, recipient), place);
+    let score =
+        |(place, (name, weight)): (usize, (&str, f64))| (score(name, weight, recipient), place);
     let mut scores: Vec<(f64, usize)> = sources.into_iter().enumerate().map(score).collect();
     scores.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     scores.into_iter().map(|(_, place)| place).collect()
@@ -64,7 +65,11 @@ fn mixed(mut hash: u64) -> u64 {
 /// wants a probe, where the recipient may be one. If none is fit the recipient stays with its own
 /// source and waits for it. `None` only when there is no source at all.
 #[must_use]
-pub fn chosen(ranked: &[usize], standing: impl Fn(usize) -> Standing, may_probe: bool) -> Option<usize> {
+pub fn chosen(
+    ranked: &[usize],
+    standing: impl Fn(usize) -> Standing,
+    may_probe: bool,
+) -> Option<usize> {
     let mut resting = None;
     for place in ranked {
         match standing(*place) {

@@ -18,6 +18,7 @@ pub mod queue;
 pub mod reply;
 pub mod retry;
 pub mod returned;
+pub mod route;
 pub mod share;
 pub mod site;
 pub mod throttle;

@@ -24,7 +24,6 @@ pub(crate) struct Sending {
     pub(crate) id: CampaignId,
     pub(crate) tenant: String,
     pub(crate) sender: Domain,
-    pub(crate) pool: String,
     /// Its class; 0 goes first.
     pub(crate) priority: u8,
     /// As what it shares.
@@ -124,7 +123,6 @@ impl Catalog {
         Ok(Sending {
             id,
             feedback_id: format!("{id}:{}:bulk:malleposte", feedback_word(&record.tenant)),
-            pool: self.shares.pool(&record),
             tenant: record.tenant,
             sender,
             priority: record.priority,

@@ -7,6 +7,11 @@ use mail::{Domain, egress, retry, share, throttle};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod routing;
+
+pub(crate) use routing::routes;
+pub use routing::{Auth, HopTls, Route, SmartHost};
+
 use crate::schedules::Schedules;
 use crate::smtp;
 
@@ -50,6 +55,12 @@ pub struct Config {
     pub retry: retry::Config,
     /// What a tenant wants otherwise, by its name.
     pub tenants: BTreeMap<String, Tenant>,
+    /// Which mail takes another next hop than the exchangers of its recipient's domain: the first
+    /// route that fits decides, and what none fits goes to the exchangers.
+    pub routes: Vec<Route>,
+    /// Next hops by name, for `relay.routes`: servers that bring mail further, such as Microsoft
+    /// 365, Google Workspace or a Postfix of yours. See docs/OPERATIONS.md for all of their keys.
+    pub smart_hosts: BTreeMap<String, SmartHost>,
     /// What holds for a site otherwise, by the end of its name: `google.com` is also
     /// `(alt1|alt2|gmail-smtp-in).l.google.com`. The longest end that fits is taken.
     pub sites: BTreeMap<String, SiteRules>,
@@ -135,6 +146,8 @@ impl Default for Config {
             idle_s: 5,
             retry: retry::Config::default(),
             tenants: BTreeMap::new(),
+            routes: Vec::new(),
+            smart_hosts: BTreeMap::new(),
             sites: BTreeMap::new(),
             pace: throttle::Limits::default(),
             timeouts: smtp::Timeouts::default(),
@@ -222,6 +235,7 @@ impl Config {
                 ));
             }
         }
+        routes(self).map_err(ConfigError::Setting)?;
         Schedules::new(self)?;
         self.pace.check()?;
         Ok(())

@@ -11,7 +11,9 @@ use dns::{Exchanger, Resolver};
 use mail::Phase;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::delivery::Destination;
 use crate::egress::Egress;
+use crate::hops::SmartHost;
 use crate::reach::Reach;
 use crate::relay::{Relay, lock};
 use crate::smtp::{Session, SessionError, Target, TlsClient, TlsPolicy, Trouble};
@@ -43,6 +45,7 @@ impl Wire {
 /// Opens sessions to a site.
 pub(crate) struct Connector {
     egress: Arc<Egress>,
+    smart: Option<Arc<SmartHost>>,
     exchangers: Mutex<Vec<Exchanger>>,
     resolver: Arc<Resolver>,
     tls: Arc<TlsClient>,
@@ -61,29 +64,37 @@ struct ConnectorConfig {
 }
 
 impl Connector {
-    pub(crate) fn new(relay: &Relay, egress: Arc<Egress>, exchangers: Vec<Exchanger>) -> Self {
-        let config = &relay.config;
+    pub(crate) fn new(relay: &Relay, egress: Arc<Egress>, destination: &Destination) -> Self {
+        let (config, smart) = (&relay.config, destination.smart.clone());
         Self {
             egress,
-            exchangers: Mutex::new(exchangers),
+            exchangers: Mutex::new(destination.exchangers.clone()),
             resolver: relay.resolver.clone(),
             tls: relay.tls.clone(),
             reach: relay.reach.clone(),
             relay: ConnectorConfig {
-                port: config.port,
-                allow_private: config.allow_private,
+                port: smart.as_ref().map_or(config.port, |smart| smart.port),
+                // Whom an operator names may lie anywhere.
+                allow_private: config.allow_private || smart.is_some(),
                 chunking: config.chunking,
                 unsettled_max: config.unsettled_max,
                 timeouts: config.timeouts.clone(),
             },
             open: relay.connections.clone(),
+            smart,
         }
     }
 
     /// The addresses of a host that this source may connect to.
     async fn usable(&self, host: &str) -> Result<Vec<IpAddr>, SessionError> {
-        let found = self.resolver.addresses(host).await;
-        let found = found.map_err(|why| no_address(&format!("{host}: {why}")))?;
+        let found = match host.parse::<IpAddr>() {
+            // Only a smart host is written so.
+            Ok(ip) => Arc::from([ip]),
+            Err(_) => {
+                let found = self.resolver.addresses(host).await;
+                found.map_err(|why| no_address(&format!("{host}: {why}")))?
+            }
+        };
         let (mut refused, mut strange) = (String::new(), 0);
         let usable = found.iter().copied().filter(|ip| {
             if !self.relay.allow_private && !dns::is_public(*ip) {
@@ -136,8 +147,9 @@ impl Connector {
                 host,
                 local_ip: self.egress.source.address,
                 ehlo_name: &self.egress.source.ehlo,
-                tls: TlsPolicy::Opportunistic,
+                tls: self.smart.as_ref().map_or(TlsPolicy::Opportunistic, |smart| smart.tls),
                 timeouts: &self.relay.timeouts,
+                hop: self.smart.as_ref().map(|smart| smart.hop()).unwrap_or_default(),
             };
             match Session::connect(&target, &self.tls).await {
                 Ok(session) => {

@@ -15,6 +15,7 @@ use mail::{Address, Domain, EnhancedStatus, Phase, ShardId, Site};
 use message::{Envelope, Recipient};
 use store::LeasedBatch;
 
+use crate::hops::SmartHost;
 use crate::job::{Job, Settlement};
 use crate::meters;
 use crate::opening::{by_domain, hand_back, open, sift};
@@ -52,8 +53,11 @@ pub(crate) async fn begin(
 
 /// Answers how many could not stay because there were too many of them already.
 async fn find_site(relay: &Arc<Relay>, domain: Domain, jobs: Vec<Job>) -> usize {
+    // One lease, one campaign: one flow for all of them.
+    let Some(first) = jobs.first() else { return 0 };
+    let sending = first.content.sending.clone();
     let whereto = tokio::select! {
-        whereto = relay.destination(&domain) => whereto,
+        whereto = relay.destination(&domain, &sending.flow) => whereto,
         () = relay.stopping.cancelled() => {
             hand_back(relay, jobs).await;
             return 0;
@@ -98,6 +102,9 @@ pub(crate) async fn attempt(
 ) {
     if relay.stopped_from(&job, Some(&site.key.source)).is_some() {
         return relay.settle_stopped(job).await;
+    }
+    if let Some(due) = site.shut_until(relay.now()) {
+        return relay.settle(Settlement::silent(job, Outcome::Waits { due })).await;
     }
     let (shard, epoch) = (job.lease.shard, job.lease.epoch);
     if relay.heart.is_gone(shard, epoch) {
@@ -158,10 +165,12 @@ pub(crate) async fn attempt(
     }
 }
 
-/// A domain's exchangers and the site that they are.
+/// A domain's exchangers, or a smart host, and the site that they are.
 pub(crate) struct Destination {
     pub(crate) site: Site,
     pub(crate) exchangers: Vec<Exchanger>,
+    /// The smart host that it is, if it is one.
+    pub(crate) smart: Option<Arc<SmartHost>>,
 }
 
 /// Where the recipients of a domain go.

@@ -114,7 +114,9 @@ mod tests {
             egress.failed(now, "its proxy is down");
             egress.failed(now, "said of the same time");
             let last = Duration::from_secs(rest_s);
-            assert!(egress.rests(now + last - Duration::from_millis(1)) && !egress.rests(now + last));
+            assert!(
+                egress.rests(now + last - Duration::from_millis(1)) && !egress.rests(now + last)
+            );
             now = now + last;
         }
         egress.failed(now, "again");
@@ -126,7 +128,8 @@ mod tests {
     fn a_source_in_two_pools_is_one() {
         let sources = ["a", "b", "c"].map(Source::named).to_vec();
         let pools = [("one", vec!["a", "b"]), ("two", vec!["b"])];
-        let pools = pools.map(|(name, all)| (name.into(), all.into_iter().map(String::from).collect()));
+        let pools =
+            pools.map(|(name, all)| (name.into(), all.into_iter().map(String::from).collect()));
         let config = Config { sources, pools: pools.into(), ..Config::default() };
         let pools = Pools::new(&config, "relay.example");
         let (one, two) = (pools.get("one").expect("one"), pools.get("two").expect("two"));

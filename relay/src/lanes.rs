@@ -57,10 +57,13 @@ pub(crate) struct Lanes {
     routes: Arc<Routes>,
 }
 
+/// A smart host by its name, or nothing for the exchangers; and a domain.
+type Way = (String, Domain);
+
 #[derive(Default)]
 struct Routes {
-    asking: Mutex<HashSet<Domain>>,
-    nowhere: Mutex<HashMap<Domain, Instant>>,
+    asking: Mutex<HashSet<Way>>,
+    nowhere: Mutex<HashMap<Way, Instant>>,
 }
 
 impl Lanes {
@@ -126,36 +129,41 @@ impl Lanes {
     }
 
     /// Where a lane goes; `None` while that is being found out.
-    fn place(&self, relay: &Arc<Relay>, lane: &Lane, flow: &Flow) -> Option<Place> {
+    fn place(&self, relay: &Arc<Relay>, lane: &Lane, flow: &Arc<Flow>) -> Option<Place> {
         // A relay that has the pool takes it; where none has, it is leased in order to say so.
-        if !relay.has_pool(&flow.pool) && relay.is_pool_elsewhere(&flow.pool) {
+        let pool = lane.domain.as_ref().map_or(flow.pool.as_str(), |d| relay.pool_at(d, flow));
+        if !relay.has_pool(pool) && relay.is_pool_elsewhere(pool) {
             return None;
         }
         let Some(domain) = &lane.domain else { return Some(Place::Many) };
-        if let Some(destination) = relay.known_destination(domain) {
+        if let Some(destination) = relay.known_destination(domain, flow) {
             // Which source it will be depends on the recipient; any one of the pool tells the pace.
             let site = Some(&destination.site);
-            let source = relay.source_at(&flow.pool, site, domain.as_str(), false);
-            return Some(source.map_or(Place::Nowhere, |s| Place::Site(relay.site(&destination, s))));
+            let source = relay.source_at(pool, site, domain.as_str(), false);
+            return Some(
+                source.map_or(Place::Nowhere, |s| Place::Site(relay.site(&destination, s))),
+            );
         }
-        let nowhere = lock(&self.routes.nowhere).get(domain).copied();
+        let hop = relay.hop(domain, flow).map_or_else(String::new, |smart| smart.name.clone());
+        let way = (hop, domain.clone());
+        let nowhere = lock(&self.routes.nowhere).get(&way).copied();
         if nowhere.is_some_and(|at| at.elapsed() < NOWHERE_FOR) {
             return Some(Place::Nowhere);
         }
-        self.look_up(relay, domain);
+        self.look_up(relay, way, flow);
         None
     }
 
     /// Finds out where a domain goes, while others are leased.
-    fn look_up(&self, relay: &Arc<Relay>, domain: &Domain) {
+    fn look_up(&self, relay: &Arc<Relay>, way: Way, flow: &Arc<Flow>) {
         let mut asking = lock(&self.routes.asking);
-        if asking.len() >= LOOKING_UP_MAX || !asking.insert(domain.clone()) {
+        if asking.len() >= LOOKING_UP_MAX || !asking.insert(way.clone()) {
             return;
         }
-        let (relay, domain, routes) = (relay.clone(), domain.clone(), self.routes.clone());
+        let (relay, flow, routes) = (relay.clone(), flow.clone(), self.routes.clone());
         relay.clone().tasks.spawn(async move {
             let whereto = tokio::select! {
-                whereto = relay.destination(&domain) => Some(whereto),
+                whereto = relay.destination(&way.1, &flow) => Some(whereto),
                 () = relay.stopping.cancelled() => None,
             };
             if let Some(Whereto::Nowhere(_)) = whereto {
@@ -163,9 +171,9 @@ impl Lanes {
                 if nowhere.len() >= NOWHERE_MAX {
                     nowhere.clear();
                 }
-                nowhere.insert(domain.clone(), Instant::now());
+                nowhere.insert(way.clone(), Instant::now());
             }
-            lock(&routes.asking).remove(&domain);
+            lock(&routes.asking).remove(&way);
         });
     }
 }

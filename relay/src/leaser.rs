@@ -129,7 +129,7 @@ fn may_lease(relay: &Relay, offer: &Offer) -> bool {
         Some(CampaignState::Paused | CampaignState::Held) => false,
         Some(CampaignState::Running | CampaignState::Cancelling) | None => true,
     };
-    may_run && !relay.refuses_lane(&offer.lane)
+    may_run && !relay.refuses_lane(&offer.lane, &offer.flow)
 }
 
 /// How much of which lane: site by site, flow by flow, as far as hands are free.

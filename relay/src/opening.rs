@@ -101,9 +101,9 @@ async fn not_read(
 async fn is_read_elsewhere(relay: &Relay, version: u8) -> bool {
     let now = relay.now();
     match relay.store.relays().await {
-        Ok(relays) => relays.iter().any(|(_, r)| {
-            r.reads_batch >= version && r.lives(now) && !r.draining
-        }),
+        Ok(relays) => {
+            relays.iter().any(|(_, r)| r.reads_batch >= version && r.lives(now) && !r.draining)
+        }
         Err(_) => true,
     }
 }

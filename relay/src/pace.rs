@@ -344,6 +344,6 @@ fn encode(pace: &Pace) -> Vec<u8> {
 }
 
 /// The inverse of [`encode`]; `None` for what does not read.
-fn decode(state: &[u8]) -> Option<Pace> {
+pub(crate) fn decode(state: &[u8]) -> Option<Pace> {
     rmp_serde::from_slice(state).ok()
 }

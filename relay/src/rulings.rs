@@ -9,11 +9,12 @@ use std::time::Duration;
 use mail::event::EventKind;
 use mail::orders::{Order, Orders, Subject};
 use mail::queue::{CampaignState, End, Lane, Outcome};
-use mail::{CampaignId, Phase, Timestamp};
+use mail::{CampaignId, Domain, Phase, Timestamp};
 use store::StoreError;
 
 use crate::job::{Job, Settlement};
 use crate::relay::{Relay, lock};
+use crate::shares::Flow;
 
 /// What is held back by an order is looked at again after this; an order that is undone
 /// makes it due at once.
@@ -119,13 +120,14 @@ impl Relay {
     }
 
     /// Whether nothing of a lane may be leased now, as far as a lane tells.
-    pub(crate) fn refuses_lane(&self, lane: &Lane) -> bool {
+    pub(crate) fn refuses_lane(&self, lane: &Lane, flow: &Flow) -> bool {
         let Some(orders) = self.rulings.orders() else { return true };
         if orders.is_empty() {
             return false;
         }
         let tenant = lock(&self.rulings.tenants).get(&lane.campaign).cloned();
-        let destination = lane.domain.as_ref().and_then(|domain| self.known_destination(domain));
+        let known = |domain: &Domain| self.known_destination(domain, flow);
+        let destination = lane.domain.as_ref().and_then(known);
         let subject = Subject {
             campaign: Some(lane.campaign),
             tenant: tenant.as_deref().unwrap_or_default(),
@@ -158,12 +160,14 @@ impl Relay {
 
     /// The pool that a job goes from: its campaign's, or that of an order.
     pub(crate) fn pool_of(&self, job: &Job) -> String {
-        let own = &job.content.sending.pool;
+        let flow = &job.content.sending.flow;
+        let own = job.domain().map_or(flow.pool.clone(), |d| self.pool_at(&d, flow).to_owned());
         let Some(orders) = self.rulings.orders().filter(|orders| !orders.is_empty()) else {
-            return own.clone();
+            return own;
         };
-        let ordered = self.with_subject(job, None, |subject| orders.pool(subject).map(str::to_owned));
-        ordered.unwrap_or_else(|| own.clone())
+        let ordered =
+            self.with_subject(job, None, |subject| orders.pool(subject).map(str::to_owned));
+        ordered.unwrap_or(own)
     }
 
     /// What is known of a job. The source is that of its own pool unless another is given: a
@@ -175,10 +179,12 @@ impl Relay {
         weigh: impl FnOnce(&Subject<'_>) -> T,
     ) -> T {
         let domain = job.domain();
-        let destination = domain.as_ref().and_then(|domain| self.known_destination(domain));
         let sending = &job.content.sending;
+        let known = |domain: &Domain| self.known_destination(domain, &sending.flow);
+        let destination = domain.as_ref().and_then(known);
+        let pool = domain.as_ref().map_or("", |domain| self.pool_at(domain, &sending.flow));
         let site = destination.as_ref().map(|d| &d.site);
-        let own = || self.source_at(&sending.pool, site, job.address(), false).map(|e| e.name());
+        let own = || self.source_at(pool, site, job.address(), false).map(|e| e.name());
         weigh(&Subject {
             campaign: Some(sending.id),
             tenant: &sending.tenant,

@@ -20,7 +20,11 @@ const LOOKED_UP_TOGETHER: usize = 8;
 #[derive(Debug, PartialEq)]
 pub(crate) struct Flow {
     pub(crate) weight: Weight,
+    /// Its own, or its tenant's.
     pub(crate) pool: String,
+    pub(crate) tenant: String,
+    /// The domain of its From; empty where that does not read.
+    pub(crate) sender: String,
 }
 
 pub(crate) struct Shares {
@@ -35,11 +39,12 @@ impl Shares {
 
     pub(crate) fn flow(&self, record: &CampaignRecord) -> Flow {
         let weight = Weight { of_campaign: record.weight, ..self.weight(&record.tenant) };
-        Flow { weight, pool: self.pool(record) }
+        let sender = record.template.from_address.domain().as_str().to_owned();
+        Flow { weight, pool: self.pool(record), tenant: record.tenant.clone(), sender }
     }
 
     /// The pool that a campaign is sent from: its own, or else its tenant's.
-    pub(crate) fn pool(&self, record: &CampaignRecord) -> String {
+    fn pool(&self, record: &CampaignRecord) -> String {
         let of_tenant = self.tenants.get(&record.tenant).map_or("", |t| t.pool.as_str());
         let own = if record.pool == "default" { "" } else { record.pool.as_str() };
         let pool = [own, of_tenant].into_iter().find(|pool| !pool.is_empty());
@@ -65,7 +70,9 @@ impl Shares {
             Ok(Some(campaign)) => self.flow(&campaign.record),
             Err(error) if error.is_passing() => return Err(error),
             Ok(None) | Err(_) => {
-                Flow { weight: self.weight(&id.to_string()), pool: "default".into() }
+                let weight = self.weight(&id.to_string());
+                let (tenant, sender) = (String::new(), String::new());
+                Flow { weight, pool: "default".into(), tenant, sender }
             }
         };
         let flow = Arc::new(flow);

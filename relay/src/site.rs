@@ -1,6 +1,8 @@
 //! One (egress source, site) in this relay: the recipients that wait for it, its pace,
 //! its open sessions, and the workers that bring the three together.
 
+mod rest;
+
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -9,18 +11,17 @@ use std::time::{Duration, Instant};
 use deadpool::managed::{Object, Pool};
 use dns::Exchanger;
 use mail::classify::Signal;
-use mail::queue::Outcome;
-use mail::egress::Standing;
 use mail::{CampaignId, Reply, Site, Timestamp};
 use tokio::sync::Notify;
 
 use crate::catalog::Sending;
 use crate::connector::Connector;
-use crate::delivery;
+use crate::delivery::{self, Destination};
 use crate::egress::Egress;
-use crate::job::{Job, Settlement};
+use crate::hops::SmartHost;
+use crate::job::Job;
 use crate::pace::{PaceMeter, SLICE};
-use crate::relay::{Relay, lock};
+use crate::relay::Relay;
 use crate::shares::Flow;
 use crate::waiting::{Held, Waiting};
 
@@ -33,12 +34,6 @@ const ROOM_S: f64 = 2.0;
 /// … but at least and at most so many.
 const ROOM_MIN: usize = 20;
 const ROOM_MAX: usize = 4000;
-/// A site that nobody could connect to rests this long, doubling to the maximum.
-const REST: Duration = Duration::from_secs(2);
-const REST_MAX: Duration = Duration::from_secs(60);
-/// A source that has no way to a site is not tried there again for so long: what addresses a site
-/// has seldom changes.
-const NO_WAY_FOR: Duration = Duration::from_secs(600);
 
 /// Source and site: what limits belong to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -58,6 +53,8 @@ pub(crate) struct SiteLane {
     pub(crate) key: SiteKey,
     pub(crate) pace: PaceMeter,
     pub(crate) egress: Arc<Egress>,
+    /// The smart host that the site is, if it is one.
+    pub(crate) smart: Option<Arc<SmartHost>>,
     /// Until when the source is taken to have no way to the site at all.
     unfit_until: AtomicU64,
     /// What the site last said when it blocked the source.
@@ -115,10 +112,10 @@ impl SiteLane {
         relay: &Relay,
         key: SiteKey,
         egress: Arc<Egress>,
-        exchangers: Vec<Exchanger>,
+        destination: &Destination,
     ) -> Self {
         let config = &relay.config;
-        let connector = Connector::new(relay, egress.clone(), exchangers);
+        let connector = Connector::new(relay, egress.clone(), destination);
         let sessions = Pool::builder(connector)
             .max_size(config.connections_max as usize)
             .build()
@@ -127,6 +124,7 @@ impl SiteLane {
             pace: PaceMeter::new(&key.source, &key.site, config.pace.clone()),
             key,
             egress,
+            smart: destination.smart.clone(),
             unfit_until: AtomicU64::new(0),
             blocked: Mutex::default(),
             waiting: Mutex::default(),
@@ -164,38 +162,6 @@ impl SiteLane {
         self.lock().arrived((priority, campaign), count);
     }
 
-    /// Until when nothing can go, if so: a block, or nobody answers.
-    pub(crate) fn at_rest(&self, now: Timestamp) -> Option<Timestamp> {
-        let rest = Timestamp(self.rest_until.load(Ordering::Relaxed));
-        self.pace.hold(now).into_iter().chain((rest > now).then_some(rest)).max()
-    }
-
-    /// How its source stands with the site. A block is over when a probe has passed, not before.
-    pub(crate) fn standing(&self, now: Timestamp) -> Standing {
-        if self.pace.was_held() {
-            Standing::Rests { probed: self.waiting() > 0 }
-        } else if self.egress.rests(now) || self.unfit_until.load(Ordering::Relaxed) > now.0 {
-            Standing::Unfit
-        } else {
-            Standing::Fit
-        }
-    }
-
-    /// The source has no way to the site: its addresses are of another family.
-    pub(crate) fn has_no_way(&self, now: Timestamp) {
-        self.unfit_until.store((now + NO_WAY_FOR).0, Ordering::Relaxed);
-    }
-
-    /// The site blocks the source, and says so.
-    pub(crate) fn heard_block(&self, reply: &Reply) {
-        *lock(&self.blocked) = Some(reply.clone());
-    }
-
-    /// What the site last said when it blocked the source.
-    pub(crate) fn last_block(&self) -> Option<Reply> {
-        lock(&self.blocked).clone()
-    }
-
     /// Recipients waiting here.
     pub(crate) fn waiting(&self) -> usize {
         self.lock().len()
@@ -224,39 +190,6 @@ impl SiteLane {
     pub(crate) fn heard_later(&self, signal: Signal) {
         self.pace.saw(signal, false, 0);
         self.wake.notify_one();
-    }
-
-    /// What last kept this relay from the site; it speaks of no recipient.
-    pub(crate) fn trouble(&self) -> Option<String> {
-        let trouble = self.trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        (!trouble.is_empty()).then(|| trouble.clone())
-    }
-
-    /// No session came about, and why.
-    pub(crate) fn heard_trouble(&self, words: &str) {
-        let mut trouble = self.trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        words.clone_into(&mut trouble);
-    }
-
-    /// Nobody could connect: all rest for a while.
-    pub(crate) fn unreachable(&self, now: Timestamp) {
-        let failures = self.failures.fetch_add(1, Ordering::Relaxed).min(10);
-        let rest = (REST * 2u32.pow(failures)).min(REST_MAX);
-        self.rest_until.store((now + rest).0, Ordering::Relaxed);
-    }
-
-    /// An operator says that somebody can again.
-    pub(crate) fn try_again(&self) {
-        self.unfit_until.store(0, Ordering::Relaxed);
-        self.reachable();
-        self.rest_until.store(0, Ordering::Relaxed);
-        self.wake.notify_one();
-    }
-
-    /// Somebody could.
-    pub(crate) fn reachable(&self) {
-        self.failures.store(0, Ordering::Relaxed);
-        self.egress.works();
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
@@ -335,47 +268,6 @@ impl SiteLane {
             }
         };
         question.answered(wait);
-    }
-
-    /// The source is blocked here, or cannot go here at all: whoever waits goes by the next source
-    /// of its pool that can. Where it is blocked one of those who were never sent to stays, as a
-    /// probe.
-    fn move_on(&self, relay: &Arc<Relay>, now: Timestamp) {
-        let mut staying = match self.standing(now) {
-            Standing::Fit => return,
-            Standing::Rests { .. } => 1,
-            Standing::Unfit => 0,
-        };
-        if self.waiting() <= staying || !relay.is_replaceable(&self.key) {
-            return;
-        }
-        // Taken out first: no lock of this lane is held while another's is.
-        let waiting = self.lock().take(|_| true);
-        for job in waiting {
-            let probes = staying > 0 && job.attempts == 0;
-            let other = if probes { None } else { relay.lane_beside(self, &job) };
-            match other {
-                Some(other) => other.push(job),
-                None => {
-                    staying -= usize::from(probes);
-                    self.lock().push(job, false);
-                }
-            }
-        }
-    }
-
-    /// Blocked, or dead: whoever waits is handed back until then. A short rest is waited out here.
-    async fn hand_back(&self, relay: &Relay, until: Timestamp) {
-        let left = until.since(relay.now());
-        if left < Duration::from_secs(3) {
-            return;
-        }
-        let due = Timestamp(until.0.div_ceil(1000) * 1000);
-        // One stays, for the probe.
-        loop {
-            let Some(job) = self.lock().pop_last() else { break };
-            relay.settle(Settlement::silent(job, Outcome::Waits { due })).await;
-        }
     }
 
     fn employ(self: &Arc<Self>, relay: &Arc<Relay>) {

@@ -59,7 +59,14 @@ pub(crate) async fn not_connected(
             site.has_no_way(relay.now());
             return source_failed(relay, site, job, error.phase, why).await;
         }
+        Some(Trouble::Login { why, passing }) => {
+            return not_let_in(relay, site, job, error.phase, (why, *passing)).await;
+        }
         _ => {}
+    }
+    if let (Some(_), Some(reply)) = (&site.smart, &error.reply) {
+        let passing = !reply.is_permanent();
+        return not_let_in(relay, site, job, error.phase, (&reply.to_string(), passing)).await;
     }
     let finding = match &error.reply {
         Some(reply) => classify(&Said::reply(error.phase, reply)),
@@ -84,6 +91,52 @@ pub(crate) async fn not_connected(
     let failure = Failure { phase: error.phase, reply: error.reply.as_ref(), finding, note: &text };
     let settlement = conclude(relay, job, failure, Some(site)).await;
     relay.settle(settlement).await;
+}
+
+/// A smart host does not let us in. That is no verdict about anybody's mail, so all of it waits;
+/// and unless it is a passing trouble nobody tries until an operator has had time to act.
+async fn not_let_in(
+    relay: &Arc<Relay>,
+    site: &Arc<SiteLane>,
+    job: Job,
+    phase: Phase,
+    (why, passing): (&str, bool),
+) {
+    let failure = shut_out(relay, site, phase, why, passing);
+    let note = failure.1.clone();
+    let failure = Failure { phase, reply: None, finding: failure.0, note: &note };
+    let settlement = conclude(relay, job, failure, Some(site)).await;
+    relay.settle(settlement).await;
+}
+
+/// Notes that a smart host does not let us in; tells what that means and in which words.
+fn shut_out(
+    relay: &Relay,
+    site: &SiteLane,
+    phase: Phase,
+    why: &str,
+    passing: bool,
+) -> (Finding, String) {
+    let name = site.key.site.as_str();
+    let note = match passing {
+        true => format!("the smart host {name:?} does not let us in now: {why}"),
+        false => format!("the smart host {name:?} does not let us in: {why}; an operator must act"),
+    };
+    site.heard_trouble(&note);
+    match &site.smart {
+        Some(smart) if !passing => smart.shuts(relay.now(), why),
+        _ => site.unreachable(relay.now()),
+    }
+    let category = Category::Policy;
+    let finding = Finding {
+        category,
+        permanence: Permanence::Temporary,
+        scope: Scope::Site,
+        signal: Signal::None,
+        rule: "smart-host",
+        ..network(phase, why)
+    };
+    (finding, note)
 }
 
 /// The egress source's own trouble: another of its pool goes, and if none can this is put off.
@@ -127,6 +180,7 @@ pub(crate) async fn judge(
     let (reply, note) = match transaction.outcome {
         smtp::Outcome::Accepted => {
             site.pace.saw(Signal::None, true, carried);
+            site.smart.iter().for_each(|smart| smart.opens());
             return Some(delivered(relay, site, job, transaction.reply, told));
         }
         // Not sent. If it is still ours it goes again, else the queue refuses it.
@@ -182,6 +236,11 @@ pub(crate) async fn judge(
         Some(reply) => classify(&Said::reply(phase, reply)),
         None => network(phase, &note),
     };
+    if let (Some(_), Some(said)) = (&site.smart, reply.as_ref().filter(|r| is_about_login(r))) {
+        let (finding, note) = shut_out(relay, site, phase, &said.to_string(), false);
+        let failure = Failure { phase, reply: None, finding, note: &note };
+        return Some(conclude(relay, job, failure, Some(site)).await);
+    }
     let signal = pace_signal(&finding, phase);
     site.pace.saw(signal, reply.is_some(), carried);
     if let (Signal::Block, Some(reply)) = (signal, &reply) {
@@ -197,6 +256,11 @@ pub(crate) async fn judge(
         told.write(event);
     }
     Some(settlement)
+}
+
+/// Whether a reply to MAIL and what follows says that we must log in, or not so (RFC 4954, 6).
+fn is_about_login(reply: &Reply) -> bool {
+    matches!(reply.code, 530 | 534 | 535 | 538)
 }
 
 fn delivered(
@@ -246,7 +310,8 @@ async fn conclude(
     let is_sources = finding.signal == Signal::Block && finding.scope == Scope::Source;
     let replaceable = site.is_some_and(|site| relay.is_replaceable(&site.key));
     let elsewhere = is_sources && replaceable && job.attempts < BLOCKED_ATTEMPTS_MAX;
-    let next = (goes_again(&failure) || elsewhere).then(|| relay.next_attempt(&job, place, hint(&finding)));
+    let next = (goes_again(&failure) || elsewhere)
+        .then(|| relay.next_attempt(&job, place, hint(&finding)));
     let (kind, outcome) = match next {
         None => (EventKind::Failed, Outcome::End(End::Failed)),
         Some(Next::GiveUp) => (EventKind::Expired, Outcome::End(End::Expired)),

@@ -188,9 +188,9 @@ impl Waiting {
         taken
     }
 
-    /// The last of the least urgent, if more than one waits.
-    pub(crate) fn pop_last(&mut self) -> Option<Job> {
-        if self.len <= 1 {
+    /// The last of the least urgent, if more than one waits or this one, too, is wanted.
+    pub(crate) fn pop_last(&mut self, even_the_last: bool) -> Option<Job> {
+        if self.len <= usize::from(!even_the_last) {
             return None;
         }
         let key = *self.lines.iter().rev().find(|(_, line)| !line.jobs.is_empty())?.0;

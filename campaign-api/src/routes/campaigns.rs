@@ -1,5 +1,7 @@
 //! `/v1/campaigns`: create, list, show.
 
+use std::collections::BTreeSet;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::Json;
 use axum::body::Body;
@@ -62,7 +64,25 @@ pub(crate) async fn create(
 async fn claim_new(app: &App, checked: &Checked) -> Answer<Claim> {
     let record = &checked.record;
     proof::require(app, &record.tenant, &record.template.from_address.domain()).await?;
+    require_pool(app, &record.pool).await?;
     Ok(Claim { id: app.store.reserve_campaign().await?.0, created_at: clock::now().0 })
+}
+
+/// A pool that no relay has would keep the campaign waiting for ever. While no relay runs, or an
+/// older one that does not tell, nobody knows.
+async fn require_pool(app: &App, pool: &str) -> Answer<()> {
+    let now = clock::now();
+    let Ok(relays) = app.store.relays().await else { return Ok(()) };
+    let alive = relays.into_iter().filter(|(_, relay)| relay.lives(now));
+    let pools: Vec<Vec<String>> = alive.map(|(_, relay)| relay.pools).collect();
+    let may_have = |of_one: &Vec<String>| of_one.is_empty() || of_one.iter().any(|p| p == pool);
+    if pools.is_empty() || pools.iter().any(may_have) {
+        return Ok(());
+    }
+    let known: BTreeSet<String> = pools.into_iter().flatten().collect();
+    let known = known.into_iter().collect::<Vec<_>>().join(", ");
+    let detail = format!("{pool:?}: no relay has this pool; those that run have {known}");
+    Err(Problem::unprocessable("no-such-pool", detail).with("pools", known))
 }
 
 async fn claim_with_key(

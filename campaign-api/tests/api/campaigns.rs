@@ -1,6 +1,10 @@
 //! Creating, listing and reading campaigns; keys, tenants, proofs.
 
+use std::time::SystemTime;
+
+use mail::Timestamp;
 use serde_json::json;
+use store::RelayRecord;
 
 use crate::support::{NAME, RECORD, World, definition};
 
@@ -36,6 +40,43 @@ async fn a_campaign_is_created_and_reads_back_what_it_was_given() {
     assert_eq!(headers, ["1", "{{ first }}", "2"]);
     assert_eq!(view["possible"], json!(["upload", "close", "cancel"]));
     assert_eq!(view["progress"]["accepted"], 0);
+}
+
+#[tokio::test]
+async fn a_pool_that_no_relay_has_is_refused_while_relays_say_what_they_have() {
+    let world = World::new().await;
+    let mut wanted = definition();
+    wanted["pool"] = json!("vip");
+    let create = || world.request("POST", "/v1/campaigns").json(&wanted).send();
+    assert_eq!(create().await.status, 201, "no relay runs: nobody knows");
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let now = Timestamp(since.as_millis() as u64);
+    let relay = |pools: &[&str], seen_at| RelayRecord {
+        host: "h".into(),
+        pid: 1,
+        started_at: now,
+        seen_at,
+        connections: 0,
+        unsettled_max: 8,
+        leased: 0,
+        draining: false,
+        reads_batch: 1,
+        pools: pools.iter().map(|p| (*p).to_owned()).collect(),
+    };
+    let later = Timestamp(now.0 + 60_000);
+    world.store.put_relay("a", &relay(&["default", "news"], later)).await.unwrap();
+    let problem = create().await.problem(422, "no-such-pool");
+    assert_eq!(
+        problem["detail"],
+        "\"vip\": no relay has this pool; those that run have default, news"
+    );
+    world.store.put_relay("gone", &relay(&["vip"], Timestamp(1))).await.unwrap();
+    create().await.problem(422, "no-such-pool");
+    world.store.put_relay("b", &relay(&["default", "vip"], later)).await.unwrap();
+    assert_eq!(create().await.status, 201);
+    world.store.remove_relay("b").await.unwrap();
+    world.store.put_relay("older", &relay(&[], later)).await.unwrap();
+    assert_eq!(create().await.status, 201, "an older relay does not tell");
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use relay::smtp::{
-    Envelope, Outcome, Session, Target, Timeouts, TlsClient, TlsPolicy, Transaction,
+    Envelope, Hop, Outcome, Session, Target, Timeouts, TlsClient, TlsPolicy, Transaction,
 };
 use rustls::RootCertStore;
 use tokio::process::{Child, Command};
@@ -80,6 +80,7 @@ async fn connect(at: SocketAddr, tls: TlsPolicy, client: &TlsClient, chunking: b
         ehlo_name: "relay.example",
         tls,
         timeouts: &timeouts,
+        hop: Hop::default(),
     };
     Session::connect(&target, client).await.unwrap()
 }

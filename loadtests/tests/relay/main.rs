@@ -4,6 +4,7 @@
 
 mod flow;
 mod orders;
+mod smart_hosts;
 mod sources;
 mod support;
 mod unreadable;

@@ -240,8 +240,11 @@ impl Pace {
     ) -> bool {
         let blocked = if self.hold_until.is_some() {
             // One more block says that it goes on.
-            (seen.blocks > 0 && seen.passed == 0)
-                .then_some(Suspicion { since: now, blocks: seen.blocks, attempts: seen.attempts() })
+            (seen.blocks > 0 && seen.passed == 0).then_some(Suspicion {
+                since: now,
+                blocks: seen.blocks,
+                attempts: seen.attempts(),
+            })
         } else {
             self.suspect(now, seen)
         };
@@ -258,7 +261,8 @@ impl Pace {
     /// is enough.
     fn suspect(&mut self, now: Timestamp, seen: &Observation) -> Option<Suspicion> {
         let fresh = self.suspicion.filter(|s| now.since(s.since) < SUSPECTED_FOR);
-        let begun = || (seen.blocks > 0).then_some(Suspicion { since: now, blocks: 0, attempts: 0 });
+        let begun =
+            || (seen.blocks > 0).then_some(Suspicion { since: now, blocks: 0, attempts: 0 });
         self.suspicion = fresh.or_else(begun);
         let all = self.suspicion.as_mut()?;
         all.blocks = all.blocks.saturating_add(seen.blocks);

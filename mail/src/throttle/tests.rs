@@ -186,7 +186,8 @@ fn a_block_leaves_probes_and_a_probe_that_passes_ends_it() {
     assert_eq!(pace.observe(&limits, T0, &block(1)), [], "one may be about one message");
     let changes = pace.observe(&limits, T0, &block(3));
     assert_eq!((changes[0].what, changes[0].to), (Dimension::Hold, 900.0));
-    let words = "the site blocks the source (4 of 4 answers): but for probes it rests here for 900 s";
+    let words =
+        "the site blocks the source (4 of 4 answers): but for probes it rests here for 900 s";
     assert_eq!((changes[0].to_string().as_str(), pace.hold_since()), (words, Some(T0)));
     let later = T0 + Duration::from_secs(300);
     assert_eq!((pace.rate(&limits, later), pace.connections(later)), (2.0 / 60.0, 1));
@@ -223,7 +224,10 @@ fn blocks_that_are_told_one_by_one_make_a_hold_and_few_among_many_do_not() {
     pace.observe(&limits, second(3), &told(1, 0));
     assert_eq!(pace.hold_until(), None, "of one relay of four, and yet not eight");
     let changes = pace.observe(&limits, second(6), &told(1, 1));
-    assert_eq!((changes[0].what, changes[0].refusals, changes[0].attempts), (Dimension::Hold, 3, 4));
+    assert_eq!(
+        (changes[0].what, changes[0].refusals, changes[0].attempts),
+        (Dimension::Hold, 3, 4)
+    );
 
     let mut pace = Pace::new(&limits);
     for n in 0..1000 {

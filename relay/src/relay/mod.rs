@@ -11,6 +11,7 @@ use mail::event::EventKind;
 use mail::hygiene::{News, Policy, What};
 use mail::queue::Outcome;
 use mail::retry::{Hint, Next, Schedule};
+use mail::route::Routes;
 use mail::unsubscribe::unsubscribe_path;
 use mail::verp::ReturnPathKeys;
 use mail::{Address, Domain, Event, Hygiene, Timestamp};
@@ -25,6 +26,7 @@ use crate::config::{Config, ConfigError};
 use crate::delivery::Destination;
 use crate::egress::Pools;
 use crate::heart::Heart;
+use crate::hops::{SmartHost, hops};
 use crate::job::{Job, Settlement};
 use crate::leaser;
 use crate::placing::Placing;
@@ -84,6 +86,7 @@ pub(crate) struct Relay {
     schedules: Schedules,
     policy: Policy,
     pools: Pools,
+    hops: Routes<Option<Arc<SmartHost>>>,
     /// Pools that other relays have, and those that were asked for and that none has.
     pools_elsewhere: Mutex<BTreeSet<String>>,
     pools_missing: Mutex<BTreeSet<String>>,
@@ -179,6 +182,7 @@ impl Relay {
             rulings: Rulings::default(),
             policy: Policy::default(),
             pools,
+            hops: hops(&config).map_err(ConfigError::Setting)?,
             pools_elsewhere: Mutex::default(),
             pools_missing: Mutex::default(),
             own_names,

@@ -104,7 +104,7 @@ impl Relay {
             }
         }
         if beat.is_multiple_of(POOLS_BEATS) {
-            self.learn_pools().await?;
+            self.learn_pools().await;
         }
         if beat.is_multiple_of(RESTORE_BEATS) {
             self.forget_missing();
@@ -124,7 +124,7 @@ impl Relay {
                 _ => continue,
             };
             let Ok(domain) = feedback.domain.parse() else { continue };
-            let Some(destination) = self.known_destination(&domain) else { continue };
+            let Some(destination) = self.known_exchangers(&domain) else { continue };
             for (key, site) in self.lock_sites().iter() {
                 if key.site == destination.site {
                     site.heard_later(signal);

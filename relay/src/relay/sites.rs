@@ -14,7 +14,9 @@ use mail::{Domain, EnhancedStatus, Event, Phase, ShardId, Site, Timestamp};
 use super::{Relay, lock};
 use crate::delivery::{Destination, Refusal, Whereto};
 use crate::egress::Egress;
+use crate::hops::SmartHost;
 use crate::job::Job;
+use crate::shares::Flow;
 use crate::site::{SiteKey, SiteLane};
 
 /// A recipient of a site that fills the hands comes again after this, in seconds, at the latest.
@@ -29,8 +31,45 @@ impl Relay {
         self.connections.available_permits() < self.config.connections_max as usize / 4
     }
 
-    /// Where a domain's recipients go.
-    pub(crate) async fn destination(&self, domain: &Domain) -> Whereto {
+    /// The smart host that mail goes to, if it does not go to its domain's exchangers.
+    pub(crate) fn hop(&self, domain: &Domain, flow: &Flow) -> Option<&Arc<SmartHost>> {
+        let (recipient, sender, tenant) = (domain.as_str(), &flow.sender, &flow.tenant);
+        self.hops.hop(&mail::route::Mail { recipient, sender, tenant })?.as_ref()
+    }
+
+    /// The pool that mail goes from: that of its smart host, or its flow's.
+    pub(crate) fn pool_at<'a>(&'a self, domain: &Domain, flow: &'a Flow) -> &'a str {
+        let of_hop = self.hop(domain, flow).map(|smart| smart.pool.as_str());
+        of_hop.filter(|pool| !pool.is_empty()).unwrap_or(&flow.pool)
+    }
+
+    /// Where a flow's recipients of a domain go.
+    pub(crate) async fn destination(&self, domain: &Domain, flow: &Flow) -> Whereto {
+        match self.hop(domain, flow) {
+            Some(smart) => self.at_smart_host(smart).await,
+            None => self.at_exchangers(domain).await,
+        }
+    }
+
+    /// Where a smart host lies. Whatever DNS says, it is the operator's to mend and no verdict
+    /// about a recipient.
+    async fn at_smart_host(&self, smart: &Arc<SmartHost>) -> Whereto {
+        let Some(domain) = &smart.exchangers_of else {
+            let known = smart.known().unwrap_or_else(|| smart.lies_at(Vec::new()));
+            return Whereto::Site(known);
+        };
+        let why = match self.resolver.route(domain).await.as_ref() {
+            Route::Hosts(exchangers) => return Whereto::Site(smart.lies_at(exchangers.clone())),
+            Route::NullMx => "it takes no mail".to_owned(),
+            Route::NoSuchDomain | Route::NoMail => "it has no mail exchanger".to_owned(),
+            Route::Temporary { why } => why.clone(),
+        };
+        let text = format!("the smart host {:?} is mx:{domain}: {why}", smart.name);
+        let status = EnhancedStatus(4, 4, 3);
+        Whereto::Nowhere(Refusal { phase: Phase::Dns, code: 451, status, text })
+    }
+
+    async fn at_exchangers(&self, domain: &Domain) -> Whereto {
         let refusal = |code, status, text: &str| {
             Whereto::Nowhere(Refusal { phase: Phase::Dns, code, status, text: text.to_owned() })
         };
@@ -44,7 +83,8 @@ impl Relay {
                 }
                 let hosts: Vec<&str> = exchangers.iter().map(|e| e.host.as_ref()).collect();
                 let site = Site::of_hosts(&hosts);
-                let destination = Arc::new(Destination { site, exchangers: exchangers.to_vec() });
+                let exchangers = exchangers.to_vec();
+                let destination = Arc::new(Destination { site, exchangers, smart: None });
                 let mut known = lock(&self.destinations);
                 if known.len() >= DESTINATIONS_MAX {
                     known.clear();
@@ -68,8 +108,20 @@ impl Relay {
         }
     }
 
-    /// The site of a domain, if it was asked for before.
-    pub(crate) fn known_destination(&self, domain: &Domain) -> Option<Arc<Destination>> {
+    /// Where a flow's recipients of a domain go, if it was asked for before.
+    pub(crate) fn known_destination(
+        &self,
+        domain: &Domain,
+        flow: &Flow,
+    ) -> Option<Arc<Destination>> {
+        match self.hop(domain, flow) {
+            Some(smart) => smart.known(),
+            None => self.known_exchangers(domain),
+        }
+    }
+
+    /// The exchangers of a domain, if they were asked for before.
+    pub(crate) fn known_exchangers(&self, domain: &Domain) -> Option<Arc<Destination>> {
         lock(&self.destinations).get(domain).cloned()
     }
 
@@ -85,12 +137,7 @@ impl Relay {
             site.refresh(&destination.exchangers);
             return site.clone();
         }
-        let site = Arc::new(SiteLane::new(
-            self,
-            key.clone(),
-            egress.clone(),
-            destination.exchangers.clone(),
-        ));
+        let site = Arc::new(SiteLane::new(self, key.clone(), egress.clone(), destination));
         sites.insert(key, site.clone());
         self.tasks.spawn(site.clone().drive(self.clone()));
         site
@@ -151,7 +198,7 @@ impl Relay {
 
     /// What last kept this relay from a job's site, if it is known.
     pub(crate) fn last_trouble(&self, job: &Job) -> Option<String> {
-        let destination = self.known_destination(&job.domain()?)?;
+        let destination = self.known_destination(&job.domain()?, &job.content.sending.flow)?;
         let (pool, site) = (self.pool_of(job), &destination.site);
         let egress = self.source_at(&pool, Some(site), job.address(), false)?;
         let key = SiteKey { source: egress.name().to_owned(), site: site.clone() };

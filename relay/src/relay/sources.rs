@@ -63,8 +63,12 @@ impl Relay {
 
     /// Another lane for a recipient whose source rests or cannot go: that of the next source of
     /// its pool that can.
-    pub(crate) fn lane_beside(self: &Arc<Self>, site: &SiteLane, job: &Job) -> Option<Arc<SiteLane>> {
-        let destination = self.known_destination(&job.domain()?)?;
+    pub(crate) fn lane_beside(
+        self: &Arc<Self>,
+        site: &SiteLane,
+        job: &Job,
+    ) -> Option<Arc<SiteLane>> {
+        let destination = self.known_destination(&job.domain()?, &job.content.sending.flow)?;
         let sources = self.pools.get(&self.pool_of(job))?;
         let is_fit = |egress: &Arc<Egress>| {
             egress.name() != site.key.source
@@ -92,12 +96,13 @@ impl Relay {
     }
 
     /// Learns which pools the other relays have.
-    pub(super) async fn learn_pools(&self) -> Result<(), store::StoreError> {
+    pub(super) async fn learn_pools(&self) {
         let (now, own) = (self.now(), self.heart.relay());
-        let relays = self.store.relays().await?.into_iter();
+        // A record of a newer relay does not read: then what was known holds on.
+        let Ok(relays) = self.store.relays().await else { return };
+        let relays = relays.into_iter();
         let others = relays.filter(|(id, r)| id != own && r.lives(now) && !r.draining);
         *lock(&self.pools_elsewhere) = others.flat_map(|(_, r)| r.pools).collect();
-        Ok(())
     }
 
     /// Put off in words that tell an operator what to do.

@@ -44,6 +44,14 @@ pub enum Trouble {
     /// The server lacks what the policy demands.
     #[error("{0} is not offered")]
     NotOffered(&'static str),
+    /// A next hop that must be logged in to does not let us in.
+    #[error("{why}")]
+    Login {
+        /// What it said, or what is missing here. Holds no secret.
+        why: String,
+        /// Whether it says that it may be different in a moment; else an operator must act.
+        passing: bool,
+    },
     /// The egress source has no way to the server: other sources may.
     #[error("{0}")]
     NoWay(String),

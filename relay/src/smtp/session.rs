@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::capabilities::Capabilities;
 use super::config::{Timeouts, TlsPolicy};
 use super::dial::{Dialled, dial};
+use super::login::{Hop, offered};
 use super::reply::{ReplyReader, Trouble, to_reply};
 use super::stream::Stream;
 use super::tls::{TlsClient, TlsFacts};
@@ -37,6 +38,8 @@ pub struct Target<'a> {
     pub tls: TlsPolicy,
     /// How long each step may take.
     pub timeouts: &'a Timeouts,
+    /// What is special about it, if it is no mail exchanger.
+    pub hop: Hop<'a>,
 }
 
 /// Why a session did not come about, and where.
@@ -93,6 +96,8 @@ pub struct Session {
     pub(super) unchunked: bool,
     /// The server did not know it just now.
     pub(super) is_chunking_broken: bool,
+    /// What AUTH offers, where it is to be used.
+    pub(super) mechanisms: Vec<String>,
     tls: Option<TlsFacts>,
     plain_because: Option<String>,
     is_tls_broken: bool,
@@ -155,6 +160,7 @@ impl Session {
             asks_first: false,
             unchunked: target.unchunked.contains(&addr),
             is_chunking_broken: false,
+            mechanisms: Vec::new(),
             tls: None,
             plain_because: known_plain.then(|| "TLS failed here not long ago".to_owned()),
             is_tls_broken: false,
@@ -173,11 +179,20 @@ impl Session {
         policy: TlsPolicy,
         tls: &TlsClient,
     ) -> Result<Self, SessionError> {
+        if target.hop.implicit_tls {
+            self = self.encrypt(target, policy, tls).await?;
+        }
         let banner = self.reply(Phase::Banner).await;
         let banner = banner.map_err(|t| SessionError::trouble(Phase::Banner, t))?;
         self.banner = positive(Phase::Banner, &banner)?;
-        self.greet(target.ehlo_name).await?;
-        self.secure(target, policy, tls).await
+        self.greet(target).await?;
+        if !target.hop.implicit_tls {
+            self = self.secure(target, policy, tls).await?;
+        }
+        if let Some(login) = target.hop.login {
+            self.log_in(login).await?;
+        }
+        Ok(self)
     }
 
     async fn secure(
@@ -196,7 +211,13 @@ impl Session {
         let answer = self.ask(Phase::Tls, b"STARTTLS\r\n").await;
         let answer = answer.map_err(|t| SessionError::trouble(Phase::Tls, t))?;
         match positive(Phase::Tls, &answer) {
-            Ok(_) => self.handshake(target, policy, tls).await,
+            Ok(_) => {
+                self = self.encrypt(target, policy, tls).await?;
+                // What was offered in the clear does not count (RFC 3207, 4.2).
+                self.capabilities = Capabilities::default();
+                self.greet(target).await?;
+                Ok(self)
+            }
             // 421 ends the session; any other answer leaves it as it was.
             Err(refused) if answer.code != 421 && may_be_plain => {
                 self.plain_because = Some(refused.to_string());
@@ -206,7 +227,7 @@ impl Session {
         }
     }
 
-    async fn handshake(
+    async fn encrypt(
         mut self,
         target: &Target<'_>,
         policy: TlsPolicy,
@@ -234,13 +255,16 @@ impl Session {
         }
         self.stream = Stream::Tls(Box::new(encrypted.stream));
         self.tls = Some(facts);
-        // What was offered in the clear does not count (RFC 3207, 4.2).
-        self.capabilities = Capabilities::default();
-        self.greet(target.ehlo_name).await?;
         Ok(self)
     }
 
-    async fn greet(&mut self, name: &str) -> Result<(), SessionError> {
+    async fn greet(&mut self, target: &Target<'_>) -> Result<(), SessionError> {
+        let name = target.ehlo_name;
+        let knows_us = |answer: &Response<String>| match target.hop.may_be_namesake {
+            true => Ok(()),
+            false => not_ourselves(answer, name),
+        };
+        self.mechanisms.clear();
         let trouble = |t| SessionError::trouble(Phase::Ehlo, t);
         debug_assert!(super::wire::is_path(name));
         let ehlo = format!("EHLO {name}\r\n");
@@ -250,15 +274,22 @@ impl Session {
             let helo = format!("HELO {name}\r\n");
             let answer = self.ask(Phase::Ehlo, helo.as_bytes()).await.map_err(trouble)?;
             positive(Phase::Ehlo, &answer)?;
-            return not_ourselves(&answer, name).map_err(trouble);
+            return knows_us(&answer).map_err(trouble);
         }
         positive(Phase::Ehlo, &answer)?;
-        not_ourselves(&answer, name).map_err(trouble)?;
+        knows_us(&answer).map_err(trouble)?;
         self.capabilities = Capabilities::of(&answer.message);
+        if target.hop.login.is_some() {
+            self.mechanisms = offered(&answer.message);
+        }
         Ok(())
     }
 
-    async fn ask(&mut self, phase: Phase, command: &[u8]) -> Result<Response<String>, Trouble> {
+    pub(super) async fn ask(
+        &mut self,
+        phase: Phase,
+        command: &[u8],
+    ) -> Result<Response<String>, Trouble> {
         timeout(self.timeouts.of(phase), async {
             self.stream.write_all(command).await?;
             self.stream.flush().await

@@ -1,6 +1,7 @@
 //! SMTP sessions against servers that behave, misbehave, hang up and attack.
 
 mod chunk;
+mod login;
 mod peer;
 mod tls;
 

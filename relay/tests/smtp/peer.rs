@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use relay::smtp::{
-    Envelope, Session, SessionError, Target, Timeouts, TlsClient, TlsPolicy, Transaction,
+    Envelope, Hop, Session, SessionError, Target, Timeouts, TlsClient, TlsPolicy, Transaction,
 };
 use rustls::RootCertStore;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
@@ -155,6 +155,7 @@ pub(crate) fn target<'a>(
         ehlo_name: "relay.example",
         tls,
         timeouts,
+        hop: Hop::default(),
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::peer::*;
 
 /// A certificate for `name` by an authority of its own, and that authority.
-fn certificate(name: &str) -> (Arc<rustls::ServerConfig>, RootCertStore) {
+pub(crate) fn certificate(name: &str) -> (Arc<rustls::ServerConfig>, RootCertStore) {
     let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
     let mut roots = RootCertStore::empty();
     roots.add(made.cert.der().clone()).expect("a root");
@@ -26,7 +26,7 @@ fn certificate(name: &str) -> (Arc<rustls::ServerConfig>, RootCertStore) {
     (Arc::new(config), roots)
 }
 
-type TlsPeer = Peer<tokio_rustls::server::TlsStream<TcpStream>>;
+pub(crate) type TlsPeer = Peer<tokio_rustls::server::TlsStream<TcpStream>>;
 
 async fn starttls(mut peer: Peer<TcpStream>, config: Arc<rustls::ServerConfig>) -> TlsPeer {
     peer.greet("STARTTLS PIPELINING").await;

@@ -2,6 +2,7 @@
 
 mod aside;
 mod order;
+mod rest;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -39,6 +40,8 @@ enum Verb {
     },
     /// The relays of this platform
     Relays,
+    /// Sources that a site blocks, and since when: others of their pools send there
+    Rests,
     /// What nobody could send, and why
     Asides,
     /// Lets what was set aside wait again, once the cause is mended
@@ -111,6 +114,7 @@ impl Queue {
                     show(&store, id, self.json).await?;
                 }
                 Verb::Relays => relays(&store, self.json).await?,
+                Verb::Rests => rest::list(&store, self.json).await?,
                 Verb::Asides => aside::list(&store, self.json).await?,
                 Verb::Restore { which, signed } => {
                     signed.check()?;

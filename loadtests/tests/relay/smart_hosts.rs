@@ -1,0 +1,177 @@
+//! Mail that goes by a smart host instead of its domain's exchangers: which does, how it logs in,
+//! and that a wrong password hurts no recipient and is not tried over and over.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use mail::event::EventKind;
+use relay::{Auth, HopTls, Route, SmartHost};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::World;
+
+/// A server that takes everything from whoever knows the password `right`.
+struct Server {
+    addr: SocketAddr,
+    logins: Arc<AtomicUsize>,
+}
+
+/// AUTH PLAIN of tim with `right`.
+const RIGHT: &str = "AUTH PLAIN AHRpbQByaWdodA==";
+
+impl Server {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Self { addr: listener.local_addr().unwrap(), logins: Arc::default() };
+        let logins = server.logins.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(converse(stream, logins.clone()));
+            }
+        });
+        server
+    }
+
+    fn config(&self, secret: std::path::PathBuf) -> SmartHost {
+        SmartHost {
+            host: self.addr.ip().to_string(),
+            port: self.addr.port(),
+            tls: HopTls::None,
+            verify: true,
+            auth: Auth::Plain,
+            user: "tim".into(),
+            secret_file: secret,
+            secret_env: String::new(),
+            pool: String::new(),
+        }
+    }
+}
+
+async fn converse(stream: TcpStream, logins: Arc<AtomicUsize>) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    let (mut known, mut in_body) = (false, false);
+    stream.write_all(b"220 smart.example\r\n").await?;
+    let mut line = String::new();
+    loop {
+        line.clear();
+        if stream.read_line(&mut line).await? == 0 {
+            return Ok(());
+        }
+        let line = line.trim_end();
+        let answer = match line.split(' ').next().unwrap_or_default() {
+            _ if in_body && line != "." => continue,
+            "." => "250 2.0.0 taken",
+            "EHLO" => "250-relay.malleposte.test\r\n250-AUTH PLAIN\r\n250 8BITMIME",
+            "AUTH" => {
+                logins.fetch_add(1, Ordering::Relaxed);
+                known = line == RIGHT;
+                if known { "235 2.7.0 welcome" } else { "535 5.7.8 wrong password" }
+            }
+            "MAIL" if !known => "530 5.7.0 who are you",
+            "DATA" => "354 go",
+            "QUIT" => "221 bye",
+            _ => "250 2.0.0 ok",
+        };
+        in_body = line == "DATA";
+        stream.write_all(format!("{answer}\r\n").as_bytes()).await?;
+    }
+}
+
+fn route(recipient_domain: &str, tenant: &str, to: &str) -> Route {
+    Route {
+        recipient_domain: recipient_domain.into(),
+        sender_domain: "*.malleposte.test".into(),
+        tenant: tenant.into(),
+        to: to.into(),
+    }
+}
+
+fn people(n: usize, domain: &str) -> Vec<String> {
+    (0..n).map(|i| format!("u{i}@{domain}")).collect()
+}
+
+async fn send(world: &World, tenant: &str, to: &[String], own_lane: bool) -> mail::CampaignId {
+    let to: Vec<&str> = to.iter().map(String::as_str).collect();
+    world.campaign(tenant, &to, own_lane).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_route_names_goes_by_the_smart_host_and_nothing_else() {
+    let (mut world, server) = (World::start().await, Server::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "right\n").unwrap();
+    world.relay("relay-a", |config| {
+        config.allow_private = true;
+        config.routes = vec![
+            route("b.pretend.example", "", "mx"),
+            route("*", "acme", "smart"),
+            route("nowhere.example", "", "smart"),
+        ];
+        config.smart_hosts.insert("smart".into(), server.config(secret));
+    });
+    for own_lane in [true, false] {
+        for (tenant, domain, site) in [
+            ("acme", "a.pretend.example", "smart"),
+            ("acme", "b.pretend.example", "mx.b.pretend.test"),
+            ("other", "a.pretend.example", "mx.a.pretend.test"),
+            // Nobody asks DNS about it.
+            ("other", "nowhere.example", "smart"),
+        ] {
+            let campaign = send(&world, tenant, &people(30, domain), own_lane).await;
+            world.until(campaign, 20, |n| n.delivered == 30).await;
+            let told = world.told(EventKind::Delivered).await;
+            let own = told.iter().filter(|e| e.campaign == Some(campaign));
+            assert!(own.clone().all(|e| e.site == site), "{tenant} {domain}");
+            assert_eq!(own.count(), 30);
+        }
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_password_puts_mail_off_in_clear_words_and_a_new_one_is_tried_at_once() {
+    let (mut world, server) = (World::start().await, Server::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "left").unwrap();
+    let path = secret.clone();
+    world.relay("relay-a", |config| {
+        config.routes = vec![route("a.pretend.example", "", "smart")];
+        config.smart_hosts.insert("smart".into(), server.config(path));
+        config.retry.lifetime_s = 3600;
+        config.retry.max_s = 2;
+    });
+    let held = send(&world, "acme", &people(60, "a.pretend.example"), true).await;
+    let mixed = send(&world, "acme", &people(60, "a.pretend.example"), false).await;
+    let others = send(&world, "acme", &people(30, "b.pretend.example"), true).await;
+    world.until(others, 20, |n| n.delivered == 30).await;
+    world.until(held, 20, |n| n.deferrals > 0).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let tried = server.logins.load(Ordering::Relaxed);
+    // Connections that were opened at the same time; then nobody for a minute.
+    assert!((1..=10).contains(&tried), "{tried} logins");
+    for campaign in [held, mixed] {
+        let n = world.counters(campaign).await;
+        assert_eq!((n.waiting, n.failed, n.delivered), (60, 0, 0), "{n:?}");
+    }
+    let event = world.told(EventKind::Deferred).await.remove(0);
+    let note = "the smart host \"smart\" does not let us in: AUTH PLAIN as \"tim\" was answered \
+                \"535 5.7.8 wrong password\"; an operator must act";
+    assert_eq!((event.note.as_str(), event.hygiene), (note, Some(mail::Hygiene::None)));
+    assert_eq!((event.site.as_str(), event.reply), ("smart", None));
+
+    std::fs::write(&secret, "right").unwrap();
+    let later = SystemTime::now() + Duration::from_secs(5);
+    std::fs::File::options().write(true).open(&secret).unwrap().set_modified(later).unwrap();
+    let new = send(&world, "acme", &people(10, "a.pretend.example"), true).await;
+    world.until(new, 20, |n| n.delivered == 10).await;
+    for campaign in [held, mixed] {
+        world.store.expedite(campaign).await.unwrap();
+        world.until(campaign, 20, |n| n.delivered == 60).await;
+    }
+    world.stop().await;
+}
