@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, UdpSocket};
+use std::path::PathBuf;
 
 use mail::{Domain, egress, retry, share, throttle};
 use schemars::JsonSchema;
@@ -13,7 +14,7 @@ pub(crate) use routing::routes;
 pub use routing::{Auth, HopTls, Route, SmartHost};
 
 use crate::schedules::Schedules;
-use crate::smtp;
+use crate::smtp::{self, Protocol, SecretFrom, Via};
 
 /// How this relay sends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -104,7 +105,7 @@ pub struct SiteRules {
 pub struct Source {
     /// Its name in pools, events and metrics.
     pub name: String,
-    /// The address to bind; none: the system chooses.
+    /// The address to send from: this host's, or with `via` the proxy's. None: the system chooses.
     #[serde(default)]
     pub address: Option<IpAddr>,
     /// The name said in EHLO; it should resolve to the address and back.
@@ -114,6 +115,16 @@ pub struct Source {
     /// moves no more recipients to another address than it must.
     #[serde(default = "ordinary_weight")]
     pub weight: f64,
+    /// The proxy that has the address, so that several relays can share it: `socks5://host:port`, or
+    /// `haproxy://host:port`, which is told address and destination (PROXY protocol, version 2).
+    #[serde(default)]
+    pub via: String,
+    /// Who logs in to a SOCKS5 proxy, if it wants that.
+    #[serde(default)]
+    pub via_user: String,
+    /// The file that holds the password for it. An absolute path.
+    #[serde(default)]
+    pub via_secret_file: PathBuf,
 }
 
 fn ordinary_weight() -> f64 {
@@ -124,7 +135,51 @@ impl Source {
     /// A source of this name that leaves the address to the system.
     #[must_use]
     pub fn named(name: &str) -> Self {
-        Self { name: name.into(), address: None, ehlo: String::new(), weight: egress::WEIGHT }
+        Self {
+            name: name.into(),
+            address: None,
+            ehlo: String::new(),
+            weight: egress::WEIGHT,
+            via: String::new(),
+            via_user: String::new(),
+            via_secret_file: PathBuf::new(),
+        }
+    }
+
+    /// The proxy that has its address, if there is one.
+    ///
+    /// # Errors
+    /// What is wrong with it, by the source's name.
+    pub fn via(&self) -> Result<Option<Via>, String> {
+        let wrong = |why: String| Err(format!("relay.sources: {:?}: {why}", self.name));
+        let has_login = !self.via_user.is_empty();
+        let has_file = self.via_secret_file.is_absolute();
+        if self.via.is_empty() {
+            return match has_login || has_file {
+                true => wrong("via_user and via_secret_file are given and via is not".into()),
+                false => Ok(None),
+            };
+        }
+        let mut via: Via = match self.via.parse() {
+            Ok(via) => via,
+            Err(error) => return wrong(format!("via: {error}")),
+        };
+        match (via.protocol, has_login, has_file) {
+            (Protocol::HaProxy, false, false) if self.address.is_none() => {
+                wrong("with haproxy:// an address is needed: it is told which one to use".into())
+            }
+            (Protocol::HaProxy, true, _) | (Protocol::HaProxy, _, true) => {
+                wrong("only socks5:// knows users".into())
+            }
+            (Protocol::Socks5, true, false) | (Protocol::Socks5, false, true) => {
+                wrong("via_user and via_secret_file, an absolute path, go together".into())
+            }
+            (_, has_login, _) => {
+                let secret = SecretFrom::File(self.via_secret_file.clone());
+                via.login = has_login.then(|| (self.via_user.clone(), secret));
+                Ok(Some(via))
+            }
+        }
     }
 }
 
@@ -204,6 +259,7 @@ impl Config {
             return refuse("relay.sources: each needs a name, without |".into());
         }
         for source in &self.sources {
+            source.via().map_err(ConfigError::Setting)?;
             if !egress::WEIGHTS.contains(&source.weight) {
                 let (name, weight) = (&source.name, source.weight);
                 return refuse(format!(
@@ -247,7 +303,7 @@ impl Config {
     /// The first one that it does not have.
     pub fn check_addresses(&self) -> Result<(), ConfigError> {
         for source in &self.sources {
-            let Some(ip) = source.address else { continue };
+            let Some(ip) = source.address.filter(|_| source.via.is_empty()) else { continue };
             if let Err(error) = UdpSocket::bind((ip, 0)) {
                 let (name, why) = (&source.name, smtp::plain(&error));
                 return Err(ConfigError::Setting(format!(

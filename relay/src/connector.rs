@@ -146,6 +146,7 @@ impl Connector {
                 unchunked: &unchunked,
                 host,
                 local_ip: self.egress.source.address,
+                via: self.egress.via.as_ref(),
                 ehlo_name: &self.egress.source.ehlo,
                 tls: self.smart.as_ref().map_or(TlsPolicy::Opportunistic, |smart| smart.tls),
                 timeouts: &self.relay.timeouts,
@@ -263,7 +264,7 @@ impl managed::Manager for Connector {
 
 /// Whether it is the egress source's own trouble.
 fn is_sources(error: &SessionError) -> bool {
-    matches!(error.trouble, Some(Trouble::Source(_)))
+    matches!(error.trouble, Some(Trouble::Source(_) | Trouble::NoWay(_)))
 }
 
 /// What a server said tells more than the silence of another.

@@ -10,6 +10,7 @@ use mail::Timestamp;
 use mail::egress::ranked;
 
 use crate::config::{Config, Source};
+use crate::smtp::Via;
 
 /// A source that fails by itself rests this long, doubling to the maximum.
 const REST: Duration = Duration::from_secs(2);
@@ -18,14 +19,17 @@ const REST_MAX: Duration = Duration::from_secs(60);
 /// A source, and how it is.
 pub(crate) struct Egress {
     pub(crate) source: Source,
+    /// The proxy that has its address, if this host does not.
+    pub(crate) via: Option<Via>,
     /// Failures in a row, and until when it rests for them.
     failures: AtomicU32,
     rest_until: AtomicU64,
 }
 
 impl Egress {
-    fn new(source: Source) -> Self {
-        Self { source, failures: AtomicU32::new(0), rest_until: AtomicU64::new(0) }
+    fn new(source: Source) -> Result<Self, String> {
+        let via = source.via()?;
+        Ok(Self { source, via, failures: AtomicU32::new(0), rest_until: AtomicU64::new(0) })
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -64,14 +68,22 @@ impl Egress {
 pub(crate) struct Pools(BTreeMap<String, Vec<Arc<Egress>>>);
 
 impl Pools {
-    pub(crate) fn new(config: &Config, host: &str) -> Self {
+    /// Those of a configuration that was checked.
+    pub(crate) fn new(config: &Config, host: &str) -> Result<Self, String> {
         let mut known: BTreeMap<String, Arc<Egress>> = BTreeMap::new();
-        let mut one = |source: Source| {
-            let egress = known.entry(source.name.clone());
-            egress.or_insert_with(|| Arc::new(Egress::new(source))).clone()
+        let mut one = |source: Source| match known.get(&source.name) {
+            Some(egress) => Ok(egress.clone()),
+            None => {
+                let egress = Arc::new(Egress::new(source)?);
+                known.insert(egress.name().to_owned(), egress.clone());
+                Ok(egress)
+            }
         };
-        let pools = config.resolved_pools(host).into_iter();
-        Self(pools.map(|(name, all)| (name, all.into_iter().map(&mut one).collect())).collect())
+        let pools = config.resolved_pools(host).into_iter().map(|(name, all)| {
+            let all: Result<Vec<_>, String> = all.into_iter().map(&mut one).collect();
+            all.map(|all| (name, all))
+        });
+        pools.collect::<Result<_, _>>().map(Self)
     }
 
     /// The sources of a pool, never none, if this relay has it.
@@ -107,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_source_that_fails_rests_longer_each_time_and_until_it_works() {
-        let egress = Egress::new(Source::named("out1"));
+        let egress = Egress::new(Source::named("out1")).expect("good");
         let mut now = Timestamp(1_000_000);
         assert!(!egress.rests(now));
         for rest_s in [2, 4, 8, 16, 32, 60, 60] {
@@ -131,7 +143,7 @@ mod tests {
         let pools =
             pools.map(|(name, all)| (name.into(), all.into_iter().map(String::from).collect()));
         let config = Config { sources, pools: pools.into(), ..Config::default() };
-        let pools = Pools::new(&config, "relay.example");
+        let pools = Pools::new(&config, "relay.example").expect("good");
         let (one, two) = (pools.get("one").expect("one"), pools.get("two").expect("two"));
         assert!(Arc::ptr_eq(&one[1], &two[0]));
         assert!(pools.get("three").is_none());
@@ -139,5 +151,33 @@ mod tests {
         beside.sort_unstable();
         beside.dedup();
         assert_eq!(beside, ["a", "c"], "those of `default` too");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_sources_proxy_is_said_by_its_name() {
+        let of = |more: &str| {
+            let text = format!("name = 'out1'\nehlo = 'out1.example.org'\n{more}");
+            toml::from_str::<Source>(&text).expect(&text).via()
+        };
+        let login = "via_user = 'a'\nvia_secret_file = '/s'";
+        assert_eq!(of(""), Ok(None));
+        let via = of(&format!("via = 'socks5://p:1080'\n{login}")).expect("good").expect("one");
+        assert_eq!(via.login.map(|(user, _)| user), Some("a".into()));
+        assert!(of("via = 'haproxy://p:5000'\naddress = '203.0.113.9'").is_ok());
+        for (more, told) in [
+            ("via = 'p:1080'".to_owned(), "via: \"p:1080\" is neither"),
+            ("via = 'haproxy://p:5000'".to_owned(), "an address is needed"),
+            (format!("via = 'haproxy://p:5000'\n{login}"), "only socks5:// knows users"),
+            ("via = 'socks5://p:1080'\nvia_user = 'a'".to_owned(), "go together"),
+            (
+                "via = 'socks5://p:1080'\nvia_user = 'a'\nvia_secret_file = 's'".to_owned(),
+                "go together",
+            ),
+            (login.to_owned(), "via is not"),
+        ] {
+            let error = of(&more).expect_err(&more);
+            assert!(error.starts_with("relay.sources: \"out1\": "), "{error}");
+            assert!(error.contains(told), "{error}");
+        }
     }
 }

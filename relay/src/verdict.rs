@@ -308,8 +308,8 @@ async fn conclude(
     let place = site.map(|site| site.key.site.as_str()).unwrap_or_default();
     // Blocked here is not blocked everywhere: another source of the pool may bring it.
     let is_sources = finding.signal == Signal::Block && finding.scope == Scope::Source;
-    let replaceable = site.is_some_and(|site| relay.is_replaceable(&site.key));
-    let elsewhere = is_sources && replaceable && job.attempts < BLOCKED_ATTEMPTS_MAX;
+    let has_other = || site.is_some_and(|site| relay.source_beside(site, &job).is_some());
+    let elsewhere = is_sources && job.attempts < BLOCKED_ATTEMPTS_MAX && has_other();
     let next = (goes_again(&failure) || elsewhere)
         .then(|| relay.next_attempt(&job, place, hint(&finding)));
     let (kind, outcome) = match next {

@@ -77,6 +77,7 @@ async fn connect(at: SocketAddr, tls: TlsPolicy, client: &TlsClient, chunking: b
         unchunked: if chunking { &[] } else { &addrs },
         host: "mx.example",
         local_ip: None,
+        via: None,
         ehlo_name: "relay.example",
         tls,
         timeouts: &timeouts,

@@ -153,6 +153,23 @@ async fn a_source_without_an_address_of_the_sites_family_is_passed_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_whose_proxy_is_down_rests_and_the_others_send() {
+    let mut world = World::start().await;
+    world.relay("relay-a", |config| {
+        two(config);
+        // Nobody listens there.
+        config.sources[0].via = "socks5://127.0.0.1:1".into();
+    });
+    for (domain, own_lane) in [("a.pretend.example", true), ("b.pretend.example", false)] {
+        let campaign = send(&world, &people(100, domain), own_lane).await;
+        let n = world.until(campaign, 30, |n| n.waiting == 0).await;
+        assert_eq!((n.delivered, n.deferrals), (100, 0), "no recipient is to blame");
+    }
+    assert_eq!(delivered(&world, "example").await, [("out2".into(), 200)].into());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn recipients_keep_their_source_whatever_the_campaign_and_the_relay() {
     let mut world = World::start().await;
     let weighed = |config: &mut relay::Config| {

@@ -175,7 +175,7 @@ impl Relay {
             given => given.to_owned(),
         };
         let shares = Arc::new(Shares::new(config.tenants.clone()));
-        let pools = Pools::new(&config, &parts.host);
+        let pools = Pools::new(&config, &parts.host).map_err(ConfigError::Setting)?;
         let own_names = pools.all().map(|e| e.source.ehlo.to_ascii_lowercase()).collect();
         Ok(Self {
             schedules: Schedules::new(&config)?,

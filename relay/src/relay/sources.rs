@@ -61,22 +61,34 @@ impl Relay {
         }
     }
 
-    /// Another lane for a recipient whose source rests or cannot go: that of the next source of
-    /// its pool that can.
+    /// Another lane for a recipient whose source rests or cannot go.
     pub(crate) fn lane_beside(
         self: &Arc<Self>,
         site: &SiteLane,
         job: &Job,
     ) -> Option<Arc<SiteLane>> {
+        let (destination, egress) = self.source_beside(site, job)?;
+        Some(self.site(&destination, egress))
+    }
+
+    /// The next source of a recipient's pool that can go where this lane goes.
+    pub(crate) fn source_beside(
+        &self,
+        site: &SiteLane,
+        job: &Job,
+    ) -> Option<(Arc<Destination>, &Arc<Egress>)> {
         let destination = self.known_destination(&job.domain()?, &job.content.sending.flow)?;
+        if destination.site != site.key.site {
+            return None;
+        }
         let sources = self.pools.get(&self.pool_of(job))?;
-        let is_fit = |egress: &Arc<Egress>| {
+        let is_fit = |egress: &&Arc<Egress>| {
             egress.name() != site.key.source
                 && self.standing(egress, &destination.site) == Standing::Fit
         };
-        let ranked = ranked_for(sources, job.address()).into_iter().map(|place| &sources[place]);
-        let other = ranked.into_iter().find(|egress| is_fit(egress))?;
-        (destination.site == site.key.site).then(|| self.site(&destination, other))
+        let mut ranked = ranked_for(sources, job.address()).into_iter().map(|n| &sources[n]);
+        let egress = ranked.find(is_fit)?;
+        Some((destination, egress))
     }
 
     /// Whether any source beside that of a lane could send what waits there.

@@ -60,6 +60,9 @@ pub(super) async fn dial(target: &Target<'_>) -> Result<Dialled, SessionError> {
 
 async fn connect(target: &Target<'_>, addr: SocketAddr) -> Result<TcpStream, Trouble> {
     let wait = target.timeouts.of(Phase::Connect);
+    if let Some(via) = target.via {
+        return via.connect(target.local_ip, addr, wait).await;
+    }
     let stream =
         timeout(wait, tcp(target.local_ip, addr)).await.map_err(|_| Trouble::Timeout)??;
     // Each write is a whole thought; waiting for more to send would only cost time.

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use mail::{Phase, Reply};
 
 use super::reply::{Trouble, to_reply};
-use super::session::{Session, SessionError};
+use super::session::{Session, SessionError, Target};
 
 /// A password is a line, and a token some thousand octets.
 const SECRET_OCTETS_MAX: u64 = 64 * 1024;
@@ -79,17 +79,18 @@ impl fmt::Display for SecretFrom {
     }
 }
 
-impl Login {
-    async fn secret(&self) -> Result<Secret, String> {
-        let text = match &self.secret {
-            SecretFrom::File(path) => {
+impl SecretFrom {
+    /// The secret, which is a line.
+    pub(super) async fn read(&self) -> Result<String, String> {
+        let text = match self {
+            Self::File(path) => {
                 let size = tokio::fs::metadata(path).await.map_err(|e| e.to_string())?.len();
                 if size > SECRET_OCTETS_MAX {
                     return Err(format!("{size} octets are too many for a secret"));
                 }
                 tokio::fs::read_to_string(path).await.map_err(|e| e.to_string())?
             }
-            SecretFrom::Variable(name) => {
+            Self::Variable(name) => {
                 std::env::var(name).map_err(|_| "it is not set, or no text".to_owned())?
             }
         };
@@ -97,8 +98,14 @@ impl Login {
         match line {
             "" => Err("it is empty".to_owned()),
             line if line.chars().any(char::is_control) => Err("more than one line".to_owned()),
-            line => Ok(Secret(line.to_owned())),
+            line => Ok(line.to_owned()),
         }
+    }
+}
+
+impl Login {
+    async fn secret(&self) -> Result<Secret, String> {
+        self.secret.read().await.map(Secret)
     }
 
     /// Whether the secret can be had now.
@@ -166,9 +173,15 @@ fn refused(why: String) -> SessionError {
 
 impl Session {
     /// Logs in, once the session is as private as it will be.
-    pub(super) async fn log_in(&mut self, login: &Login) -> Result<(), SessionError> {
+    pub(super) async fn log_in(
+        &mut self,
+        target: &Target<'_>,
+        login: &Login,
+    ) -> Result<(), SessionError> {
         let mechanism = login.mechanism.name();
-        if self.tls().is_none() && !self.peer().ip().is_loopback() {
+        // A proxy's loopback is not ours.
+        let is_local = self.peer().ip().is_loopback() && target.via.is_none();
+        if self.tls().is_none() && !is_local {
             return Err(refused(format!("no password is sent in the clear to {}", self.peer())));
         }
         if !self.mechanisms.iter().any(|offered| offered == mechanism) {

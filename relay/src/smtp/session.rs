@@ -14,6 +14,7 @@ use super::capabilities::Capabilities;
 use super::config::{Timeouts, TlsPolicy};
 use super::dial::{Dialled, dial};
 use super::login::{Hop, offered};
+use super::proxy::Via;
 use super::reply::{ReplyReader, Trouble, to_reply};
 use super::stream::Stream;
 use super::tls::{TlsClient, TlsFacts};
@@ -32,6 +33,8 @@ pub struct Target<'a> {
     pub host: &'a str,
     /// The egress source's address; any when it is not given.
     pub local_ip: Option<IpAddr>,
+    /// The proxy that has that address, if it is not this host's.
+    pub via: Option<&'a Via>,
     /// The egress source's name.
     pub ehlo_name: &'a str,
     /// How much encryption is wanted.
@@ -190,7 +193,7 @@ impl Session {
             self = self.secure(target, policy, tls).await?;
         }
         if let Some(login) = target.hop.login {
-            self.log_in(login).await?;
+            self.log_in(target, login).await?;
         }
         Ok(self)
     }

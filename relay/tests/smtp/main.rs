@@ -3,6 +3,7 @@
 mod chunk;
 mod login;
 mod peer;
+mod proxy;
 mod tls;
 
 use std::time::{Duration, Instant};

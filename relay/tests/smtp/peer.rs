@@ -152,6 +152,7 @@ pub(crate) fn target<'a>(
         unchunked: &[],
         host: "mx.example",
         local_ip: Some("127.0.0.2".parse().expect("an address")),
+        via: None,
         ehlo_name: "relay.example",
         tls,
         timeouts,
