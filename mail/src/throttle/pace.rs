@@ -2,8 +2,11 @@
 //! every few seconds; from then on it climbs by steps that are small near the rate at
 //! which the site objected and larger above it, in case the limit has moved.
 
+mod hold;
+
 use std::time::Duration;
 
+use hold::Suspicion;
 use serde::{Deserialize, Serialize};
 
 use super::{Change, Dimension, Limits, Observation, Why};
@@ -27,9 +30,6 @@ const ATTEMPTS_TELLING: u32 = 20;
 const TROUBLE_SHARE_MIN: f64 = 0.2;
 /// Blocks that make a hold: one alone may be about one message.
 const BLOCKS_MIN: u32 = 3;
-const BLOCKED_SHARE_MIN: f64 = 0.5;
-/// Blocks within this time speak for one another.
-const SUSPECTED_FOR: Duration = Duration::from_secs(60);
 /// Probes at this many times their rate when a hold is over.
 const PROBES_AFTER_HOLD: f64 = 10.0;
 /// The site is asked again for one more connection after this, below what it refused and at it.
@@ -41,15 +41,6 @@ const PER_CONNECTION_RETEST: Duration = Duration::from_secs(86_400);
 const TELL_FROM: f64 = 1.1;
 /// Longer windows are clipped: what was not looked at for long says little about now.
 const WINDOW_S_MAX: f64 = 5.0;
-
-/// Blocks that were seen, and what else, since the first of them. What was seen is told within a
-/// tenth of a second, so at a slow pace each block comes alone.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-struct Suspicion {
-    since: Timestamp,
-    blocks: u32,
-    attempts: u32,
-}
 
 /// The pace of one egress source at one site.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -227,100 +218,6 @@ impl Pace {
             let what = Dimension::MessagesPerConnection;
             changes.add(what, from, to, why, seen.per_connection_refusals);
         }
-    }
-
-    /// Blocks suspend the site but for probes; a probe that passes ends that. Whether
-    /// the hold goes on.
-    fn observe_hold(
-        &mut self,
-        limits: &Limits,
-        now: Timestamp,
-        seen: &Observation,
-        changes: &mut Changes,
-    ) -> bool {
-        let blocked = if self.hold_until.is_some() {
-            // One more block says that it goes on.
-            (seen.blocks > 0 && seen.passed == 0).then_some(Suspicion {
-                since: now,
-                blocks: seen.blocks,
-                attempts: seen.attempts(),
-            })
-        } else {
-            self.suspect(now, seen)
-        };
-        if let Some(evidence) = blocked {
-            self.suspicion = None;
-            self.hold(limits, now, evidence, changes);
-        } else if self.hold_until.is_some() && seen.passed > 0 {
-            self.end_hold(limits, now, changes);
-        }
-        self.hold_until.is_some()
-    }
-
-    /// Adds what was seen, by one relay and as it is, to what speaks for a block; tells when that
-    /// is enough.
-    fn suspect(&mut self, now: Timestamp, seen: &Observation) -> Option<Suspicion> {
-        let fresh = self.suspicion.filter(|s| now.since(s.since) < SUSPECTED_FOR);
-        let begun =
-            || (seen.blocks > 0).then_some(Suspicion { since: now, blocks: 0, attempts: 0 });
-        self.suspicion = fresh.or_else(begun);
-        let all = self.suspicion.as_mut()?;
-        all.blocks = all.blocks.saturating_add(seen.blocks);
-        all.attempts = all.attempts.saturating_add(seen.attempts());
-        let share = f64::from(all.blocks) / f64::from(all.attempts.max(1));
-        let is_enough = all.blocks >= BLOCKS_MIN && share >= BLOCKED_SHARE_MIN;
-        self.suspicion.filter(|_| is_enough)
-    }
-
-    /// A new hold, or a longer one; a probe that is blocked within one begins it anew.
-    fn hold(
-        &mut self,
-        limits: &Limits,
-        now: Timestamp,
-        evidence: Suspicion,
-        changes: &mut Changes,
-    ) {
-        let hold_s = |holds: u32| {
-            let doubled = limits.hold_s.saturating_mul(1 << holds.min(20));
-            doubled.min(limits.hold_max_s)
-        };
-        match self.hold_until {
-            Some(until) if now < until => {
-                let again = Duration::from_secs(hold_s(self.holds.saturating_sub(1)));
-                self.hold_until = Some(now + again);
-            }
-            _ => {
-                let hold_s = hold_s(self.holds);
-                self.holds = self.holds.saturating_add(1);
-                if self.hold_until.is_none() {
-                    self.hold_since = Some(now);
-                }
-                self.hold_until = Some(now + Duration::from_secs(hold_s));
-                changes.list.push(Change {
-                    what: Dimension::Hold,
-                    from: 0.0,
-                    to: hold_s as f64,
-                    why: Why::Blocked,
-                    refusals: evidence.blocks,
-                    attempts: evidence.attempts,
-                });
-            }
-        }
-    }
-
-    /// Begins again low: a block that follows a block is the worst.
-    fn end_hold(&mut self, limits: &Limits, now: Timestamp, changes: &mut Changes) {
-        changes.add(Dimension::Hold, 1.0, 0.0, Why::ProbePassed, 0);
-        self.hold_until = None;
-        self.hold_since = None;
-        self.holds = 0;
-        let from = self.rate;
-        let refused = from.min(self.rate_refused.unwrap_or(from));
-        self.rate_refused = Some(refused);
-        self.rate = (refused / 4.0).clamp(limits.rate_min, limits.rate_max);
-        self.rate_told = self.rate;
-        self.rate_cut_at = now;
-        changes.add(Dimension::Rate, from, self.rate, Why::ProbePassed, 0);
     }
 
     fn observe_connections(&mut self, limits: &Limits, now: Timestamp, changes: &mut Changes) {
