@@ -21,6 +21,7 @@ pub mod returned;
 pub mod route;
 pub mod share;
 pub mod site;
+pub mod sts;
 pub mod throttle;
 pub mod time;
 pub mod unsubscribe;
