@@ -20,6 +20,22 @@ pub enum Family {
     Ipv6Only,
 }
 
+/// Whether answers are proved by DNSSEC, which is what DANE stands on (RFC 7672).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dnssec {
+    /// They are not, and no TLSA record is asked for. The default, because the name servers of
+    /// many machines damage signatures, and every signed domain would then be out of reach.
+    #[default]
+    Off,
+    /// Signatures are asked for and checked here, from the root's keys down. Takes more questions
+    /// a domain; the name servers must pass signatures on (try `dig +dnssec`).
+    Validate,
+    /// The name servers' word is taken (the AD bit). They must be given in `servers`, and lie on
+    /// this machine, so that nobody can speak in their name: an unbound next door.
+    TrustAd,
+}
+
 /// The resolver's settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -47,6 +63,12 @@ pub struct Config {
     pub failure_ttl_s: u64,
     /// Which addresses are wanted, and in what order.
     pub family: Family,
+    /// Whether DNSSEC is used, and with it DANE: "off", "validate" here, or "trust-ad" of a resolver
+    /// on this machine.
+    pub dnssec: Dnssec,
+    /// File of DNSKEY records that `dnssec = "validate"` begins from, for name spaces of one's own.
+    /// Empty: the root's keys.
+    pub trust_anchor: String,
 }
 
 impl Default for Config {
@@ -61,6 +83,8 @@ impl Default for Config {
             negative_ttl_max_s: 300,
             failure_ttl_s: 30,
             family: Family::default(),
+            dnssec: Dnssec::default(),
+            trust_anchor: String::new(),
         }
     }
 }
@@ -83,6 +107,14 @@ pub enum ConfigError {
     /// No `servers`, and this machine names none.
     #[error("no name servers: give dns.servers, or put some in /etc/resolv.conf ({0})")]
     System(String),
+    /// A resolver is trusted that others may speak for.
+    #[error(
+        "dns.dnssec \"trust-ad\" needs dns.servers, all of them on this machine (127.0.0.0/8 or ::1): {0}"
+    )]
+    Untrusted(String),
+    /// The keys to begin from.
+    #[error("dns.trust_anchor {0:?}: {1}")]
+    TrustAnchor(String, String),
 }
 
 impl Config {
@@ -100,6 +132,15 @@ impl Config {
         ] {
             if !(min..=max).contains(&value) {
                 return Err(ConfigError::Range { name, value, min, max });
+            }
+        }
+        if self.dnssec == Dnssec::TrustAd {
+            let stranger = self.servers.iter().find(|server| !server.ip().is_loopback());
+            if let Some(stranger) = stranger {
+                return Err(ConfigError::Untrusted(format!("{stranger} is not")));
+            }
+            if self.servers.is_empty() {
+                return Err(ConfigError::Untrusted("none is given".to_owned()));
             }
         }
         Ok(())

@@ -6,18 +6,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig};
-use hickory_resolver::lookup::Lookup;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::net::NetError;
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use mail::Domain;
 use tokio::sync::Semaphore;
 
+use crate::answer::{Answer, Asker, Negative, denial};
 use crate::cache::Cache;
 use crate::config::{Config, ConfigError, Family};
+use crate::dane::Dane;
 
 /// Exchangers that are looked at; nobody has more for a good reason.
 const EXCHANGERS_MAX: usize = 32;
@@ -101,12 +99,14 @@ type Addresses = Result<Arc<[IpAddr]>, NoAddresses>;
 
 /// Asks and remembers. One serves a whole process.
 pub struct Resolver {
-    inner: TokioResolver,
-    config: Config,
+    asker: Asker,
+    pub(crate) config: Config,
     /// Questions that may be under way.
     permits: Semaphore,
-    routes: Cache<Arc<Route>>,
+    /// With whether DNSSEC proves them.
+    routes: Cache<(Arc<Route>, bool)>,
     hosts: Cache<Addresses>,
+    pub(crate) danes: Cache<Arc<Dane>>,
 }
 
 impl std::fmt::Debug for Resolver {
@@ -115,85 +115,70 @@ impl std::fmt::Debug for Resolver {
     }
 }
 
-/// A negative answer, and how long it holds.
-enum Negative {
-    NoSuchName(Duration),
-    NoRecord(Duration),
-    Failed(String),
-}
-
 impl Resolver {
     /// A resolver; asks nothing yet.
     pub fn new(config: &Config) -> Result<Self, ConfigError> {
         config.check()?;
-        let system = |error: NetError| ConfigError::System(error.to_string());
-        let mut builder = if config.servers.is_empty() {
-            TokioResolver::builder_tokio().map_err(system)?
-        } else {
-            let servers = config.servers.iter().map(|server| {
-                let mut named = NameServerConfig::udp_and_tcp(server.ip());
-                named.connections.iter_mut().for_each(|c| c.port = server.port());
-                named
-            });
-            let servers = ResolverConfig::from_parts(None, Vec::new(), servers.collect());
-            TokioResolver::builder_with_config(servers, TokioRuntimeProvider::default())
-        };
-        let options = builder.options_mut();
-        options.timeout = Duration::from_millis(config.timeout_ms);
-        options.attempts = config.attempts;
-        // What is remembered is what we made of the answers; texts are not, for who proves
-        // a domain has just written one.
-        options.cache_size = 0;
-        // A name in this machine's hosts file is no mail exchanger of the world's.
-        options.use_hosts_file = ResolveHosts::Never;
-        options.max_active_requests = config.concurrent;
-        options.negative_max_ttl = Some(Duration::from_secs(config.negative_ttl_max_s));
         Ok(Self {
-            inner: builder.build().map_err(system)?,
+            asker: Asker::new(config)?,
             permits: Semaphore::new(config.concurrent),
             routes: Cache::new(config.cache_entries),
             hosts: Cache::new(config.cache_entries),
+            danes: Cache::new(config.cache_entries),
             config: config.clone(),
         })
     }
 
     /// Where the mail of `domain` goes.
     pub async fn route(&self, domain: &Domain) -> Arc<Route> {
+        self.remembered_route(domain).await.0
+    }
+
+    /// With whether DNSSEC proves it.
+    pub(crate) async fn remembered_route(&self, domain: &Domain) -> (Arc<Route>, bool) {
         let now = Instant::now();
         if let Some(route) = self.routes.get(domain.as_str(), now) {
             count("remembered");
             return route;
         }
-        let (route, ttl) = self.look_up_route(domain.as_str()).await;
-        let route = Arc::new(route);
+        let (route, secure, ttl) = self.look_up_route(domain.as_str()).await;
+        let route = (Arc::new(route), secure);
         self.routes.insert(domain.as_str(), now + ttl, route.clone());
         route
     }
 
-    async fn look_up_route(&self, domain: &str) -> (Route, Duration) {
+    async fn look_up_route(&self, domain: &str) -> (Route, bool, Duration) {
         match self.ask(domain, RecordType::MX).await {
             Ok(answer) => {
                 let (exchangers, is_null) = exchangers(&answer);
                 if !exchangers.is_empty() {
-                    (Route::Hosts(exchangers), self.ttl(&answer))
+                    (Route::Hosts(exchangers), answer.secure, answer.ttl)
                 } else if is_null {
-                    (Route::NullMx, self.ttl(&answer))
+                    (Route::NullMx, answer.secure, answer.ttl)
                 } else {
-                    self.implicit_route(domain, self.ttl(&answer)).await
+                    self.implicit_route(domain, answer.secure, answer.ttl).await
                 }
             }
-            Err(Negative::NoSuchName(ttl)) => (Route::NoSuchDomain, ttl),
-            Err(Negative::NoRecord(ttl)) => self.implicit_route(domain, ttl).await,
-            Err(Negative::Failed(why)) => (Route::Temporary { why }, self.failure_ttl()),
+            Err(Negative::NoSuchName(ttl)) => (Route::NoSuchDomain, false, ttl),
+            Err(Negative::NoRecord(ttl, secure)) => self.implicit_route(domain, secure, ttl).await,
+            Err(Negative::Failed(why)) => (Route::Temporary { why }, false, self.failure_ttl()),
         }
     }
 
     /// Without MX records the domain is its own exchanger, if it has an address.
-    async fn implicit_route(&self, domain: &str, ttl: Duration) -> (Route, Duration) {
+    async fn implicit_route(
+        &self,
+        domain: &str,
+        secure: bool,
+        ttl: Duration,
+    ) -> (Route, bool, Duration) {
+        let itself = || vec![Exchanger { preference: 0, host: domain.into() }];
         match self.addresses(domain).await {
-            Ok(_) => (Route::Hosts(vec![Exchanger { preference: 0, host: domain.into() }]), ttl),
-            Err(NoAddresses::NoSuchHost | NoAddresses::NoAddress) => (Route::NoMail, ttl),
-            Err(NoAddresses::Temporary { why }) => (Route::Temporary { why }, self.failure_ttl()),
+            Ok(_) => (Route::Hosts(itself()), secure, ttl),
+            Err(NoAddresses::NoSuchHost | NoAddresses::NoAddress) => (Route::NoMail, secure, ttl),
+            Err(NoAddresses::Temporary { why }) => {
+                (Route::Temporary { why }, false, self.failure_ttl())
+            }
         }
     }
 
@@ -224,17 +209,17 @@ impl Resolver {
             }
         };
         let mut found = Vec::new();
-        let mut ttl = Duration::from_secs(self.config.ttl_max_s);
+        let mut ttl = self.ttl_max();
         let mut none = NoAddresses::NoSuchHost;
         for answer in &answers {
             match answer {
                 Ok(lookup) => {
                     found.extend(addresses(lookup));
-                    ttl = ttl.min(self.ttl(lookup));
+                    ttl = ttl.min(lookup.ttl);
                     none = worse(none, NoAddresses::NoAddress);
                 }
                 Err(Negative::NoSuchName(for_now)) => ttl = ttl.min(*for_now),
-                Err(Negative::NoRecord(for_now)) => {
+                Err(Negative::NoRecord(for_now, _)) => {
                     ttl = ttl.min(*for_now);
                     none = worse(none, NoAddresses::NoAddress);
                 }
@@ -255,12 +240,12 @@ impl Resolver {
                 let texts = texts(&answer);
                 if texts.is_empty() { Txt::NotFound } else { Txt::Found(texts) }
             }
-            Err(Negative::NoSuchName(_) | Negative::NoRecord(_)) => Txt::NotFound,
+            Err(Negative::NoSuchName(_) | Negative::NoRecord(..)) => Txt::NotFound,
             Err(Negative::Failed(why)) => Txt::Temporary { why },
         }
     }
 
-    async fn ask(&self, name: &str, kind: RecordType) -> Result<Lookup, Negative> {
+    pub(crate) async fn ask(&self, name: &str, kind: RecordType) -> Result<Answer, Negative> {
         let fail = |why: String| {
             count("failed");
             Negative::Failed(format!("{kind} {name}: {why}"))
@@ -272,42 +257,42 @@ impl Resolver {
         // Hickory keeps to its timeout for each try; several servers and TCP add up.
         let tries = u32::try_from(self.config.attempts + 1).unwrap_or(u32::MAX);
         let wait = Duration::from_millis(self.config.timeout_ms).saturating_mul(2 * tries);
-        match tokio::time::timeout(wait, self.inner.lookup(asked, kind)).await {
-            Ok(Ok(lookup)) => {
+        match tokio::time::timeout(wait, self.asker.ask(asked, kind, self.ttl_max())).await {
+            Ok(Ok(answer)) => {
                 count("found");
-                Ok(lookup)
+                Ok(answer)
             }
-            Ok(Err(error)) => Err(self.negative(&error).unwrap_or_else(|| fail(error.to_string()))),
+            Ok(Err((error, is_proved))) => {
+                Err(self.negative(&error, is_proved).unwrap_or_else(|| fail(error.to_string())))
+            }
             Err(_) => Err(fail("no answer in time".to_owned())),
         }
     }
 
-    fn negative(&self, error: &NetError) -> Option<Negative> {
-        let NetError::Dns(DnsError::NoRecordsFound(none)) = error else { return None };
+    fn negative(&self, error: &NetError, is_proved: bool) -> Option<Negative> {
+        let (code, ttl) = denial(error)?;
         let most = self.config.negative_ttl_max_s;
         // Without an SOA nobody says how long it holds (RFC 2308, 5): not long.
-        let ttl = none.negative_ttl.map_or(most.min(60), |ttl| u64::from(ttl).min(most));
+        let ttl = ttl.map_or(most.min(60), |ttl| u64::from(ttl).min(most));
         let ttl = Duration::from_secs(ttl);
-        match none.response_code {
+        match code {
             ResponseCode::NXDomain => {
                 count("no-such-name");
                 Some(Negative::NoSuchName(ttl))
             }
-            // A referral is no answer: the server does not know the domain that it should.
-            ResponseCode::NoError if none.soa.is_some() || none.ns.is_none() => {
+            ResponseCode::NoError => {
                 count("no-record");
-                Some(Negative::NoRecord(ttl))
+                Some(Negative::NoRecord(ttl, is_proved))
             }
             _ => None,
         }
     }
 
-    fn ttl(&self, answer: &Lookup) -> Duration {
-        let left = answer.valid_until().saturating_duration_since(Instant::now());
-        left.min(Duration::from_secs(self.config.ttl_max_s))
+    pub(crate) fn ttl_max(&self) -> Duration {
+        Duration::from_secs(self.config.ttl_max_s)
     }
 
-    fn failure_ttl(&self) -> Duration {
+    pub(crate) fn failure_ttl(&self) -> Duration {
         Duration::from_secs(self.config.failure_ttl_s)
     }
 }
@@ -322,10 +307,10 @@ fn worse(a: NoAddresses, b: NoAddresses) -> NoAddresses {
 }
 
 /// The exchangers by preference and name, and whether there was a null MX.
-fn exchangers(answer: &Lookup) -> (Vec<Exchanger>, bool) {
+fn exchangers(answer: &Answer) -> (Vec<Exchanger>, bool) {
     let mut found = Vec::new();
     let mut is_null = false;
-    for record in answer.answers() {
+    for record in &answer.records {
         let RData::MX(mx) = &record.data else { continue };
         let host = mx.exchange.to_ascii().to_ascii_lowercase();
         let host = host.trim_end_matches('.');
@@ -343,18 +328,18 @@ fn exchangers(answer: &Lookup) -> (Vec<Exchanger>, bool) {
     (found, is_null)
 }
 
-fn addresses(answer: &Lookup) -> impl Iterator<Item = IpAddr> {
-    answer.answers().iter().filter_map(|record| match &record.data {
+fn addresses(answer: &Answer) -> impl Iterator<Item = IpAddr> {
+    answer.records.iter().filter_map(|record| match &record.data {
         RData::A(a) => Some(IpAddr::V4(a.0)),
         RData::AAAA(aaaa) => Some(IpAddr::V6(aaaa.0)),
         _ => None,
     })
 }
 
-fn texts(answer: &Lookup) -> Vec<String> {
+fn texts(answer: &Answer) -> Vec<String> {
     let mut octets = 0;
     let mut texts = Vec::new();
-    for record in answer.answers().iter().take(TEXTS_MAX) {
+    for record in answer.records.iter().take(TEXTS_MAX) {
         let RData::TXT(txt) = &record.data else { continue };
         let text = String::from_utf8_lossy(&txt.txt_data.concat()).into_owned();
         octets += text.len();

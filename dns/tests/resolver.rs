@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use dns::{Config, ConfigError, Exchanger, Family, NoAddresses, Resolver, Route, Txt};
+use dns::{
+    Config, ConfigError, Dane, Dnssec, Exchanger, Family, NoAddresses, Resolver, Route, Tlsa, Txt,
+};
 use hickory_proto::op::{Message, MessageType, ResponseCode};
-use hickory_proto::rr::rdata::{A, AAAA, MX, SOA, TXT};
+use hickory_proto::rr::rdata::tlsa::{CertUsage, Matching, Selector};
+use hickory_proto::rr::rdata::{A, AAAA, MX, SOA, TLSA, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use mail::Domain;
 use tokio::net::UdpSocket;
@@ -17,6 +20,8 @@ use tokio::task::JoinHandle;
 #[derive(Clone)]
 enum Say {
     Records(Vec<RData>),
+    /// With the word of this server that DNSSEC proves them.
+    Proved(Vec<RData>),
     Nothing,
     NoSuchName,
     Failure,
@@ -56,8 +61,9 @@ fn answer(zone: &Zone, question: &[u8]) -> Option<Vec<u8>> {
     message.add_query(query.clone());
     let soa = SOA::new(name("ns.example"), name("admin.example"), 1, 60, 60, 60, 60);
     let soa = Record::from_rdata(name("example"), 60, RData::SOA(soa));
+    message.metadata.authentic_data = matches!(said, Say::Proved(_));
     match said {
-        Say::Records(records) => {
+        Say::Records(records) | Say::Proved(records) => {
             for data in records {
                 message.add_answer(Record::from_rdata(query.name().clone(), 60, data));
             }
@@ -105,6 +111,11 @@ fn ip(text: &str) -> RData {
     }
 }
 
+fn tlsa() -> RData {
+    let digest = vec![7; 32];
+    RData::TLSA(TLSA::new(CertUsage::DaneEe, Selector::Spki, Matching::Sha256, digest))
+}
+
 fn zone() -> Zone {
     let records = |list: &[RData]| Say::Records(list.to_vec());
     HashMap::from([
@@ -134,6 +145,12 @@ fn zone() -> Zone {
             records(&[RData::TXT(TXT::new(vec!["v=DKIM1; ".into(), "p=abc".into()]))]),
         ),
         (("keyless.example", RecordType::TXT), Say::Failure),
+        (("proved.example", RecordType::MX), Say::Proved(vec![mx(10, "mx.proved.example")])),
+        (("mx.proved.example", RecordType::A), Say::Proved(vec![ip("192.0.2.9")])),
+        (("_25._tcp.mx.proved.example", RecordType::TLSA), Say::Proved(vec![tlsa()])),
+        (("_26._tcp.mx.proved.example", RecordType::TLSA), records(&[tlsa()])),
+        (("_27._tcp.mx.proved.example", RecordType::TLSA), Say::Failure),
+        (("_25._tcp.a.example", RecordType::TLSA), Say::Proved(vec![tlsa()])),
     ])
 }
 
@@ -280,4 +297,34 @@ async fn settings_out_of_range_are_refused() {
     let error = Resolver::new(&Config { attempts: 0, ..Config::default() }).expect_err("refused");
     assert!(matches!(error, ConfigError::Range { name: "attempts", .. }));
     assert_eq!(error.to_string(), "attempts 0 must lie between 1 and 10");
+}
+
+#[tokio::test]
+async fn the_word_of_a_trusted_server_is_taken_where_that_is_wanted_and_nowhere_else() {
+    let server = name_server(zone()).await;
+    let trusting = Config { dnssec: Dnssec::TrustAd, ..config(&server) };
+    let trusting = Resolver::new(&trusting).expect("a resolver");
+    assert!(trusting.is_secure_route(&domain("proved.example")).await);
+    assert!(!trusting.is_secure_route(&domain("many.example")).await);
+    let tlsa = Tlsa { usage: 3, selector: 1, matching: 1, data: vec![7; 32] };
+    let records = Dane::Records { base: "mx.proved.example".into(), tlsa: vec![tlsa] };
+    assert_eq!(*trusting.dane("mx.proved.example", 25).await, records);
+    // Records that are not proved, none at all, and a host whose address is not proved.
+    for (host, port) in [("mx.proved.example", 26), ("mx.proved.example", 28), ("a.example", 25)] {
+        assert_eq!(*trusting.dane(host, port).await, Dane::Nothing, "{host} {port}");
+    }
+    let failed = trusting.dane("mx.proved.example", 27).await;
+    assert!(matches!(&*failed, Dane::Temporary { why } if why.contains("TLSA")), "{failed:?}");
+    let plain = Resolver::new(&config(&server)).expect("a resolver");
+    assert!(!plain.is_secure_route(&domain("proved.example")).await);
+    assert_eq!(*plain.dane("mx.proved.example", 25).await, Dane::Nothing);
+}
+
+#[test]
+fn only_a_server_on_this_machine_is_trusted() {
+    for servers in [vec![], vec!["192.0.2.1:53".parse().expect("an address")]] {
+        let config = Config { dnssec: Dnssec::TrustAd, servers, ..Config::default() };
+        let why = config.check().expect_err("refused").to_string();
+        assert!(why.contains("all of them on this machine"), "{why}");
+    }
 }

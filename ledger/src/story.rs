@@ -261,9 +261,20 @@ fn encryption(tls: &str, lang: Lang) -> Option<String> {
         Some((tls, "unverified")) => {
             (tls, say("certificate not verified", "certificat non vérifié"))
         }
+        Some((tls, "mta-sts")) => (
+            tls,
+            say(
+                "certificate verified, as the domain's MTA-STS policy wants it",
+                "certificat vérifié, comme le veut la politique MTA-STS du domaine",
+            ),
+        ),
+        Some((tls, "dane")) => {
+            (tls, say("certificate authenticated by DANE", "certificat authentifié par DANE"))
+        }
         None if tls == "plain" => {
             return Some(say("in plain text: TLS failed", "en clair : TLS a échoué").to_owned());
         }
+        None if tls == "failed" => return Some(say("TLS failed", "TLS a échoué").to_owned()),
         Some(_) | None => return (!tls.is_empty()).then(|| clean_text(tls)),
     };
     Some(format!("{} ({})", clean_text(certificate.0), certificate.1))

@@ -101,9 +101,11 @@ pub struct Event {
     pub elapsed_ms: u32,
     /// How long after its acceptance, in milliseconds.
     pub age_ms: u64,
-    /// TLS version, cipher, and `verified` where a known authority gave the certificate to the
-    /// server's name, else `unverified`; `plain` where TLS was offered and failed; empty where none
-    /// was offered.
+    /// TLS version, cipher, and what the certificate is worth: `dane` where the domain's DNS vouches
+    /// for it, `mta-sts` where a known authority does and the domain's policy wants that,
+    /// `verified` where a known authority gave it to the server's name, else `unverified`. `plain`
+    /// where TLS was offered and failed and the mail went without; `failed` where it did not go;
+    /// empty where none was offered.
     pub tls: String,
     /// When it goes again.
     pub next_at: Option<Timestamp>,

@@ -199,8 +199,7 @@ mod tests {
         }
     }
 
-    const GOOD: &str =
-        "version: STSv1\r\nmode: enforce\r\nmx: MAIL.example.com\r\nmx:*.example.net\r\nmax_age: 604800\r\n";
+    const GOOD: &str = "version: STSv1\r\nmode: enforce\r\nmx: MAIL.example.com\r\nmx:*.example.net\r\nmax_age: 604800\r\n";
 
     #[test]
     fn a_policy_is_read_whatever_its_line_ends_and_unknown_keys() {
@@ -215,7 +214,10 @@ mod tests {
         assert_eq!(Policy::parse(&more), Ok(expected.clone()));
         assert_eq!(Policy::parse(&format!("{}\n", expected.lines().join("\n"))), Ok(expected));
         let none = "version: STSv1\nmode: none\nmax_age: 99999999\n";
-        assert_eq!(Policy::parse(none).map(|p| (p.mode, p.max_age_s)), Ok((Mode::None, MAX_AGE_S_MAX)));
+        assert_eq!(
+            Policy::parse(none).map(|p| (p.mode, p.max_age_s)),
+            Ok((Mode::None, MAX_AGE_S_MAX))
+        );
     }
 
     #[test]
@@ -247,7 +249,8 @@ mod tests {
         for host in ["mail.example.com", "Mail.Example.COM.", "mx1.example.net"] {
             assert!(policy.names(host), "{host}");
         }
-        for host in ["example.net", "a.b.example.net", "xmail.example.com", "mail.example.com.evil"] {
+        for host in ["example.net", "a.b.example.net", "xmail.example.com", "mail.example.com.evil"]
+        {
             assert!(!policy.names(host), "{host}");
         }
     }

@@ -50,6 +50,16 @@ pub struct Config {
     /// Whether a message of up to 64 KiB goes in one write with its envelope (BDAT, RFC 3030) where
     /// a server offers CHUNKING and PIPELINING: one round trip for a message instead of two.
     pub chunking: bool,
+    /// How much encryption is wanted at every site: "opportunistic", "encrypted", "verified" or "never".
+    /// `relay.sites` says otherwise for one; what a domain demands by DANE or MTA-STS is done on top.
+    pub tls: smtp::TlsPolicy,
+    /// Whether the MTA-STS policies of recipients' domains are fetched and kept to (RFC 8461).
+    pub mta_sts: bool,
+    /// File of certificates (PEM) of authorities trusted besides the system's, for mail exchangers
+    /// and policy hosts alike: a company's own authority. Empty: none.
+    pub authorities: String,
+    /// Port of the hosts that MTA-STS policies are fetched from: 443, or another for trials.
+    pub https_port: u16,
     /// How long an idle connection is kept, in seconds.
     pub idle_s: u64,
     /// When to try again, and for how long.
@@ -97,6 +107,8 @@ impl Default for Tenant {
 pub struct SiteRules {
     /// When to try again.
     pub retry: retry::Overrides,
+    /// How much encryption is wanted there; none: as `relay.tls` says.
+    pub tls: Option<smtp::TlsPolicy>,
 }
 
 /// A local address to send from.
@@ -198,6 +210,10 @@ impl Default for Config {
             connections_max: 1000,
             sign: true,
             chunking: true,
+            tls: smtp::TlsPolicy::default(),
+            mta_sts: true,
+            authorities: String::new(),
+            https_port: 443,
             idle_s: 5,
             retry: retry::Config::default(),
             tenants: BTreeMap::new(),
@@ -240,8 +256,10 @@ impl Config {
         if self.in_hand_max < 10 {
             return refuse(format!("relay.in_hand_max is {}: at least 10", self.in_hand_max));
         }
-        if self.connections_max == 0 || self.port == 0 {
-            return refuse("relay.connections_max and relay.port must not be 0".into());
+        if self.connections_max == 0 || self.port == 0 || self.https_port == 0 {
+            return refuse(
+                "relay.connections_max, relay.port and relay.https_port must not be 0".into(),
+            );
         }
         if !self.return_path_domain.is_empty() && self.return_path_domain.parse::<Domain>().is_err()
         {
@@ -312,6 +330,20 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// What holds for a site otherwise: the rules with the longest end of its name.
+    pub(crate) fn site_rules(&self, site: &str) -> Option<&SiteRules> {
+        let fits = |end: &str| {
+            site.strip_suffix(end).is_some_and(|head| head.is_empty() || head.ends_with('.'))
+        };
+        let fitting = self.sites.iter().filter(|(end, _)| fits(end));
+        fitting.max_by_key(|(end, _)| end.len()).map(|(_, rules)| rules)
+    }
+
+    /// How much encryption is wanted at a site, whatever its domains demand.
+    pub(crate) fn tls_at(&self, site: &str) -> smtp::TlsPolicy {
+        self.site_rules(site).and_then(|rules| rules.tls).unwrap_or(self.tls)
     }
 
     /// Whether there is a pool of that name; empty is `default`.

@@ -12,6 +12,7 @@ use mail::Phase;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::delivery::Destination;
+use crate::demand::{Demand, HostTls};
 use crate::egress::Egress;
 use crate::hops::SmartHost;
 use crate::reach::Reach;
@@ -21,7 +22,12 @@ use crate::smtp::{Session, SessionError, Target, TlsClient, TlsPolicy, Trouble};
 /// An open session and the places for what it has sent and not settled.
 pub(crate) struct Wire {
     pub(crate) session: Session,
+    /// The exchanger's name.
+    pub(crate) host: String,
+    /// Name and address, as events tell it.
     pub(crate) mx: String,
+    /// How it was secured.
+    pub(crate) tls: HostTls,
     unsettled: Arc<Semaphore>,
     open: Arc<OwnedSemaphorePermit>,
 }
@@ -60,6 +66,7 @@ struct ConnectorConfig {
     allow_private: bool,
     chunking: bool,
     unsettled_max: u8,
+    tls: TlsPolicy,
     timeouts: crate::smtp::Timeouts,
 }
 
@@ -78,11 +85,24 @@ impl Connector {
                 allow_private: config.allow_private || smart.is_some(),
                 chunking: config.chunking,
                 unsettled_max: config.unsettled_max,
+                // What is demanded of a smart host is said with it.
+                tls: smart.as_ref().map_or_else(
+                    || config.tls_at(destination.site.as_str()),
+                    |smart| smart.tls,
+                ),
                 timeouts: config.timeouts.clone(),
             },
             open: relay.connections.clone(),
             smart,
         }
+    }
+
+    /// How a session with this exchanger is to be secured.
+    async fn wanted(&self, demand: Option<&Demand>, host: &str) -> Result<HostTls, SessionError> {
+        let place = (host, self.relay.port);
+        HostTls::of(self.relay.tls, demand, &self.resolver, place)
+            .await
+            .map_err(|why| SessionError::trouble(Phase::Tls, Trouble::Policy(why)))
     }
 
     /// The addresses of a host that this source may connect to.
@@ -126,6 +146,7 @@ impl Connector {
     async fn connect(
         &self,
         host: &str,
+        wanted: &HostTls,
         addresses: Vec<IpAddr>,
         last: &mut SessionError,
     ) -> Option<Session> {
@@ -139,20 +160,24 @@ impl Connector {
             !self.relay.chunking || self.reach.broken_chunking.holds(addr.ip(), now)
         };
         let unchunked: Vec<SocketAddr> = left.iter().copied().filter(is_unchunked).collect();
+        let tls = match &wanted.dane {
+            Some(wish) => self.tls.with_dane(wish.clone()),
+            None => self.tls.as_ref().clone(),
+        };
         while !left.is_empty() {
             let target = Target {
                 addrs: &left,
                 plain: &plain,
                 unchunked: &unchunked,
-                host,
+                host: wanted.name.as_deref().unwrap_or(host),
                 local_ip: self.egress.source.address,
                 via: self.egress.via.as_ref(),
                 ehlo_name: &self.egress.source.ehlo,
-                tls: self.smart.as_ref().map_or(TlsPolicy::Opportunistic, |smart| smart.tls),
+                tls: wanted.policy,
                 timeouts: &self.relay.timeouts,
                 hop: self.smart.as_ref().map(|smart| smart.hop()).unwrap_or_default(),
             };
-            match Session::connect(&target, &self.tls).await {
+            match Session::connect(&target, &tls).await {
                 Ok(session) => {
                     self.were_silent(session.silent());
                     self.answered(&session);
@@ -169,7 +194,7 @@ impl Connector {
                         Some(peer) => left.retain(|addr| *addr != peer),
                         None => self.were_silent(&std::mem::take(&mut left)),
                     }
-                    keep_reply(last, error);
+                    keep_reply(last, wanted.explain(host, error));
                 }
             }
         }
@@ -191,10 +216,15 @@ impl Connector {
         }
     }
 
-    fn wire(&self, session: Session, host: &str, open: OwnedSemaphorePermit) -> Wire {
+    fn wire(
+        &self,
+        session: Session,
+        (host, tls): (&str, HostTls),
+        open: OwnedSemaphorePermit,
+    ) -> Wire {
         let mx = format!("{host} [{}]", session.peer().ip());
         let unsettled = Arc::new(Semaphore::new(usize::from(self.relay.unsettled_max)));
-        Wire { session, mx, unsettled, open: Arc::new(open) }
+        Wire { session, host: host.to_owned(), mx, tls, unsettled, open: Arc::new(open) }
     }
 
     /// A server turned out not to know the CHUNKING that it offers.
@@ -223,7 +253,15 @@ impl managed::Manager for Connector {
         let mut last = no_address("no mail exchanger has an address");
         let (mut avoided, mut no_way, mut has_way) = (Vec::new(), None, false);
         let exchangers = in_turn(&lock(&self.exchangers), &RandomState::new());
+        let demand = Demand::asked_for();
         for exchanger in exchangers {
+            let wanted = match self.wanted(demand.as_deref(), &exchanger.host).await {
+                Ok(wanted) => wanted,
+                Err(why) => {
+                    keep_reply(&mut last, why);
+                    continue;
+                }
+            };
             let addresses = match self.usable(&exchanger.host).await {
                 Ok(addresses) => addresses,
                 Err(why) if matches!(why.trouble, Some(Trouble::NoWay(_))) => {
@@ -240,17 +278,17 @@ impl managed::Manager for Connector {
             let now = Instant::now();
             let (bad, good): (Vec<IpAddr>, Vec<IpAddr>) =
                 addresses.into_iter().partition(|ip| self.reach.silent.holds(*ip, now));
-            if let Some(session) = self.connect(&exchanger.host, good, &mut last).await {
-                return Ok(self.wire(session, &exchanger.host, open));
+            if let Some(session) = self.connect(&exchanger.host, &wanted, good, &mut last).await {
+                return Ok(self.wire(session, (exchanger.host.as_ref(), wanted), open));
             }
             if is_sources(&last) {
                 return Err(last);
             }
-            avoided.push((exchanger.host, bad));
+            avoided.push((exchanger.host, wanted, bad));
         }
-        for (host, addresses) in avoided {
-            if let Some(session) = self.connect(&host, addresses, &mut last).await {
-                return Ok(self.wire(session, &host, open));
+        for (host, wanted, addresses) in avoided {
+            if let Some(session) = self.connect(&host, &wanted, addresses, &mut last).await {
+                return Ok(self.wire(session, (host.as_ref(), wanted), open));
             }
         }
         // It is the source's trouble only if it is so with every exchanger.
@@ -258,7 +296,15 @@ impl managed::Manager for Connector {
     }
 
     async fn recycle(&self, wire: &mut Wire, _: &Metrics) -> RecycleResult<SessionError> {
-        if wire.session.is_usable() { Ok(()) } else { Err(RecycleError::message("it is closed")) }
+        if !wire.session.is_usable() {
+            return Err(RecycleError::message("it is closed"));
+        }
+        match Demand::asked_for() {
+            Some(demand) if !demand.is_met_by(&wire.host, &wire.tls, &wire.session) => {
+                Err(RecycleError::message("it is not what the domain demands of TLS"))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 }
 

@@ -5,22 +5,25 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use deadpool::managed::PoolError;
+use deadpool::managed::{Object, PoolError};
 use dns::Exchanger;
 use futures_util::{StreamExt, stream};
 use mail::classify::{Finding, Said, classify};
 use mail::event::EventKind;
 use mail::queue::{End, Outcome};
-use mail::{Address, Domain, EnhancedStatus, Phase, ShardId, Site};
+use mail::{Address, Domain, EnhancedStatus, Phase, ShardId, Site, Timestamp};
 use message::{Envelope, Recipient};
 use store::LeasedBatch;
 
+use crate::connector::{Connector, Wire};
+use crate::demand::{Demand, Demanded};
 use crate::hops::SmartHost;
 use crate::job::{Job, Settlement};
 use crate::meters;
 use crate::opening::{by_domain, hand_back, open, sift};
 use crate::placing::Placed;
 use crate::relay::Relay;
+use crate::shares::Flow;
 use crate::site::SiteLane;
 use crate::smtp;
 use crate::verdict::{Told, judge, not_connected, refuse_all};
@@ -57,7 +60,7 @@ async fn find_site(relay: &Arc<Relay>, domain: Domain, jobs: Vec<Job>) -> usize 
     let Some(first) = jobs.first() else { return 0 };
     let sending = first.content.sending.clone();
     let whereto = tokio::select! {
-        whereto = relay.destination(&domain, &sending.flow) => whereto,
+        whereto = whereto(relay, &domain, &sending.flow) => whereto,
         () = relay.stopping.cancelled() => {
             hand_back(relay, jobs).await;
             return 0;
@@ -65,8 +68,11 @@ async fn find_site(relay: &Arc<Relay>, domain: Domain, jobs: Vec<Job>) -> usize 
     };
     let mut crowded_out = 0;
     match whereto {
-        Whereto::Site(destination) => {
-            for job in jobs {
+        (Whereto::Site(_), Demanded::NotYet(due)) => return wait(relay, jobs, due).await,
+        (Whereto::Site(destination), demanded) => {
+            let demand = demanded.known();
+            for mut job in jobs {
+                job.demand.clone_from(&demand);
                 // Now that the site is known: an order may be about it.
                 if relay.stopped(&job).is_some() {
                     relay.settle_stopped(job).await;
@@ -88,9 +94,29 @@ async fn find_site(relay: &Arc<Relay>, domain: Domain, jobs: Vec<Job>) -> usize 
                 }
             }
         }
-        Whereto::Nowhere(refusal) => refuse_all(relay, jobs, &refusal).await,
+        (Whereto::Nowhere(refusal), _) => refuse_all(relay, jobs, &refusal).await,
     }
     crowded_out
+}
+
+/// Where a flow's recipients of a domain go, and what the domain demands of TLS there. What is
+/// demanded of a smart host its operator says.
+async fn whereto(relay: &Relay, domain: &Domain, flow: &Flow) -> (Whereto, Demanded) {
+    let whereto = relay.destination(domain, flow).await;
+    if relay.hop(domain, flow).is_some() {
+        return (whereto, Demanded::Nothing);
+    }
+    let secure = relay.resolver.is_secure_route(domain).await;
+    (whereto, relay.demands.of(domain, secure, relay.now()).await)
+}
+
+/// Back to the queue until then, without an attempt.
+async fn wait(relay: &Arc<Relay>, jobs: Vec<Job>, due: Timestamp) -> usize {
+    let count = jobs.len();
+    for job in jobs {
+        relay.settle(Settlement::silent(job, Outcome::Waits { due })).await;
+    }
+    count
 }
 
 /// One recipient's attempt, from the permit to the settlement.
@@ -116,9 +142,18 @@ pub(crate) async fn attempt(
         return tokio::time::sleep(RENEWAL_PAUSE).await;
     }
     let started = Instant::now();
-    let mut wire = match site.sessions.get().await {
+    if let Some(error) = job.demand.as_ref().and_then(|demand| demand.rests()) {
+        return not_connected(relay, site, job, &error).await;
+    }
+    let mut wire = match session(site, &job).await {
         Ok(wire) => wire,
-        Err(PoolError::Backend(error)) => return not_connected(relay, site, job, &error).await,
+        Err(PoolError::Backend(error)) => {
+            if let (Some(smtp::Trouble::Policy(why)), Some(demand)) = (&error.trouble, &job.demand)
+            {
+                demand.failed(why);
+            }
+            return not_connected(relay, site, job, &error).await;
+        }
         Err(_) => return relay.settle(Settlement::silent(job, Outcome::Back)).await,
     };
     site.reachable();
@@ -149,7 +184,7 @@ pub(crate) async fn attempt(
     let carried = wire.session.transactions();
     let told = Told {
         mx: wire.mx.clone(),
-        tls: wire.session.encryption(),
+        tls: encryption(&wire, job.demand.as_deref()),
         bytes: message.len(),
         took: started.elapsed(),
     };
@@ -162,6 +197,24 @@ pub(crate) async fn attempt(
     }
     if let Some(settlement) = judge(relay, site, job, transaction, &told, carried).await {
         relay.settle(settlement.holding(place)).await;
+    }
+}
+
+/// A session of the site, as the recipient's domain demands it.
+async fn session(
+    site: &SiteLane,
+    job: &Job,
+) -> Result<Object<Connector>, PoolError<smtp::SessionError>> {
+    match &job.demand {
+        Some(demand) => demand.scope(site.sessions.get()).await,
+        None => site.sessions.get().await,
+    }
+}
+
+fn encryption(wire: &Wire, demand: Option<&Demand>) -> String {
+    match demand {
+        Some(demand) => demand.encryption(&wire.host, &wire.session),
+        None => wire.session.encryption(),
     }
 }
 

@@ -10,6 +10,7 @@ use store::Batch;
 
 use crate::catalog::Sending;
 use crate::connector::Place;
+use crate::demand::Demand;
 
 /// A lease as its jobs remember it.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(crate) struct Job {
     /// Attempts before this one.
     pub(crate) attempts: u8,
     pub(crate) content: Arc<Content>,
+    /// What its domain demands of TLS; none before its site is known.
+    pub(crate) demand: Option<Arc<Demand>>,
     _in_hand: InHand,
 }
 
@@ -49,7 +52,7 @@ impl Job {
         content: Arc<Content>,
         hand: &Arc<AtomicUsize>,
     ) -> Self {
-        Self { lease, index, attempts, content, _in_hand: InHand::new(hand) }
+        Self { lease, index, attempts, content, demand: None, _in_hand: InHand::new(hand) }
     }
 
     pub(crate) fn delivery(&self) -> DeliveryId {

@@ -3,7 +3,7 @@
 
 use mail::retry::{Config as Retry, Schedule};
 
-use crate::config::{Config, ConfigError, SiteRules};
+use crate::config::{Config, ConfigError};
 
 /// The schedules that the configuration describes.
 #[derive(Debug)]
@@ -43,18 +43,10 @@ impl Schedules {
         if let Some(theirs) = self.config.tenants.get(tenant) {
             retry = retry.with(&theirs.retry);
         }
-        if let Some(there) = self.site(site) {
+        if let Some(there) = self.config.site_rules(site) {
             retry = retry.with(&there.retry);
         }
         Schedule::new(&retry).expect("every combination was checked")
-    }
-
-    fn site(&self, site: &str) -> Option<&SiteRules> {
-        let fits = |end: &str| {
-            site.strip_suffix(end).is_some_and(|head| head.is_empty() || head.ends_with('.'))
-        };
-        let fitting = self.config.sites.iter().filter(|(end, _)| fits(end));
-        fitting.max_by_key(|(end, _)| end.len()).map(|(_, rules)| rules)
     }
 }
 
@@ -66,16 +58,16 @@ mod tests {
     use mail::retry::{Hint, Next, Overrides};
 
     use super::*;
-    use crate::config::Tenant;
+    use crate::config::{SiteRules, Tenant};
 
     fn config() -> Config {
         let mut config = Config::default();
         let retry = Overrides { lifetime_s: Some(3600), first_s: Some(20), ..Overrides::default() };
         config.tenants.insert("acme".into(), Tenant { retry, ..Tenant::default() });
         let slow = Overrides { first_s: Some(900), ..Overrides::default() };
-        config.sites.insert("google.com".into(), SiteRules { retry: slow });
+        config.sites.insert("google.com".into(), SiteRules { retry: slow, tls: None });
         let slower = Overrides { first_s: Some(1800), ..Overrides::default() };
-        config.sites.insert("l.google.com".into(), SiteRules { retry: slower });
+        config.sites.insert("l.google.com".into(), SiteRules { retry: slower, tls: None });
         config
     }
 

@@ -51,6 +51,7 @@ pub(crate) async fn not_connected(
 ) {
     let text = error.trouble.as_ref().map(ToString::to_string).unwrap_or_default();
     match &error.trouble {
+        Some(Trouble::Policy(why)) => return demand_unmet(relay, site, job, error, why).await,
         Some(Trouble::Source(why)) => {
             site.egress.failed(relay.now(), why);
             return source_failed(relay, site, job, error.phase, why).await;
@@ -70,7 +71,7 @@ pub(crate) async fn not_connected(
     }
     let finding = match &error.reply {
         Some(reply) => classify(&Said::reply(error.phase, reply)),
-        None => network(error.phase, &text),
+        None => network(error.phase),
     };
     match &error.reply {
         Some(reply) => site.heard_trouble(&reply.to_string()),
@@ -89,7 +90,8 @@ pub(crate) async fn not_connected(
         site.unreachable(relay.now());
     }
     let failure = Failure { phase: error.phase, reply: error.reply.as_ref(), finding, note: &text };
-    let settlement = conclude(relay, job, failure, Some(site)).await;
+    let mut settlement = conclude(relay, job, failure, Some(site)).await;
+    tell_tls(&mut settlement, &error.tls);
     relay.settle(settlement).await;
 }
 
@@ -134,7 +136,7 @@ fn shut_out(
         scope: Scope::Site,
         signal: Signal::None,
         rule: "smart-host",
-        ..network(phase, why)
+        ..network(phase)
     };
     (finding, note)
 }
@@ -153,15 +155,38 @@ async fn source_failed(
         return other.push(job);
     }
     site.unreachable(relay.now());
-    let finding = Finding { scope: Scope::Source, signal: Signal::None, ..network(phase, why) };
+    let finding = Finding { scope: Scope::Source, signal: Signal::None, ..network(phase) };
     let failure = Failure { phase, reply: None, finding, note: why };
     let settlement = conclude(relay, job, failure, Some(site)).await;
     relay.settle(settlement).await;
 }
 
-fn network(phase: Phase, text: &str) -> Finding {
-    let finding =
-        classify(&Said { phase, code: Some(451), status: Some(EnhancedStatus(4, 4, 1)), text });
+/// The exchangers are not as the recipient's domain demands them. That is no trouble of the site:
+/// its other domains' mail goes on, and its pace learns nothing.
+async fn demand_unmet(
+    relay: &Arc<Relay>,
+    site: &Arc<SiteLane>,
+    job: Job,
+    error: &SessionError,
+    why: &str,
+) {
+    let finding = Finding { scope: Scope::Site, ..network(error.phase) };
+    let failure = Failure { phase: error.phase, reply: None, finding, note: why };
+    let mut settlement = conclude(relay, job, failure, Some(site)).await;
+    tell_tls(&mut settlement, &error.tls);
+    relay.settle(settlement).await;
+}
+
+fn tell_tls(settlement: &mut Settlement, tls: &str) {
+    if let Some(event) = &mut settlement.event {
+        tls.clone_into(&mut event.tls);
+    }
+}
+
+/// What is told is in our words, and the rules are about those of servers: they do not read it.
+fn network(phase: Phase) -> Finding {
+    let status = Some(EnhancedStatus(4, 4, 1));
+    let finding = classify(&Said { phase, code: Some(451), status, text: "" });
     Finding { category: Category::Network, hygiene: Hygiene::None, ..finding }
 }
 
@@ -234,7 +259,7 @@ pub(crate) async fn judge(
     };
     let finding = match &reply {
         Some(reply) => classify(&Said::reply(phase, reply)),
-        None => network(phase, &note),
+        None => network(phase),
     };
     if let (Some(_), Some(said)) = (&site.smart, reply.as_ref().filter(|r| is_about_login(r))) {
         let (finding, note) = shut_out(relay, site, phase, &said.to_string(), false);

@@ -32,6 +32,7 @@ mod seal;
 mod senders;
 mod settling;
 mod slot;
+mod sts;
 mod suppression;
 mod topology;
 mod url;
@@ -63,6 +64,7 @@ pub use requests::Begun;
 pub use seal::SealKeys;
 pub use senders::{Selector, SenderRecord, SigningKey};
 pub use settling::ShardSettle;
+pub use sts::StsRecord;
 pub use suppression::{AddressChange, Returned, Suppression, SuppressionRecord};
 
 use arrival::Arrivals;

@@ -2,11 +2,13 @@
 //! queued arrives or is held, and the queue's accounts agree with the internet's book.
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
+mod dane;
 mod flow;
 mod orders;
 mod smart_hosts;
 mod sources;
 mod support;
+mod tls;
 mod unreadable;
 mod windows;
 

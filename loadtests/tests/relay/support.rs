@@ -211,6 +211,16 @@ impl World {
         self.relay_sealed(name, seal(), adjust);
     }
 
+    /// With a resolver of its own.
+    pub(crate) fn relay_resolving(&mut self, dns: &dns::Config) {
+        let config = relay_config(self.internet.smtp_port());
+        let resolver = Arc::new(dns::Resolver::new(dns).unwrap());
+        let parts = relay::Parts { resolver, ..parts(&self.store, self.internet.dns_address()) };
+        let stop = CancellationToken::new();
+        let run = relay::run(config, parts, stop.clone());
+        self.relays.push((stop, tokio::spawn(async move { run.await.unwrap() })));
+    }
+
     /// With this platform key.
     pub(crate) fn relay_sealed(
         &mut self,
@@ -341,11 +351,16 @@ impl World {
         told
     }
 
-    pub(crate) async fn stop(self) {
-        for (stop, relay) in self.relays {
+    /// Ends the relays that run; others may follow.
+    pub(crate) async fn stop_relays(&mut self) {
+        for (stop, relay) in self.relays.drain(..) {
             stop.cancel();
             relay.await.unwrap();
         }
+    }
+
+    pub(crate) async fn stop(mut self) {
+        self.stop_relays().await;
         assert_accounts(&self.store).await;
         self.internet.stop().await;
     }

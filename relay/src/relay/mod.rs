@@ -24,9 +24,11 @@ use crate::batches::Batches;
 use crate::catalog::Catalog;
 use crate::config::{Config, ConfigError};
 use crate::delivery::Destination;
+use crate::demand::{Demands, StsPolicies};
 use crate::egress::Pools;
 use crate::heart::Heart;
 use crate::hops::{SmartHost, hops};
+use crate::https::Https;
 use crate::job::{Job, Settlement};
 use crate::leaser;
 use crate::placing::Placing;
@@ -37,7 +39,7 @@ use crate::schedules::Schedules;
 use crate::settler::{self, Places, Settler};
 use crate::shares::Shares;
 use crate::site::{SiteKey, SiteLane};
-use crate::smtp::TlsClient;
+use crate::smtp::{self, TlsClient};
 
 mod pulse;
 mod sites;
@@ -69,6 +71,7 @@ pub(crate) struct Relay {
     pub(crate) resolver: Arc<Resolver>,
     pub(crate) tls: Arc<TlsClient>,
     pub(crate) reach: Arc<Reach>,
+    pub(crate) demands: Demands,
     pub(crate) catalog: Catalog,
     pub(crate) batches: Batches,
     pub(crate) shares: Arc<Shares>,
@@ -165,8 +168,20 @@ impl Relay {
         let name = if config.name.is_empty() { parts.host.clone() } else { config.name.clone() };
         let started_at = clock();
         let unique = format!("{name}-{}-{:x}", std::process::id(), started_at.0);
-        let tls = TlsClient::with_system_roots()
-            .map_err(|e| ConfigError::Setting(format!("TLS: {e}")))?;
+        let wrong = |error: rustls::Error| ConfigError::Setting(format!("TLS: {error}"));
+        let roots = smtp::trusted_roots(&config.authorities).map_err(ConfigError::Setting)?;
+        let tls = TlsClient::new(roots.clone()).map_err(wrong)?;
+        let tasks = TaskTracker::new();
+        let https =
+            Https::new(parts.resolver.clone(), roots, config.https_port, config.allow_private);
+        let https = Arc::new(https.map_err(wrong)?);
+        let policies = StsPolicies::new(
+            parts.store.clone(),
+            parts.resolver.clone(),
+            https,
+            tasks.clone(),
+            stopping.clone(),
+        );
         if !config.sign {
             tracing::warn!("relay.sign is off: nothing is signed here, the next hop must do it");
         }
@@ -194,10 +209,11 @@ impl Relay {
             register: Arc::new(Register::default()),
             in_hand: Arc::new(AtomicUsize::new(0)),
             connections: Arc::new(Semaphore::new(config.connections_max as usize)),
-            tasks: TaskTracker::new(),
+            tasks,
             stopping,
             tls: Arc::new(tls),
             reach: Arc::default(),
+            demands: Demands::new(config.mta_sts.then(|| Arc::new(policies))),
             store: parts.store,
             resolver: parts.resolver,
             return_path_keys: parts.return_path_keys,
@@ -328,7 +344,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn clock() -> Timestamp {
+pub(crate) fn clock() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp(since.as_millis() as u64)
 }

@@ -69,8 +69,21 @@ impl Timeouts {
     }
 }
 
-/// How much encryption a session must have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+/// How much encryption a session must have, the least first.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum TlsPolicy {
     /// Plain text even where TLS is offered: for test sinks and broken servers.
@@ -80,6 +93,7 @@ pub enum TlsPolicy {
     #[default]
     Opportunistic,
     /// TLS whatever the certificate; no delivery without.
+    #[serde(rename = "encrypted")]
     Required,
     /// TLS with a certificate that a known authority gave to the server's name.
     Verified,

@@ -4,6 +4,7 @@
 mod capabilities;
 mod chunk;
 mod config;
+mod dane;
 mod dial;
 mod login;
 mod proxy;
@@ -13,14 +14,16 @@ mod stream;
 mod tls;
 mod transaction;
 mod wire;
+mod words;
 
 pub use capabilities::Capabilities;
 pub use config::{Timeouts, TlsPolicy};
+pub use dane::{DaneWish, NoMatch, judge, usable};
 pub(crate) use dial::plain;
 pub use login::{Hop, Login, Mechanism, SecretFrom};
 pub use proxy::{Protocol, Via, ViaError};
 pub use reply::{ReplyReader, Trouble};
 pub use session::{Session, SessionError, Target};
-pub use tls::{TlsClient, TlsFacts};
+pub use tls::{TlsClient, TlsFacts, trusted_roots};
 pub use transaction::{Envelope, Outcome, Transaction};
 pub use wire::{LineEndError, stuff_dots};

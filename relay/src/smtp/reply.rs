@@ -38,6 +38,9 @@ pub enum Trouble {
     /// TLS did not come about.
     #[error("handshake failed: {0}")]
     Tls(String),
+    /// What a domain demands of TLS is not to be had, in its own words (MTA-STS, DANE).
+    #[error("{0}")]
+    Policy(String),
     /// The server says that it is who we are.
     #[error("it calls itself {0}, which is our own name: mail to it would come back to us")]
     Ourselves(String),

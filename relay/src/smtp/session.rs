@@ -18,6 +18,7 @@ use super::proxy::Via;
 use super::reply::{ReplyReader, Trouble, to_reply};
 use super::stream::Stream;
 use super::tls::{TlsClient, TlsFacts};
+use super::words::in_words;
 
 /// Whom to speak to, from where, and how.
 #[derive(Debug, Clone, Copy)]
@@ -56,15 +57,18 @@ pub struct SessionError {
     pub trouble: Option<Trouble>,
     /// The address that answered, if one did.
     pub peer: Option<SocketAddr>,
+    /// What came of TLS, as `Event::tls` has it; empty where it was not tried.
+    pub tls: String,
 }
 
 impl SessionError {
     pub(crate) fn trouble(phase: Phase, trouble: impl Into<Trouble>) -> Self {
-        Self { phase, reply: None, trouble: Some(trouble.into()), peer: None }
+        let trouble = Some(trouble.into());
+        Self { phase, reply: None, trouble, peer: None, tls: String::new() }
     }
 
     fn refused(phase: Phase, reply: Reply) -> Self {
-        Self { phase, reply: Some(reply), trouble: None, peer: None }
+        Self { phase, reply: Some(reply), trouble: None, peer: None, tls: String::new() }
     }
 }
 
@@ -236,7 +240,10 @@ impl Session {
         policy: TlsPolicy,
         tls: &TlsClient,
     ) -> Result<Self, SessionError> {
-        let failed = |why: String| SessionError::trouble(Phase::Tls, Trouble::Tls(why));
+        let failed = |why: String| SessionError {
+            tls: "failed".to_owned(),
+            ..SessionError::trouble(Phase::Tls, Trouble::Tls(why))
+        };
         // Whoever sits between might have put commands' answers before the handshake
         // (CVE-2011-0411 and its kin): what came in the clear is not answered to.
         if !self.reader.is_empty() {
@@ -249,12 +256,12 @@ impl Session {
         let encrypted = client
             .into_tls(&tls.connector, target.host)
             .await
-            .map_err(|error| failed(error.to_string()))?;
+            .map_err(|error| failed(in_words(&error)))?;
         let facts = tls.facts(encrypted.tls_connection(), target.host);
         if policy == TlsPolicy::Verified
-            && let Err(why) = &facts.verified
+            && let Err(why) = facts.worth()
         {
-            return Err(failed(why.clone()));
+            return Err(SessionError { tls: facts.to_string(), ..failed(why.clone()) });
         }
         self.stream = Stream::Tls(Box::new(encrypted.stream));
         self.tls = Some(facts);
@@ -345,10 +352,8 @@ impl Session {
     /// What history keeps of the encryption: see `Event::tls`.
     #[must_use]
     pub fn encryption(&self) -> String {
-        let verified =
-            |tls: &TlsFacts| if tls.verified.is_ok() { "verified" } else { "unverified" };
         match (&self.tls, &self.plain_because) {
-            (Some(tls), _) => format!("{} {} {}", tls.version, tls.cipher, verified(tls)),
+            (Some(tls), _) => tls.to_string(),
             (None, Some(_)) => "plain".to_owned(),
             (None, None) => String::new(),
         }

@@ -1,16 +1,24 @@
 //! TLS as SMTP uses it: any certificate will do for encryption, and whether it is a
 //! good one is written down (RFC 7435). Sessions are resumed.
 
+use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConnection, Resumption, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature,
+    verify_tls13_signature,
+};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, HandshakeKind, RootCertStore, SignatureScheme,
 };
 use tokio_rustls::TlsConnector;
+
+use super::dane::{DaneWish, judge};
+use super::words::in_short;
 
 /// Servers whose sessions are remembered.
 const RESUMPTION_SERVERS_MAX: usize = 1024;
@@ -26,6 +34,29 @@ pub struct TlsFacts {
     pub resumed: bool,
     /// Whether a known authority gave the certificate to the server's name, or why not.
     pub verified: Result<(), String>,
+    /// Whether the certificate is the one that the server's DNS names, or why not; none where
+    /// that was not asked for.
+    pub dane: Option<Result<(), String>>,
+}
+
+impl TlsFacts {
+    /// Whether the server is who it should be: by DANE where that was asked for, else by the
+    /// authorities that are known here.
+    pub(super) fn worth(&self) -> &Result<(), String> {
+        self.dane.as_ref().unwrap_or(&self.verified)
+    }
+}
+
+/// As `Event::tls` has it.
+impl fmt::Display for TlsFacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verified = match (&self.dane, &self.verified) {
+            (Some(Ok(())), _) => "dane",
+            (Some(Err(_)), _) | (None, Err(_)) => "unverified",
+            (None, Ok(())) => "verified",
+        };
+        write!(f, "{} {} {verified}", self.version, self.cipher)
+    }
 }
 
 /// What all TLS sessions of a relay share.
@@ -33,12 +64,15 @@ pub struct TlsFacts {
 pub struct TlsClient {
     pub(super) connector: TlsConnector,
     verifier: Option<Arc<WebPkiServerVerifier>>,
+    algorithms: WebPkiSupportedAlgorithms,
+    dane: Option<Arc<DaneWish>>,
 }
 
 impl TlsClient {
     /// With these authorities. None at all is no error: nothing is verified then.
     pub fn new(roots: RootCertStore) -> Result<Self, Error> {
         let provider = Arc::new(aws_lc_rs::default_provider());
+        let algorithms = provider.signature_verification_algorithms;
         let verifier = if roots.is_empty() {
             None
         } else {
@@ -52,14 +86,14 @@ impl TlsClient {
             .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
             .with_no_client_auth();
         config.resumption = Resumption::in_memory_sessions(RESUMPTION_SERVERS_MAX);
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), verifier })
+        let connector = TlsConnector::from(Arc::new(config));
+        Ok(Self { connector, verifier, algorithms, dane: None })
     }
 
-    /// With the authorities that this machine trusts.
-    pub fn with_system_roots() -> Result<Self, Error> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        Self::new(roots)
+    /// The same, for a server whose certificate its DNS names: it is judged by that.
+    #[must_use]
+    pub fn with_dane(&self, wish: Arc<DaneWish>) -> Self {
+        Self { dane: Some(wish), ..self.clone() }
     }
 
     pub(super) fn facts(&self, connection: &ClientConnection, host: &str) -> TlsFacts {
@@ -72,7 +106,13 @@ impl TlsClient {
             cipher: name(cipher),
             resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
             verified: self.verify(connection, host),
+            dane: self.dane.as_deref().map(|wish| self.judge(wish, connection)),
         }
+    }
+
+    fn judge(&self, wish: &DaneWish, connection: &ClientConnection) -> Result<(), String> {
+        let chain = connection.peer_certificates().unwrap_or_default();
+        judge(wish, chain, UnixTime::now(), &self.algorithms).map_err(|why| why.to_string())
     }
 
     fn verify(&self, connection: &ClientConnection, host: &str) -> Result<(), String> {
@@ -83,8 +123,31 @@ impl TlsClient {
         verifier
             .verify_server_cert(leaf, others, &name, &[], UnixTime::now())
             .map(|_| ())
-            .map_err(|error| error.to_string())
+            .map_err(|error| in_short(&error))
     }
+}
+
+/// The authorities that this machine trusts, and those of a file of certificates (PEM), if one is
+/// named.
+///
+/// # Errors
+/// When the file cannot be read or holds no certificate.
+pub fn trusted_roots(authorities: &str) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if authorities.is_empty() {
+        return Ok(roots);
+    }
+    let wrong = |why: String| format!("relay.authorities {authorities:?}: {why}");
+    let found = CertificateDer::pem_file_iter(authorities).map_err(|e| wrong(e.to_string()))?;
+    let found = found.collect::<Result<Vec<_>, _>>().map_err(|e| wrong(e.to_string()))?;
+    if found.is_empty() {
+        return Err(wrong("no certificate is in it".to_owned()));
+    }
+    for certificate in found {
+        roots.add(certificate).map_err(|e| wrong(e.to_string()))?;
+    }
+    Ok(roots)
 }
 
 /// Takes any certificate, yet checks that the server has its key.

@@ -1,5 +1,6 @@
 //! SMTP sessions against servers that behave, misbehave, hang up and attack.
 
+mod certificates;
 mod chunk;
 mod login;
 mod peer;

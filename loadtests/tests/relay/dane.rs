@@ -1,0 +1,168 @@
+//! DANE from a signed zone to the end of a delivery: what DNSSEC proves of an exchanger is done,
+//! and what it does not prove changes nothing.
+
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use hickory_proto::dnssec::crypto::EcdsaSigningKey;
+use hickory_proto::dnssec::rdata::DNSKEY;
+use hickory_proto::dnssec::{Algorithm, DnssecSigner, PublicKey as _, SigningKey};
+use hickory_proto::rr::rdata::tlsa::{CertUsage, Matching, Selector};
+use hickory_proto::rr::rdata::{A, MX, SOA, TLSA};
+use hickory_proto::rr::{Name, RData, Record};
+use hickory_server::Server;
+use hickory_server::dnssec::NxProofKind;
+use hickory_server::net::runtime::TokioRuntimeProvider;
+use hickory_server::store::in_memory::InMemoryZoneHandler;
+use hickory_server::zone_handler::{AxfrPolicy, Catalog, ZoneType};
+use mail::Event;
+use mail::event::EventKind;
+use tokio::net::{TcpListener, UdpSocket};
+
+use crate::support::World;
+
+const PROVIDER: &str = r#"
+name = "dane"
+record = "identity"
+
+[manner.sink]
+tls = "offered"
+
+[[provider]]
+name = "one"
+domains = ["good.signed.test", "wrong.signed.test", "useless.signed.test", "bogus.signed.test", "some.unsigned.test"]
+mx = [{ host = "mx.one.pretend.test", address = "127.0.0.23" }]
+manner = "sink"
+tail = true
+"#;
+
+type Zone = InMemoryZoneHandler<TokioRuntimeProvider>;
+
+fn name(text: &str) -> Name {
+    Name::from_ascii(format!("{text}.")).unwrap()
+}
+
+fn record(owner: &str, data: RData) -> Record {
+    Record::from_rdata(name(owner), 60, data)
+}
+
+fn zone(origin: &str, proof: Option<NxProofKind>) -> Zone {
+    let mut zone = Zone::empty(name(origin), ZoneType::Primary, AxfrPolicy::Deny, proof);
+    let soa = SOA::new(name(&format!("ns.{origin}")), name("admin.test"), 1, 60, 60, 600, 60);
+    zone.upsert_mut(record(origin, RData::SOA(soa)), 0);
+    zone
+}
+
+/// A domain with an exchanger of its own, and what DNS says of that one's certificate.
+fn add(zone: &mut Zone, domain: &str, port: u16, tlsa: &TLSA) {
+    let host = format!("mx.{domain}");
+    zone.upsert_mut(record(domain, RData::MX(MX::new(10, name(&host)))), 0);
+    zone.upsert_mut(record(&host, RData::A(A(Ipv4Addr::new(127, 0, 0, 23)))), 0);
+    let place = format!("_{port}._tcp.{host}");
+    zone.upsert_mut(record(&place, RData::TLSA(tlsa.clone())), 0);
+}
+
+fn tlsa(usage: CertUsage, digest: &[u8]) -> TLSA {
+    TLSA::new(usage, Selector::Full, Matching::Sha256, digest.to_vec())
+}
+
+/// Signs a zone; what its key is, as a line of a file of trust anchors.
+fn sign(zone: &mut Zone, origin: &str) -> String {
+    let pkcs8 = EcdsaSigningKey::generate_pkcs8(Algorithm::ECDSAP256SHA256).unwrap();
+    let key = EcdsaSigningKey::from_pkcs8(&pkcs8, Algorithm::ECDSAP256SHA256).unwrap();
+    let public = key.to_public_key().unwrap();
+    let dnskey = DNSKEY::from_key(&public);
+    let day = Duration::from_secs(86_400);
+    let signer = DnssecSigner::new(dnskey.clone(), Box::new(key), name(origin), day);
+    zone.add_zone_signing_key_mut(signer).unwrap();
+    zone.secure_zone_mut().unwrap();
+    let key = base64::engine::general_purpose::STANDARD.encode(dnskey.public_key().public_bytes());
+    format!("{origin}. 3600 IN DNSKEY {} 3 13 {key}\n", dnskey.flags())
+}
+
+async fn serve(zones: Vec<(&str, Zone)>) -> (SocketAddr, Server<Catalog>) {
+    let mut catalog = Catalog::new();
+    for (origin, zone) in zones {
+        catalog.upsert(name(origin).into(), vec![Arc::new(zone)]);
+    }
+    let mut server = Server::new(catalog);
+    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = tcp.local_addr().unwrap();
+    server.register_socket(UdpSocket::bind(addr).await.unwrap());
+    server.register_listener(tcp, Duration::from_secs(5), 64);
+    (addr, server)
+}
+
+/// The first event of a kind about a domain's recipient.
+async fn first(world: &World, kind: EventKind, domain: &str) -> Event {
+    let (start, end) = (Instant::now(), format!("@{domain}"));
+    loop {
+        let told = world.told(kind).await;
+        if let Some(event) = told.into_iter().find(|event| event.recipient.ends_with(&end)) {
+            return event;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "{domain} is not {kind:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_signed_zone_says_of_a_certificate_is_done() {
+    let mut world = World::start_in(PROVIDER).await;
+    let port = world.internet.smtp_port();
+    let digest = aws_lc_rs::digest::digest(
+        &aws_lc_rs::digest::SHA256,
+        world.internet.certificate().as_ref(),
+    );
+    let good = tlsa(CertUsage::DaneEe, digest.as_ref());
+    let wrong = tlsa(CertUsage::DaneEe, &[7; 32]);
+    let mut signed = zone("signed.test", Some(NxProofKind::Nsec));
+    add(&mut signed, "good.signed.test", port, &good);
+    add(&mut signed, "wrong.signed.test", port, &wrong);
+    add(&mut signed, "useless.signed.test", port, &tlsa(CertUsage::PkixEe, &[7; 32]));
+    add(&mut signed, "bogus.signed.test", port, &good);
+    let anchor = sign(&mut signed, "signed.test");
+    // Written after the signatures: somebody on the way wants his own certificate taken.
+    let forged = format!("_{port}._tcp.mx.bogus.signed.test");
+    signed.upsert_mut(record(&forged, RData::TLSA(wrong.clone())), 0);
+    let mut unsigned = zone("unsigned.test", None);
+    add(&mut unsigned, "some.unsigned.test", port, &wrong);
+    let (addr, _server) = serve(vec![("signed.test", signed), ("unsigned.test", unsigned)]).await;
+    let mut anchors = tempfile::NamedTempFile::new().unwrap();
+    anchors.write_all(anchor.as_bytes()).unwrap();
+    world.relay_resolving(&dns::Config {
+        servers: vec![addr],
+        dnssec: dns::Dnssec::Validate,
+        trust_anchor: anchors.path().display().to_string(),
+        timeout_ms: 2000,
+        failure_ttl_s: 2,
+        ..dns::Config::default()
+    });
+    for domain in ["good", "wrong", "useless", "bogus"] {
+        world.campaign("t", &[&format!("u@{domain}.signed.test")], false).await;
+    }
+    world.campaign("t", &["u@some.unsigned.test"], false).await;
+
+    let event = first(&world, EventKind::Delivered, "good.signed.test").await;
+    assert!(event.tls.ends_with(" dane"), "{event:?}");
+    let event = first(&world, EventKind::Delivered, "useless.signed.test").await;
+    assert!(event.tls.ends_with(" unverified"), "{event:?}");
+    let event = first(&world, EventKind::Delivered, "some.unsigned.test").await;
+    assert!(event.tls.ends_with(" unverified"), "{event:?}");
+    let event = first(&world, EventKind::Deferred, "wrong.signed.test").await;
+    assert_eq!(
+        event.note,
+        "the DNS of mx.wrong.signed.test wants TLS with the certificate that it names (DANE): \
+         handshake failed: its certificate is not the one that its DNS names"
+    );
+    assert!(event.tls.ends_with(" unverified"), "{event:?}");
+    let event = first(&world, EventKind::Deferred, "bogus.signed.test").await;
+    let why = "DNS does not tell whether mx.bogus.signed.test is secured by DANE: TLSA";
+    assert!(event.note.starts_with(why), "{event:?}");
+    let delivered = world.told(EventKind::Delivered).await.len();
+    assert_eq!(delivered, 3);
+    world.stop().await;
+}

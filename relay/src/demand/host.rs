@@ -1,0 +1,135 @@
+//! What is wanted of one exchanger: the rule of its site, raised by what the domain demands. DANE
+//! comes before MTA-STS (RFC 8461, 2), and of both only what can be proved counts.
+
+use std::sync::Arc;
+
+use dns::{Dane, Resolver};
+
+use super::Demand;
+use crate::smtp::{self, DaneWish, SessionError, TlsPolicy, Trouble};
+
+/// How a session with one exchanger is to be secured.
+#[derive(Debug, Clone)]
+pub(crate) struct HostTls {
+    pub(crate) policy: TlsPolicy,
+    /// What its certificate is to be by its DNS, if that says anything of use.
+    pub(crate) dane: Option<Arc<DaneWish>>,
+    /// The name to ask it for: what it is an alias of, where DANE found its records there.
+    pub(crate) name: Option<String>,
+    /// Whether DANE was looked for, with whatever result: a session that was opened without will
+    /// not do for a domain whose exchangers are proved.
+    pub(crate) is_dane_known: bool,
+    wanted: Wanted,
+}
+
+/// Who raised the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// Nobody: the site's rule holds.
+    ByRule,
+    /// The domain's MTA-STS policy.
+    ByMtaSts,
+    /// The exchanger's TLSA records.
+    ByDane,
+}
+
+impl HostTls {
+    /// For an exchanger and port, at a site with this rule.
+    ///
+    /// # Errors
+    /// Why the domain wants nothing sent to it, or why that cannot be known now.
+    pub(crate) async fn of(
+        rule: TlsPolicy,
+        demand: Option<&Demand>,
+        resolver: &Resolver,
+        (host, port): (&str, u16),
+    ) -> Result<Self, String> {
+        let Some(demand) = demand else { return Ok(Self::by(rule, Wanted::ByRule)) };
+        if !demand.secure {
+            return Self::by_mta_sts(rule, demand, host);
+        }
+        match resolver.dane(host, port).await.as_ref() {
+            Dane::Nothing => {
+                Ok(Self { is_dane_known: true, ..Self::by_mta_sts(rule, demand, host)? })
+            }
+            Dane::Records { base, tlsa } => {
+                Ok(Self::by_dane(rule, demand, (host, base.as_str()), tlsa))
+            }
+            // Without an answer nobody may be spoken to: whoever can suppress it could else
+            // suppress DANE (RFC 7672, 2.1.2).
+            Dane::Temporary { why } => {
+                Err(format!("DNS does not tell whether {host} is secured by DANE: {why}"))
+            }
+        }
+    }
+
+    fn by(policy: TlsPolicy, wanted: Wanted) -> Self {
+        Self { policy, dane: None, name: None, is_dane_known: false, wanted }
+    }
+
+    fn by_mta_sts(rule: TlsPolicy, demand: &Demand, host: &str) -> Result<Self, String> {
+        let Some(policy) = demand.enforced() else { return Ok(Self::by(rule, Wanted::ByRule)) };
+        if !policy.names(host) {
+            let named = policy.mx.join(", ");
+            return Err(format!(
+                "the domain's MTA-STS policy wants one of {named} as exchanger, and {host} is none of them"
+            ));
+        }
+        let is_raised = rule < TlsPolicy::Verified;
+        let wanted = if is_raised { Wanted::ByMtaSts } else { Wanted::ByRule };
+        Ok(Self::by(TlsPolicy::Verified, wanted))
+    }
+
+    /// Records without any that is of use still tell that TLS is spoken (RFC 7672, 2.2).
+    fn by_dane(
+        rule: TlsPolicy,
+        demand: &Demand,
+        (host, base): (&str, &str),
+        tlsa: &[dns::Tlsa],
+    ) -> Self {
+        let tlsa = smtp::usable(tlsa);
+        let policy = if tlsa.is_empty() { TlsPolicy::Required } else { TlsPolicy::Verified };
+        let mut names = vec![base.to_owned(), host.to_owned(), demand.domain.as_str().to_owned()];
+        names.dedup();
+        Self {
+            policy: policy.max(rule),
+            dane: (!tlsa.is_empty()).then(|| Arc::new(DaneWish { tlsa, names })),
+            name: (base != host).then(|| base.to_owned()),
+            is_dane_known: true,
+            wanted: Wanted::ByDane,
+        }
+    }
+
+    /// Whether DANE said what the session had to be.
+    pub(crate) fn is_by_dane(&self) -> bool {
+        self.wanted == Wanted::ByDane
+    }
+
+    /// Whether what DANE wanted it wanted for this domain too: the names that an authority of the
+    /// chain may have given the certificate to include the domain's own.
+    pub(crate) fn is_for(&self, domain: &mail::Domain) -> bool {
+        let Some(wish) = &self.dane else { return true };
+        let is_only_servers = wish.tlsa.iter().all(|record| record.usage == 3);
+        is_only_servers || wish.names.iter().any(|name| name == domain.as_str())
+    }
+
+    /// The same trouble, in the name of who wanted what was not to be had. Whatever would have
+    /// failed without the demand too stays as it is.
+    pub(crate) fn explain(&self, host: &str, error: SessionError) -> SessionError {
+        let (mail::Phase::Tls, Some(trouble)) = (error.phase, &error.trouble) else { return error };
+        let wants = match self.wanted {
+            Wanted::ByRule => return error,
+            Wanted::ByMtaSts => {
+                format!("the domain's MTA-STS policy wants TLS with a good certificate of {host}")
+            }
+            Wanted::ByDane if self.dane.is_none() => {
+                format!("the DNS of {host} has TLSA records and so wants TLS (DANE)")
+            }
+            Wanted::ByDane => {
+                format!("the DNS of {host} wants TLS with the certificate that it names (DANE)")
+            }
+        };
+        let why = format!("{wants}: {trouble}");
+        SessionError { trouble: Some(Trouble::Policy(why)), ..error }
+    }
+}
