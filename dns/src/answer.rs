@@ -1,16 +1,13 @@
-//! One question, asked as the configuration wants it, and what its answer is worth: validated
-//! here, vouched for by a resolver that is trusted, or neither.
+//! One question, asked as the configuration wants it, and what its answer is worth: vouched for by
+//! a resolver that is trusted, or not.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
-use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer};
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
-use hickory_resolver::proto::dnssec::TrustAnchors;
 use hickory_resolver::proto::op::{DnsRequestOptions, Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, Record, RecordType};
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig, TokioResolver};
@@ -35,7 +32,7 @@ pub(crate) enum Negative {
 
 /// Who is asked.
 pub(crate) enum Asker {
-    /// Name servers; validated here if `dns.dnssec` says so.
+    /// Name servers that prove nothing.
     Own(Box<TokioResolver>),
     /// Name servers whose word about DNSSEC is taken: their AD bit (RFC 6840, 5.7).
     Trusting(Box<NameServerPool<TokioRuntimeProvider>>),
@@ -63,12 +60,6 @@ impl Asker {
             TokioResolver::builder_with_config(servers, TokioRuntimeProvider::default())
         };
         adjust(builder.options_mut(), config);
-        if config.dnssec == Dnssec::Validate {
-            builder.options_mut().validate = true;
-            if !config.trust_anchor.is_empty() {
-                builder = builder.with_trust_anchor(Arc::new(anchors(&config.trust_anchor)?));
-            }
-        }
         Ok(Self::Own(Box::new(builder.build().map_err(system)?)))
     }
 
@@ -81,11 +72,12 @@ impl Asker {
     ) -> Result<Answer, (NetError, bool)> {
         match self {
             Self::Own(resolver) => match resolver.lookup(name, kind).await {
-                Ok(lookup) => Ok(validated(&lookup, ttl_max)),
-                Err(error) => {
-                    let is_proved = is_proved(&error);
-                    Err((error, is_proved))
+                Ok(lookup) => {
+                    let left = lookup.valid_until().saturating_duration_since(Instant::now());
+                    let records = lookup.answers().to_vec();
+                    Ok(Answer { records, ttl: left.min(ttl_max), secure: false })
                 }
+                Err(error) => Err((error, false)),
             },
             Self::Trusting(pool) => {
                 let mut options = DnsRequestOptions::default();
@@ -115,33 +107,12 @@ fn servers(config: &Config) -> Vec<NameServerConfig> {
     named.collect()
 }
 
-fn anchors(path: &str) -> Result<TrustAnchors, ConfigError> {
-    TrustAnchors::from_file(Path::new(path))
-        .map_err(|error| ConfigError::TrustAnchor(path.to_owned(), error.to_string()))
-}
-
-fn validated(lookup: &Lookup, ttl_max: Duration) -> Answer {
-    let records: Vec<Record> = lookup.answers().to_vec();
-    let signed = records.iter().filter(|r| r.record_type() != RecordType::RRSIG);
-    let secure = signed.clone().next().is_some() && signed.clone().all(|r| r.proof.is_secure());
-    let left = lookup.valid_until().saturating_duration_since(Instant::now());
-    Answer { ttl: left.min(ttl_max), secure, records }
-}
-
-/// Whether it is proved that there is nothing: then the SOA that tells so is.
-fn is_proved(error: &NetError) -> bool {
-    let NetError::Dns(DnsError::NoRecordsFound(none)) = error else { return false };
-    none.soa.as_ref().is_some_and(|soa| soa.proof.is_secure())
-}
-
-/// What says that there is nothing; what else went wrong is no answer. A denial whose proof is
-/// false was made an error before.
+/// What says that there is nothing; what else went wrong is no answer.
 pub(crate) fn denial(error: &NetError) -> Option<(ResponseCode, Option<u32>)> {
     match error {
         NetError::Dns(DnsError::NoRecordsFound(none)) if is_denial(none) => {
             Some((none.response_code, none.negative_ttl))
         }
-        NetError::Dns(DnsError::Nsec { response, .. }) => Some((response.response_code, None)),
         _ => None,
     }
 }

@@ -24,13 +24,10 @@ pub enum Family {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Dnssec {
-    /// They are not, and no TLSA record is asked for. The default, because the name servers of
-    /// many machines damage signatures, and every signed domain would then be out of reach.
+    /// They are not, and no TLSA record is asked for. The default, because few machines have a
+    /// resolver that validates.
     #[default]
     Off,
-    /// Signatures are asked for and checked here, from the root's keys down. Takes more questions
-    /// a domain; the name servers must pass signatures on (try `dig +dnssec`).
-    Validate,
     /// The name servers' word is taken (the AD bit). They must be given in `servers`, and lie on
     /// this machine, so that nobody can speak in their name: an unbound next door.
     TrustAd,
@@ -63,12 +60,9 @@ pub struct Config {
     pub failure_ttl_s: u64,
     /// Which addresses are wanted, and in what order.
     pub family: Family,
-    /// Whether DNSSEC is used, and with it DANE: "off", "validate" here, or "trust-ad" of a resolver
-    /// on this machine.
+    /// Whether DNSSEC is used, and with it DANE: "off", or "trust-ad" of a resolver on this machine
+    /// that validates, which `servers` must name.
     pub dnssec: Dnssec,
-    /// File of DNSKEY records that `dnssec = "validate"` begins from, for name spaces of one's own.
-    /// Empty: the root's keys.
-    pub trust_anchor: String,
 }
 
 impl Default for Config {
@@ -84,7 +78,6 @@ impl Default for Config {
             failure_ttl_s: 30,
             family: Family::default(),
             dnssec: Dnssec::default(),
-            trust_anchor: String::new(),
         }
     }
 }
@@ -112,9 +105,6 @@ pub enum ConfigError {
         "dns.dnssec \"trust-ad\" needs dns.servers, all of them on this machine (127.0.0.0/8 or ::1): {0}"
     )]
     Untrusted(String),
-    /// The keys to begin from.
-    #[error("dns.trust_anchor {0:?}: {1}")]
-    TrustAnchor(String, String),
 }
 
 impl Config {

@@ -86,10 +86,9 @@ impl Connector {
                 chunking: config.chunking,
                 unsettled_max: config.unsettled_max,
                 // What is demanded of a smart host is said with it.
-                tls: smart.as_ref().map_or_else(
-                    || config.tls_at(destination.site.as_str()),
-                    |smart| smart.tls,
-                ),
+                tls: smart
+                    .as_ref()
+                    .map_or_else(|| config.tls_at(destination.site.as_str()), |smart| smart.tls),
                 timeouts: config.timeouts.clone(),
             },
             open: relay.connections.clone(),

@@ -85,8 +85,8 @@ fn an_authority_counts_for_the_names_it_gave() {
         assert_eq!(verdict(&records, &[HOST], &chain), Ok(()), "{selector} {matching}");
         // The domain's name will do, and a wildcard's.
         assert_eq!(verdict(&records, &["other.example", HOST], &chain), Ok(()));
-        let wild = [given(&by, "*.example", 2040), by.der().clone()];
-        assert_eq!(verdict(&records, &[HOST], &wild), Ok(()));
+        let wild = [given(&by, "*.one.example", 2040), by.der().clone()];
+        assert_eq!(verdict(&records, &["mx.one.example"], &wild), Ok(()));
     }
 }
 
