@@ -8,13 +8,15 @@ pub mod content;
 mod encode;
 mod envelope;
 mod header;
+pub mod keys;
 mod render;
 pub mod sign;
 
 pub use content::{Content, ContentError, Mailbox};
 pub use envelope::{Envelope, Recipient, RenderError};
+pub use keys::{Algorithm, Key, KeyError, generate, generate_rsa_2048};
 pub use render::Template;
-pub use sign::{KeyError, Signer, generate_rsa_2048};
+pub use sign::Signer;
 
 /// No message is larger than this, in octets: destinations take 10 to 50 MB, and a
 /// bulk message beyond it is a mistake in a template.

@@ -19,7 +19,7 @@ use mail_auth::hickory_resolver::net::runtime::TokioRuntimeProvider;
 use mail_auth::{
     AuthenticatedMessage, DkimResult, MessageAuthenticator, Parameters, ResolverCache, Txt,
 };
-use message::{KeyError, Signer, generate_rsa_2048};
+use message::{Algorithm, Key, KeyError, Signer, generate, generate_rsa_2048};
 
 const MESSAGE: &[u8] =
     b"From: a <a@example.org>\r\nTo: b@example.com\r\nSubject:  two  blanks\r\n \
@@ -37,18 +37,39 @@ fn signer() -> (Signer, String, Vec<u8>) {
     (Signer::rsa(&key, &domain, "s2024").unwrap(), record, key)
 }
 
-/// Knows one key; everything else is not there.
-struct OneKey(String);
+fn read(algorithm: Algorithm, selector: &str) -> (Key, String) {
+    let (key, record) = generate(algorithm).unwrap();
+    (Key::read(algorithm, &key, selector).unwrap(), record)
+}
 
-impl ResolverCache<Box<str>, Txt> for OneKey {
+/// A signer with a key of each algorithm, and its records by selector.
+fn signer_of(algorithms: &[Algorithm]) -> (Signer, Published) {
+    let domain: Domain = "example.org".parse().unwrap();
+    let (mut keys, mut published) = (Vec::new(), Vec::new());
+    for algorithm in algorithms {
+        let selector = format!("s-{algorithm}");
+        let (key, record) = read(*algorithm, &selector);
+        assert_eq!(key.record(), record);
+        published.push((selector, record));
+        keys.push(key);
+    }
+    (Signer::new(&domain, keys).unwrap(), Published(published))
+}
+
+/// The records at `selector._domainkey.example.org`; everything else is not there.
+struct Published(Vec<(String, String)>);
+
+impl ResolverCache<Box<str>, Txt> for Published {
     fn get<Q>(&self, name: &Q) -> Option<Txt>
     where
         Box<str>: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let ours: Box<str> = "s2024._domainkey.example.org.".into();
-        let key = DomainKey::parse(self.0.as_bytes()).unwrap();
-        (ours.borrow() == name).then(|| Txt::DomainKey(Arc::new(key)))
+        self.0.iter().find_map(|(selector, record)| {
+            let ours: Box<str> = format!("{selector}._domainkey.example.org.").into();
+            let key = DomainKey::parse(record.as_bytes()).unwrap();
+            (ours.borrow() == name).then(|| Txt::DomainKey(Arc::new(key)))
+        })
     }
     fn insert(&self, _: Box<str>, _: Txt, _: Instant) {}
     fn remove<Q>(&self, _: &Q) -> Option<Txt>
@@ -61,22 +82,26 @@ impl ResolverCache<Box<str>, Txt> for OneKey {
 }
 
 async fn verified(mail: &[u8], record: &str) -> bool {
+    let keys = Published(vec![("s2024".to_owned(), record.to_owned())]);
+    passes(mail, &keys).await == [true]
+}
+
+/// Whether each signature of a message passes, from the top.
+async fn passes(mail: &[u8], keys: &Published) -> Vec<bool> {
     let resolver = TokioResolver::builder_with_config(
         ResolverConfig::default(),
         TokioRuntimeProvider::default(),
     );
     let authenticator = MessageAuthenticator(resolver.build().unwrap());
     let parsed = AuthenticatedMessage::parse(mail).unwrap();
-    let keys = OneKey(record.to_owned());
-    let parameters = Parameters::new(&parsed).with_txt_cache(&keys);
+    let parameters = Parameters::new(&parsed).with_txt_cache(keys);
     let results = authenticator.verify_dkim(parameters).await;
-    results.len() == 1 && results.iter().all(|r| matches!(r.result(), DkimResult::Pass))
+    results.iter().map(|r| matches!(r.result(), DkimResult::Pass)).collect()
 }
 
 #[tokio::test]
 async fn a_signature_is_verified_by_others() {
     let (signer, record, _) = signer();
-    assert_eq!(signer.record(), record);
     let mut mail = MESSAGE.to_vec();
     signer.sign(AT, &mut mail).unwrap();
     assert!(mail.ends_with(MESSAGE));
@@ -84,6 +109,52 @@ async fn a_signature_is_verified_by_others() {
     assert!(text.split("\r\n").all(|line| line.len() <= 78), "{text}");
     assert!(text.contains("list-unsubscribe-post:") && text.contains("feedback-id:"), "{text}");
     assert!(verified(&mail, &record).await, "{text}");
+}
+
+#[tokio::test]
+async fn ed25519_signs_alone_or_beside_rsa() {
+    for algorithms in [
+        &[Algorithm::Ed25519][..],
+        &[Algorithm::Rsa, Algorithm::Ed25519],
+        &[Algorithm::Ed25519, Algorithm::Rsa],
+    ] {
+        let (signer, published) = signer_of(algorithms);
+        let mut mail = MESSAGE.to_vec();
+        signer.sign(AT, &mut mail).unwrap();
+        assert!(mail.ends_with(MESSAGE));
+        let text = String::from_utf8(mail.clone()).unwrap();
+        let named: Vec<&str> =
+            text.lines().filter_map(|l| l.split_once("; s=s-")?.1.strip_suffix(';')).collect();
+        assert_eq!(named, algorithms.iter().map(|a| a.as_str()).collect::<Vec<_>>(), "{text}");
+        assert!(text.split("\r\n").all(|line| line.len() <= 78), "{text}");
+        assert_eq!(passes(&mail, &published).await, vec![true; algorithms.len()], "{text}");
+        // Each signature stands by itself: a receiver that drops one still verifies the other.
+        let at = text.rfind("DKIM-Signature:").unwrap();
+        assert_eq!(passes(&mail[at..], &published).await, [true], "{text}");
+        for (from, to) in [("one \t two", "one two three"), ("Feedback-ID: a", "Feedback-ID: b")] {
+            let changed = text.replacen(from, to, 1);
+            let results = passes(changed.as_bytes(), &published).await;
+            assert_eq!(results, vec![false; algorithms.len()], "{from}");
+        }
+    }
+}
+
+/// The key of RFC 8463, A.1 and A.2.
+#[test]
+fn an_ed25519_record_is_what_the_rfc_shows() {
+    use base64::Engine;
+    let seed = base64::engine::general_purpose::STANDARD
+        .decode("nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=")
+        .unwrap();
+    // The PKCS#8 frame of RFC 8410, 7.
+    let frame = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+    let der = [&frame[..], &seed].concat();
+    let key = Key::read(Algorithm::Ed25519, &der, "brisbane").unwrap();
+    assert_eq!(key.record(), "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=");
+    assert_eq!(
+        Key::read(Algorithm::Ed25519, pem(&der).as_bytes(), "brisbane").unwrap().record(),
+        key.record()
+    );
 }
 
 #[tokio::test]
@@ -123,7 +194,12 @@ fn keys_are_read_or_refused() {
     let (signer, record, der) = signer();
     let domain: Domain = "example.org".parse().unwrap();
     let pem = pem(&der);
-    assert_eq!(Signer::rsa(pem.as_bytes(), &domain, "s").unwrap().record(), record);
+    assert_eq!(Key::read(Algorithm::Rsa, pem.as_bytes(), "s").unwrap().record(), record);
+    assert!(matches!(Key::read(Algorithm::Ed25519, &der, "s"), Err(KeyError::NotEd25519(_))));
+    let (ed25519, _) = generate(Algorithm::Ed25519).unwrap();
+    assert!(matches!(Key::read(Algorithm::Rsa, &ed25519, "s"), Err(KeyError::NotAKey(_))));
+    assert!(matches!(Signer::new(&domain, Vec::new()), Err(KeyError::None)));
+    assert!(matches!("dsa".parse::<Algorithm>(), Err(KeyError::Algorithm(a)) if a == "dsa"));
     for bad in [&b"nonsense"[..], b"", &der[..100], b"-----BEGIN PRIVATE KEY-----\n!\n"] {
         assert!(matches!(Signer::rsa(bad, &domain, "s"), Err(KeyError::NotAKey(_))));
     }
