@@ -68,7 +68,17 @@ pub(crate) async fn make_sender(
     domain: &str,
     tenant: &str,
 ) -> Result<()> {
-    let told = ask(program, config, &["dkim", "add", domain, "--tenant", tenant]).await?;
+    make_sender_with(program, config, internet, &[domain, "--tenant", tenant]).await
+}
+
+/// The same with what `dkim add` is to be told.
+pub(crate) async fn make_sender_with(
+    program: &Path,
+    config: &Path,
+    internet: &Internet,
+    words: &[&str],
+) -> Result<()> {
+    let told = ask(program, config, &[&["dkim", "add"], words].concat()).await?;
     let record = told.lines().find_map(|line| line.split_once(". TXT "));
     let (name, strings) = record.context("`dkim add` prints no TXT record")?;
     // Strings of 255 octets at most, in quotes, that belong together (RFC 1035, 3.3).

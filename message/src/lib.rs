@@ -9,6 +9,7 @@ mod encode;
 mod envelope;
 mod header;
 pub mod keys;
+pub mod published;
 mod render;
 pub mod sign;
 

@@ -1,7 +1,7 @@
 //! The measurements of `loadtests` on this program, small: they come to an end, count
 //! what arrived, and charge each service. How much it costs is not judged here.
 
-use loadtests::bench::{Program, Wish, intake, queue, throughput};
+use loadtests::bench::{Program, Signing, Wish, intake, queue, throughput};
 
 fn program() -> Program {
     Program { path: env!("CARGO_BIN_EXE_malleposte").into(), folder: None }
@@ -13,7 +13,7 @@ async fn each_message_arrives_once_and_is_charged_to_the_services() {
         messages: 2_000,
         octets: 10_000,
         tls: true,
-        dkim: true,
+        signing: Signing::Rsa2048,
         chunking: true,
         connections: 5,
         shards: 4,
@@ -25,6 +25,7 @@ async fn each_message_arrives_once_and_is_charged_to_the_services() {
     assert!((1..=5).contains(&run.connections), "{run:?}");
     // An RSA signature alone is some hundred microseconds.
     assert!(run.delivery_cpu_us.relay > 50.0 && run.delivery_cpu_us.redis > 0.0, "{run:?}");
+    assert!(run.dkim && run.algorithm == Signing::Rsa2048, "{run:?}");
     assert!(run.rss_mb.total > 20.0 && run.rss_mb.total < 1000.0, "{run:?}");
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mail::window::Window;
 use mail::{Address, CampaignId, Domain};
-use message::{Content, Mailbox, Signer, Template};
+use message::{Content, Key, Mailbox, Signer, Template};
 use store::{CampaignRecord, SealKeys, Store, StoreError};
 use tokio::sync::Mutex;
 
@@ -139,9 +139,17 @@ impl Catalog {
         let none = || Unsendable::NoKey(id, domain.clone());
         let record =
             self.store.sender(domain).await.map_err(Unsendable::Record)?.ok_or_else(none)?;
-        let selector = record.selectors.first().ok_or_else(none)?;
-        let key = selector.open(&self.seal, domain).map_err(Unsendable::Record)?;
-        Signer::rsa(&key.pkcs8, domain, &key.selector).map_err(|e| Unsendable::Key(id, e))
+        let unfit = |e| Unsendable::Key(id, e);
+        let mut keys = Vec::new();
+        for selector in record.active() {
+            let key = selector.open(&self.seal, domain).map_err(Unsendable::Record)?;
+            let algorithm = key.algorithm.parse().map_err(unfit)?;
+            keys.push(Key::read(algorithm, &key.pkcs8, &key.selector).map_err(unfit)?);
+        }
+        if keys.is_empty() {
+            return Err(none());
+        }
+        Signer::new(domain, keys).map_err(unfit)
     }
 }
 

@@ -62,7 +62,7 @@ pub use queue::Renewal;
 pub use relays::RelayRecord;
 pub use requests::Begun;
 pub use seal::SealKeys;
-pub use senders::{Selector, SenderRecord, SigningKey};
+pub use senders::{KeyRefused, KeyState, Selector, SenderRecord, SigningKey};
 pub use settling::ShardSettle;
 pub use sts::StsRecord;
 pub use suppression::{AddressChange, Returned, Suppression, SuppressionRecord};

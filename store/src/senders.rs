@@ -8,7 +8,47 @@ use crate::campaigns::{pack, unpack};
 use crate::error::StoreError;
 use crate::{SealKeys, Store};
 
-const VERSION: u8 = 1;
+/// Keys have states. Records that say nothing a program of version 1 would misread are
+/// still written as version 1, so that relays can be upgraded one by one.
+const VERSION: u8 = 2;
+const STATELESS: u8 = 1;
+/// Compare and set: keys are changed by people, proofs are written by every API process.
+const REPLACE: &str = include_str!("lua/replace.lua");
+
+/// What a key is for at present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyState {
+    /// Made, and its record is to be published; does not sign yet.
+    Published,
+    /// Signs; one key for each algorithm.
+    Active,
+    /// Signs no more; its record stays until no mail that it signed is on its way.
+    Retired,
+}
+
+impl KeyState {
+    /// The word that is shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Published => "published",
+            Self::Active => "active",
+            Self::Retired => "retired",
+        }
+    }
+
+    /// Before there were states, keys signed.
+    fn of_old() -> Self {
+        Self::Active
+    }
+}
+
+impl std::fmt::Display for KeyState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
 
 /// A key of a sender domain under its selector.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +63,12 @@ pub struct Selector {
     sealed: Vec<u8>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// What it is for.
+    #[serde(default = "KeyState::of_old")]
+    pub state: KeyState,
+    /// Since when; `None`: since it was made.
+    #[serde(default)]
+    pub changed_at: Option<Timestamp>,
 }
 
 /// A private key ready to sign with.
@@ -41,10 +87,31 @@ pub struct SigningKey {
 pub struct SenderRecord {
     /// Whose it is.
     pub tenant: String,
-    /// Its keys; the first one signs.
+    /// Its keys, the active ones first, RSA before Ed25519: a relay of the version before
+    /// signs with the first.
     pub selectors: Vec<Selector>,
-    /// When DNS last showed the signing key; `None`: never.
+    /// When DNS last showed the signing keys; `None`: never.
     pub proved_at: Option<Timestamp>,
+}
+
+/// Why a key stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyRefused {
+    /// No such key.
+    #[error("no key {0:?}; there are: {1}")]
+    Unknown(String, String),
+    /// The name is taken.
+    #[error("a key {0:?} is there already: choose another name")]
+    Taken(String),
+    /// It does sign already.
+    #[error("{0:?} is active already")]
+    Active(String),
+    /// Nothing would sign any more.
+    #[error("{0:?} is the only key that signs: activate another one first")]
+    Last(String),
+    /// It still signs.
+    #[error("{0:?} still signs: retire it or activate another one of its algorithm first")]
+    Signs(String),
 }
 
 impl Selector {
@@ -63,7 +130,20 @@ impl Selector {
             record,
             sealed: seal.seal(&label(domain, &key.selector), &key.pkcs8),
             created_at,
+            state: KeyState::Published,
+            changed_at: None,
         }
+    }
+
+    /// Since when it is what it is.
+    #[must_use]
+    pub fn since(&self) -> Timestamp {
+        self.changed_at.unwrap_or(self.created_at)
+    }
+
+    fn turn(&mut self, state: KeyState, now: Timestamp) {
+        self.state = state;
+        self.changed_at = Some(now);
     }
 
     /// The private key.
@@ -76,6 +156,148 @@ impl Selector {
             algorithm: self.algorithm.clone(),
             pkcs8: seal.open(&label(domain, &self.name), &self.sealed)?,
         })
+    }
+}
+
+impl SenderRecord {
+    /// A sender domain without keys.
+    #[must_use]
+    pub fn new(tenant: &str) -> Self {
+        Self { tenant: tenant.to_owned(), selectors: Vec::new(), proved_at: None }
+    }
+
+    /// The keys that sign, RSA before Ed25519.
+    pub fn active(&self) -> impl Iterator<Item = &Selector> {
+        self.selectors.iter().filter(|key| key.state == KeyState::Active)
+    }
+
+    /// A key by its selector.
+    ///
+    /// # Errors
+    /// When there is none, with the names that there are.
+    pub fn key(&self, name: &str) -> Result<&Selector, KeyRefused> {
+        Ok(&self.selectors[self.at(name)?])
+    }
+
+    fn at(&self, name: &str) -> Result<usize, KeyRefused> {
+        self.selectors.iter().position(|key| key.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.selectors.iter().map(|key| key.name.as_str()).collect();
+            KeyRefused::Unknown(name.to_owned(), names.join(", "))
+        })
+    }
+
+    /// Adds a key. The first of a domain sign at once, one for each algorithm: nothing was
+    /// sent yet, and nothing will be before DNS shows them.
+    ///
+    /// # Errors
+    /// When its name is taken.
+    pub fn add(&mut self, mut key: Selector) -> Result<KeyState, KeyRefused> {
+        if self.selectors.iter().any(|other| other.name == key.name) {
+            return Err(KeyRefused::Taken(key.name));
+        }
+        let is_new = self.proved_at.is_none()
+            && !self.active().any(|other| other.algorithm == key.algorithm);
+        key.state = if is_new { KeyState::Active } else { KeyState::Published };
+        let state = key.state;
+        self.selectors.push(key);
+        self.order();
+        Ok(state)
+    }
+
+    /// Signs with this key from now on; the one of its algorithm that did retires. Answers
+    /// the name of that one.
+    ///
+    /// # Errors
+    /// When there is no such key, or it is active already.
+    pub fn activate(&mut self, name: &str, now: Timestamp) -> Result<Option<String>, KeyRefused> {
+        let at = self.at(name)?;
+        if self.selectors[at].state == KeyState::Active {
+            return Err(KeyRefused::Active(name.to_owned()));
+        }
+        let algorithm = self.selectors[at].algorithm.clone();
+        let before = self
+            .selectors
+            .iter_mut()
+            .find(|key| key.state == KeyState::Active && key.algorithm == algorithm);
+        let retired = before.map(|key| {
+            key.turn(KeyState::Retired, now);
+            key.name.clone()
+        });
+        self.selectors[at].turn(KeyState::Active, now);
+        self.order();
+        Ok(retired)
+    }
+
+    /// Signs with this key no more; another algorithm's must be there.
+    ///
+    /// # Errors
+    /// When there is no such key, or nothing else signs.
+    pub fn retire(&mut self, name: &str, now: Timestamp) -> Result<(), KeyRefused> {
+        let at = self.at(name)?;
+        if self.active().all(|key| key.name == name) {
+            return Err(KeyRefused::Last(name.to_owned()));
+        }
+        self.selectors[at].turn(KeyState::Retired, now);
+        self.order();
+        Ok(())
+    }
+
+    /// Forgets a key that does not sign.
+    ///
+    /// # Errors
+    /// When there is no such key, or it signs.
+    pub fn remove(&mut self, name: &str) -> Result<Selector, KeyRefused> {
+        let at = self.at(name)?;
+        if self.selectors[at].state == KeyState::Active {
+            return Err(KeyRefused::Signs(name.to_owned()));
+        }
+        Ok(self.selectors.remove(at))
+    }
+
+    /// Active ones first, RSA before the others, otherwise as they were.
+    fn order(&mut self) {
+        let place =
+            |key: &Selector| (key.state != KeyState::Active, key.algorithm.as_str() != "rsa");
+        self.selectors.sort_by_key(place);
+    }
+
+    /// A record without states: of each algorithm the first key signs; one made later waits,
+    /// one made earlier was used before.
+    fn settle(&mut self) {
+        for at in 0..self.selectors.len() {
+            let (before, rest) = self.selectors.split_at_mut(at);
+            let Some(key) = rest.first_mut() else { return };
+            let active = before
+                .iter()
+                .find(|other| other.algorithm == key.algorithm && other.state == KeyState::Active);
+            if let Some(active) = active {
+                key.state = if key.created_at > active.created_at {
+                    KeyState::Published
+                } else {
+                    KeyState::Retired
+                };
+            }
+        }
+    }
+
+    fn unpack(what: &str, packed: &[u8]) -> Result<Self, StoreError> {
+        if packed.first() != Some(&STATELESS) {
+            return unpack(VERSION, what, packed);
+        }
+        let mut record: Self = unpack(STATELESS, what, packed)?;
+        record.settle();
+        Ok(record)
+    }
+
+    fn pack(&self) -> Vec<u8> {
+        let mut stateless = self.clone();
+        stateless.selectors.iter_mut().for_each(|key| key.state = KeyState::of_old());
+        stateless.settle();
+        let states = |record: &Self| record.selectors.iter().map(|k| k.state).collect::<Vec<_>>();
+        let is_rsa = self.selectors.first().is_none_or(|key| key.algorithm == "rsa");
+        // The states that version 1 reads into it are the ones it has.
+        let reads_the_same = is_rsa && states(&stateless) == states(self);
+        pack(if reads_the_same { STATELESS } else { VERSION }, self)
     }
 }
 
@@ -93,7 +315,40 @@ impl Store {
         let mut conn = self.conn_for(&key).await?;
         let packed: Option<Vec<u8>> =
             redis::cmd("HGET").arg(&key).arg(domain.as_str()).query_async(&mut conn).await?;
-        packed.map(|p| unpack(VERSION, &format!("sender domain {domain}"), &p)).transpose()
+        packed.map(|p| SenderRecord::unpack(&format!("sender domain {domain}"), &p)).transpose()
+    }
+
+    /// Writes a sender domain that is still as it was read, `before`; `None`: not there.
+    /// False when somebody else changed it meanwhile.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn replace_sender(
+        &self,
+        domain: &Domain,
+        before: Option<&SenderRecord>,
+        record: &SenderRecord,
+    ) -> Result<bool, StoreError> {
+        let key = self.key("senders");
+        let mut conn = self.conn_for(&key).await?;
+        let held: Option<Vec<u8>> =
+            redis::cmd("HGET").arg(&key).arg(domain.as_str()).query_async(&mut conn).await?;
+        let what = format!("sender domain {domain}");
+        let read = held.as_ref().map(|p| SenderRecord::unpack(&what, p)).transpose()?;
+        if read.as_ref() != before {
+            return Ok(false);
+        }
+        let written: i64 = redis::cmd("EVAL")
+            .arg(REPLACE)
+            .arg(1)
+            .arg(&key)
+            .arg(domain.as_str())
+            .arg(held.unwrap_or_default())
+            .arg(record.pack())
+            .query_async(&mut conn)
+            .await?;
+        self.confirm(&mut conn).await?;
+        Ok(written == 1)
     }
 
     /// Writes a sender domain.
@@ -110,7 +365,7 @@ impl Store {
         let _: () = redis::cmd("HSET")
             .arg(&key)
             .arg(domain.as_str())
-            .arg(pack(VERSION, record))
+            .arg(record.pack())
             .query_async(&mut conn)
             .await?;
         self.confirm(&mut conn).await
@@ -130,10 +385,14 @@ impl Store {
             .map(|(name, packed)| {
                 let domain =
                     name.parse().map_err(|e| StoreError::corrupt("the sender domains", e))?;
-                Ok((domain, unpack(VERSION, &format!("sender domain {name}"), &packed)?))
+                Ok((domain, SenderRecord::unpack(&format!("sender domain {name}"), &packed)?))
             })
             .collect::<Result<Vec<(Domain, SenderRecord)>, StoreError>>()?;
         senders.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(senders)
     }
 }
+
+#[cfg(test)]
+#[path = "senders_tests.rs"]
+mod tests;

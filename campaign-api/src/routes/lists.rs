@@ -198,6 +198,7 @@ pub(crate) async fn senders(State(app): State<App>, caller: Caller) -> Answer<Js
                     "type": "TXT",
                     "value": key.record,
                     "algorithm": key.algorithm,
+                    "state": key.state.as_str(),
                 })
             });
             json!({

@@ -216,6 +216,7 @@ async fn a_sender_domain_must_be_ours_and_proved() {
     let senders = world.get("/v1/senders").await.json();
     assert!(senders["senders"][0]["proved_at"].is_string(), "{senders}");
     assert_eq!(senders["senders"][0]["records"][0]["value"], RECORD);
+    assert_eq!(senders["senders"][0]["records"][0]["state"], "active");
     let others = world.request("GET", "/v1/senders").with_key(&world.stranger).send().await;
     assert_eq!(others.json()["senders"], json!([]));
 }

@@ -133,9 +133,8 @@ impl World {
             pkcs8: b"not looked at here".to_vec(),
         };
         let seal = SealKeys::new(vec![('a', [1; 32])]);
-        let selector = Selector::new(&seal, &domain, &key, RECORD.into(), Timestamp(1));
-        let record =
-            SenderRecord { tenant: tenant.into(), selectors: vec![selector], proved_at: None };
+        let mut record = SenderRecord::new(tenant);
+        record.add(Selector::new(&seal, &domain, &key, RECORD.into(), Timestamp(1))).unwrap();
         self.store.put_sender(&domain, &record).await.unwrap();
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
-use super::platform::{Platform, Setup};
+use super::platform::{Platform, Setup, Signing};
 use super::{DURABILITY, SHARDS};
 use crate::client::Client;
 use crate::generator::{Generator, Template, index_of};
@@ -119,7 +119,7 @@ pub async fn fairness(program: &Program, wish: &FairWish) -> Result<Fairness> {
     let tables = weights.map(|(n, w)| format!("[relay.tenants.small-{n}]\nweight = {w:?}\n"));
     let setup = Setup {
         tls: false,
-        dkim: false,
+        signing: Signing::None,
         connections: CONNECTIONS * u32::from(wish.relays),
         messages_per_connection: 5000,
         shards: SHARDS,

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use super::platform::{NO_RATE, Platform, SENDER, Setup};
+use super::platform::{NO_RATE, Platform, SENDER, Setup, Signing};
 use super::{DURABILITY, PerService, SHARDS};
 use crate::generator::{Generator, Template};
 use crate::program::Program;
@@ -44,7 +44,7 @@ pub struct Intake {
 pub async fn intake(program: &Program, recipients: u64, seed: u64) -> Result<Intake> {
     let setup = Setup {
         tls: false,
-        dkim: true,
+        signing: Signing::Rsa2048,
         connections: 1,
         messages_per_connection: 1,
         shards: SHARDS,

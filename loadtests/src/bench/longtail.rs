@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use super::platform::{NO_RATE, Platform, SENDER, Setup};
+use super::platform::{NO_RATE, Platform, SENDER, Setup, Signing};
 use super::{DURABILITY, PerService, SHARDS};
 use crate::generator::{Generator, Spread, Template};
 use crate::program::Program;
@@ -71,7 +71,7 @@ pub async fn longtail(program: &Program, tail: Tail, recipients: u64) -> Result<
     scenario.dns.own_mx = tail == Tail::OwnSites;
     let setup = Setup {
         tls: false,
-        dkim: false,
+        signing: Signing::None,
         connections: 20,
         messages_per_connection: 5000,
         shards: SHARDS,

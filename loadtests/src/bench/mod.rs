@@ -20,6 +20,7 @@ pub use compare::{Comparison, Other, compare};
 pub use fairness::{FairWish, Fairness, fairness};
 pub use intake::{Intake, intake};
 pub use longtail::{Tail, TailRun, longtail};
+pub use platform::Signing;
 pub use queue::{Queue, queue};
 pub use throughput::{Run, Wish, throughput};
 

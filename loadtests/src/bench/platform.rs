@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use ledger::Ledger;
+use serde::Serialize;
 use store::Store;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
@@ -15,7 +16,7 @@ use crate::audit::Books;
 use crate::client::{Client, metric, page};
 use crate::internet::{Internet, Listen};
 use crate::process::Process;
-use crate::program::{Program, ask, free_port, make_sender};
+use crate::program::{Program, ask, free_port, make_sender, make_sender_with};
 use crate::scenario::{Scenario, Tls};
 
 /// The sender domain of every measured campaign.
@@ -23,10 +24,38 @@ pub(super) const SENDER: &str = "news.malleposte.test";
 /// A relay that has registered takes the first lease within this.
 const REGISTERS_WITHIN: Duration = Duration::from_millis(1500);
 
+/// What messages are signed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Signing {
+    /// Nothing.
+    None,
+    /// RSA, 2048 bits.
+    #[serde(rename = "rsa-2048")]
+    Rsa2048,
+    /// Ed25519 alone.
+    Ed25519,
+}
+
+impl Signing {
+    /// Whether there is a signature.
+    #[must_use]
+    pub fn is_dkim(self) -> bool {
+        self != Self::None
+    }
+
+    fn algorithm(self) -> &'static str {
+        match self {
+            Self::None | Self::Rsa2048 => "rsa",
+            Self::Ed25519 => "ed25519",
+        }
+    }
+}
+
 /// How the platform is set up.
 pub(super) struct Setup {
     pub(super) tls: bool,
-    pub(super) dkim: bool,
+    pub(super) signing: Signing,
     pub(super) connections: u32,
     pub(super) messages_per_connection: u32,
     pub(super) shards: u16,
@@ -75,7 +104,8 @@ impl Platform {
         let ledger_page = free_port(Ipv4Addr::LOCALHOST)?;
         let text = settings(setup, &internet, &redis_url, api_at);
         let config = write(folder.path(), "common", &text, None)?;
-        make_sender(path, &config, &internet, SENDER, "default").await?;
+        let words = [SENDER, "--algorithm", setup.signing.algorithm()];
+        make_sender_with(path, &config, &internet, &words).await?;
         let key = ask(path, &config, &["key", "add", "measurement"]).await?;
         let at_ledger = write(folder.path(), "ledger", &text, Some(ledger_page))?;
         let mut ledger = Process::start(path, &at_ledger, "ledger")?;
@@ -256,8 +286,9 @@ impl Platform {
 /// What differs from the defaults: addresses, durability named, and a pace that never
 /// binds, because the pace is not what is measured.
 fn settings(setup: &Setup, internet: &Internet, redis_url: &str, api: SocketAddr) -> String {
-    let Setup { dkim, connections, messages_per_connection, shards, rate, more, .. } = setup;
+    let Setup { signing, connections, messages_per_connection, shards, rate, more, .. } = setup;
     let (dns, smtp) = (internet.dns_address(), internet.smtp_port());
+    let sign = signing.is_dkim();
     // A rate that is fixed does not fall either, whatever a busy machine makes of it.
     let rate_min = if *rate < NO_RATE { *rate } else { 0.1 };
     format!(
@@ -265,7 +296,7 @@ fn settings(setup: &Setup, internet: &Internet, redis_url: &str, api: SocketAddr
          [api]\nlisten = \"{api}\"\npublic_url = \"https://mail.malleposte.test\"\n\
          [dns]\nservers = [\"{dns}\"]\n\
          [relay]\nname = \"relay\"\nreturn_path_domain = \"returns.malleposte.test\"\n\
-         port = {smtp}\nallow_private = true\nsign = {dkim}\n\
+         port = {smtp}\nallow_private = true\nsign = {sign}\n\
          [relay.pace]\nrate_start = {rate:.1}\nrate_min = {rate_min:.1}\nrate_max = {rate:.1}\n\
          connections_start = {connections}\nconnections_max = {connections}\n\
          messages_per_connection_max = {messages_per_connection}\n{more}"

@@ -9,7 +9,7 @@ use serde::Serialize;
 use store::{Position, Store};
 
 use super::drain::{Drained, drain};
-use super::platform::{NO_RATE, Platform, SENDER, Setup};
+use super::platform::{NO_RATE, Platform, SENDER, Setup, Signing};
 use super::{DURABILITY, Machine, SHARDS};
 use crate::generator::{Generator, Template};
 use crate::program::Program;
@@ -91,7 +91,7 @@ pub async fn queue(program: &Program, recipients: u64, seed: u64) -> Result<Queu
 async fn start(program: &Program) -> Result<Platform> {
     let setup = Setup {
         tls: false,
-        dkim: true,
+        signing: Signing::Rsa2048,
         connections: 20,
         messages_per_connection: 5000,
         shards: SHARDS,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use super::platform::{NO_RATE, Platform, SENDER, Setup};
+use super::platform::{NO_RATE, Platform, SENDER, Setup, Signing};
 use super::{DURABILITY, PerService};
 use crate::generator::{Generator, Template};
 use crate::internet::Kept;
@@ -31,8 +31,8 @@ pub struct Wish {
     pub octets: usize,
     /// Whether the sink demands TLS.
     pub tls: bool,
-    /// Whether the relay signs.
-    pub dkim: bool,
+    /// What the relay signs with.
+    pub signing: Signing,
     /// Whether the sink offers CHUNKING.
     pub chunking: bool,
     /// SMTP connections.
@@ -48,8 +48,10 @@ pub struct Wish {
 pub struct Run {
     /// Whether the connections were encrypted.
     pub tls: bool,
-    /// Whether the messages were signed (RSA, 2048 bits).
+    /// Whether the messages were signed.
     pub dkim: bool,
+    /// What with.
+    pub algorithm: Signing,
     /// Whether the sink offered CHUNKING, so that each message went with its envelope.
     pub chunking: bool,
     /// Octets of text and HTML in the template.
@@ -92,7 +94,7 @@ pub(super) async fn throughput_keeping(
 ) -> Result<(Run, Vec<Kept>)> {
     let setup = Setup {
         tls: wish.tls,
-        dkim: wish.dkim,
+        signing: wish.signing,
         connections: wish.connections,
         messages_per_connection: MESSAGES_PER_CONNECTION,
         shards: wish.shards,
@@ -150,7 +152,8 @@ async fn measure(platform: &mut Platform, wish: &Wish) -> Result<Run> {
     ensure!((encrypted > 0) == wish.tls, "{encrypted} connections were encrypted");
     Ok(Run {
         tls: wish.tls,
-        dkim: wish.dkim,
+        dkim: wish.signing.is_dkim(),
+        algorithm: wish.signing,
         chunking: wish.chunking,
         bytes: wish.octets,
         wire_bytes: octets / wish.messages,

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::under_test::UnderTest;
-use crate::bench::{Comparison, DURABILITY, Machine, SHARDS, Wish, compare};
+use crate::bench::{Comparison, DURABILITY, Machine, SHARDS, Signing, Wish, compare};
 
 /// What to compare.
 #[derive(Debug, clap::Args)]
@@ -37,7 +37,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         messages: arguments.messages.max(arguments.postfix_messages as u64),
         octets: arguments.bytes,
         tls: false,
-        dkim: false,
+        signing: Signing::None,
         chunking: false,
         connections: arguments.connections,
         shards: SHARDS,

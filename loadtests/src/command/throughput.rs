@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::under_test::UnderTest;
-use crate::bench::{DURABILITY, Machine, PerService, Run, SHARDS, Wish, throughput};
+use crate::bench::{DURABILITY, Machine, PerService, Run, SHARDS, Signing, Wish, throughput};
 
 /// What to measure.
 #[derive(Debug, clap::Args)]
@@ -37,8 +37,10 @@ pub struct Arguments {
 enum Kind {
     /// Neither TLS nor DKIM.
     Plain,
-    /// Signed.
+    /// Signed with RSA, 2048 bits.
     Dkim,
+    /// Signed with Ed25519 alone.
+    Ed25519,
     /// Encrypted.
     Tls,
     /// Encrypted and signed.
@@ -51,7 +53,7 @@ enum Kind {
 /// When a run cannot be made, or not every message arrives once.
 pub async fn run(arguments: Arguments) -> Result<()> {
     let kinds = match arguments.run.as_slice() {
-        [] => &[Kind::Plain, Kind::Dkim, Kind::Tls, Kind::TlsDkim],
+        [] => &[Kind::Plain, Kind::Dkim, Kind::Ed25519, Kind::Tls, Kind::TlsDkim],
         some => some,
     };
     let program = arguments.under_test.program()?;
@@ -83,7 +85,11 @@ fn wish(arguments: &Arguments, kind: Kind, octets: usize) -> Wish {
         messages: arguments.messages,
         octets,
         tls: matches!(kind, Kind::Tls | Kind::TlsDkim),
-        dkim: matches!(kind, Kind::Dkim | Kind::TlsDkim),
+        signing: match kind {
+            Kind::Plain | Kind::Tls => Signing::None,
+            Kind::Dkim | Kind::TlsDkim => Signing::Rsa2048,
+            Kind::Ed25519 => Signing::Ed25519,
+        },
         chunking: arguments.chunking,
         connections: arguments.connections,
         shards: arguments.shards,
@@ -93,11 +99,16 @@ fn wish(arguments: &Arguments, kind: Kind, octets: usize) -> Wish {
 
 fn print(run: &Run) {
     let word = |is: bool, word: &'static str| if is { word } else { "no" };
+    let signed = match run.algorithm {
+        Signing::None => "no",
+        Signing::Rsa2048 => "RSA",
+        Signing::Ed25519 => "Ed25519",
+    };
     println!(
         "{} octets, {} TLS, {} DKIM: {} messages, {:.0}/s, durability {}",
         run.bytes,
         word(run.tls, "with"),
-        word(run.dkim, "with"),
+        signed,
         run.messages,
         run.messages_per_s,
         run.durability

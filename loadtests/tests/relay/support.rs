@@ -36,9 +36,9 @@ pub(crate) async fn add_sender(store: &Store, internet: &Internet) {
     let domain = SENDER.parse().unwrap();
     let (pkcs8, record) = message::generate_rsa_2048().unwrap();
     let key = SigningKey { selector: "mp1".into(), algorithm: "rsa".into(), pkcs8 };
-    let selector = Selector::new(&seal(), &domain, &key, record.clone(), now());
-    let sender =
-        SenderRecord { tenant: "t".into(), selectors: vec![selector], proved_at: Some(now()) };
+    let mut sender = SenderRecord::new("t");
+    sender.add(Selector::new(&seal(), &domain, &key, record.clone(), now())).unwrap();
+    sender.proved_at = Some(now());
     store.put_sender(&domain, &sender).await.unwrap();
     internet.zone().add_txt(&format!("mp1._domainkey.{SENDER}"), &record);
 }
