@@ -36,6 +36,7 @@ pub(crate) struct Definition {
     subject: String,
     text: Option<String>,
     html: Option<String>,
+    derive_text: Option<bool>,
     #[serde(default)]
     headers: Headers,
     #[serde(default)]
@@ -146,6 +147,7 @@ impl Definition {
             subject: self.subject,
             text: self.text,
             html: self.html,
+            derive_text: self.derive_text.unwrap_or(true),
             headers: self.headers.0,
             fields: self.fields,
         };
@@ -246,6 +248,7 @@ fn check_content(template: &TemplateRecord) -> Answer<()> {
         subject: template.subject.clone(),
         text: template.text.clone(),
         html: template.html.clone(),
+        derive_text: template.derive_text,
         headers: template.headers.clone(),
         fields: template.fields.clone(),
     };

@@ -20,6 +20,7 @@ static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
         subject: "{{ a }} for {{ b }}".into(),
         text: Some("{{ a }}\n.{{ b }}\n".into()),
         html: Some("<p title=\"{{ a }}\">{{ b }}</p>".into()),
+        derive_text: false,
         headers: vec![("X-Campaign".into(), "{{ a }}, {{ b }}".into())],
         fields: vec!["a".into(), "b".into()],
     };

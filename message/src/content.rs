@@ -42,6 +42,9 @@ pub struct Content {
     /// The HTML, with merge fields, whose values are escaped.
     #[serde(default)]
     pub html: Option<String>,
+    /// Whether a text part is made from the HTML where there is none.
+    #[serde(default)]
+    pub derive_text: bool,
     /// Other headers by name, with merge fields in their values.
     #[serde(default)]
     pub headers: Vec<(String, String)>,

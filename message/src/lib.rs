@@ -9,9 +9,11 @@ mod encode;
 mod envelope;
 mod header;
 pub mod keys;
+mod markup;
 pub mod published;
 mod render;
 pub mod sign;
+mod textual;
 
 pub use content::{Content, ContentError, Mailbox};
 pub use envelope::{Envelope, Recipient, RenderError};

@@ -14,6 +14,7 @@ use crate::content::{Content, ContentError};
 use crate::encode::{Literal, Plain, QuotedPrintable, clean_body, escape_html};
 use crate::envelope::{Envelope, Recipient, RenderError};
 use crate::header;
+use crate::textual::text_of;
 
 /// Content ready to be rendered.
 pub struct Template {
@@ -48,7 +49,11 @@ impl Template {
         for (name, value) in &content.headers {
             lines.push((name.clone(), compiler.line(&format!("header {name:?}"), value)?));
         }
-        let text = content.text.as_ref().map(|t| compiler.body("text", t)).transpose()?;
+        let text = match (&content.text, &content.html) {
+            (Some(text), _) => Some(compiler.body("text", text)?),
+            (None, Some(html)) if content.derive_text => derived(&mut compiler, html)?,
+            (None, _) => None,
+        };
         let html = content.html.as_ref().map(|h| compiler.body("html", h)).transpose()?;
         let mut head = Vec::new();
         let named = [("From", Some(&content.from)), ("Reply-To", content.reply_to.as_ref())];
@@ -104,6 +109,18 @@ impl Template {
         }
         result
     }
+}
+
+/// The text part of a campaign that gives none; `None` where its HTML shows no words.
+fn derived(
+    compiler: &mut Compiler<'_>,
+    html: &str,
+) -> Result<Option<Source<Literal>>, ContentError> {
+    let text = text_of(html);
+    if text.is_empty() {
+        return Ok(None);
+    }
+    compiler.body("text (made from html)", &text).map(Some)
 }
 
 impl Line {

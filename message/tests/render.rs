@@ -19,6 +19,7 @@ fn content() -> Content {
         subject: "Bonjour {{ first }}".into(),
         text: Some("Hello {{ first }},\nyour code is {{code}}.\n".into()),
         html: Some("<p>Hello <b>{{ first }}</b>,\n<a href=\"{{ url }}\">here</a></p>\n".into()),
+        derive_text: false,
         headers: vec![("X-Campaign".into(), "spring {{ code }}".into())],
         fields: vec!["first".into(), "code".into(), "url".into()],
     }
@@ -202,6 +203,47 @@ fn what_has_no_end_is_stopped() {
     assert_eq!(render(&large, &["", &value, ""]), Err(RenderError::TooLarge));
 }
 
+/// Each of them would take gigabytes or minutes.
+#[test]
+fn no_template_loops_or_explodes() {
+    let doubled = format!("{{% set x = code %}}{}{{{{ x }}}}", "{% set x = x ~ x %}".repeat(40));
+    let value = "x".repeat(20_000);
+    for template in [
+        "{% for a in range(9999) %}{{ code }}{% endfor %}",
+        "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+        "{{ 'x' * 90000000 }}",
+        "{{ code|indent(900000000, true) }}",
+        "{{ code|replace('x', code) }}",
+        "{{ range(99999)|join(code) }}",
+        doubled.as_str(),
+    ] {
+        let began = std::time::Instant::now();
+        let content = Content { text: Some(template.into()), html: None, ..content() };
+        let rendered = Template::compile(&content)
+            .map_err(|error| error.to_string())
+            .and_then(|_| render(&content, &["", &value, ""]).map_err(|error| error.to_string()));
+        assert!(rendered.is_err(), "{template}: {} octets", rendered.unwrap().len());
+        assert!(began.elapsed().as_secs() < 20, "{template}: {:?}", began.elapsed());
+    }
+}
+
+#[test]
+fn text_is_made_from_html_unless_somebody_says_no() {
+    let derive = Content { text: None, derive_text: true, ..content() };
+    let values = ["Ann & Bob", "K7", "https://x.example/?a=1&b=2"];
+    let mail = render(&derive, &values).unwrap();
+    let parsed = MessageParser::default().parse(&mail).expect("a message");
+    let text = parsed.body_text(0).unwrap();
+    assert_eq!(text, "Hello Ann & Bob, here (https://x.example/?a=1&b=2)");
+    let html = parsed.body_html(0).unwrap();
+    assert!(html.contains("Hello <b>Ann &amp; Bob</b>"), "values are escaped there: {html}");
+    let alone = render(&Content { derive_text: false, ..derive.clone() }, &values).unwrap();
+    assert!(!alone.contains("text/plain"), "{alone}");
+    let pictures = Content { html: Some("<img src='x.png'>".into()), ..derive };
+    assert!(!render(&pictures, &values).unwrap().contains("text/plain"), "no words, no part");
+}
+
 #[test]
 fn an_envelope_cannot_carry_headers() {
     let template = Template::compile(&content()).unwrap();
@@ -238,6 +280,32 @@ proptest! {
         let merged = render(&content, &values);
         prop_assert_eq!(&merged, &render(&with_logic(&content), &values));
         prop_assert_eq!(&merged, &render(&content, &values));
+    }
+
+    #[test]
+    fn any_script_reads_back_and_adds_no_header(
+        subject in "(.{0,60}|[\\r\\n:a-z \\t=?\"<>@,é]{0,200})", name in "\\PC{0,40}"
+    ) {
+        let mut content = content();
+        content.subject = "{{ first }}".into();
+        content.from.name = Some(name.clone());
+        content.headers = vec![("X-Note".into(), "{{ first }}".into())];
+        let mail = render(&content, &[&subject]).unwrap();
+        prop_assert!(mail.is_ascii());
+        let parsed = MessageParser::default().parse(&mail).expect("a message");
+        let words = |text: &str| {
+            let plain = text.replace(char::is_control, " ");
+            plain.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        prop_assert_eq!(words(parsed.subject().unwrap_or_default()), words(&subject));
+        let from = parsed.from().and_then(|from| from.first()).expect("a sender");
+        prop_assert_eq!(from.address(), Some("news@example.org"));
+        prop_assert_eq!(words(from.name().unwrap_or_default()), words(&name));
+        let names: Vec<&str> = parsed.headers().iter().map(|h| h.name()).collect();
+        prop_assert_eq!(names, [
+            "From", "To", "Subject", "X-Note", "Date", "Message-ID", "List-Unsubscribe",
+            "List-Unsubscribe-Post", "Feedback-ID", "MIME-Version", "Content-Type",
+        ]);
     }
 
     #[test]

@@ -165,6 +165,7 @@ fn content(record: &CampaignRecord) -> Content {
         subject: t.subject.clone(),
         text: t.text.clone(),
         html: t.html.clone(),
+        derive_text: t.derive_text,
         headers: t.headers.clone(),
         fields: t.fields.clone(),
     }

@@ -79,6 +79,10 @@ pub struct TemplateRecord {
     pub subject: String,
     pub text: Option<String>,
     pub html: Option<String>,
+    /// A text part is made from the HTML where there is none. Campaigns from before this was
+    /// possible go on without.
+    #[serde(default)]
+    pub derive_text: bool,
     /// Further header fields, in order.
     pub headers: Vec<(String, String)>,
     /// Merge fields, in the order of a batch's columns.

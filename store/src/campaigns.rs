@@ -333,6 +333,7 @@ mod tests {
             subject: "x".into(),
             text: Some("x".into()),
             html: None,
+            derive_text: false,
             headers: Vec::new(),
             fields: Vec::new(),
         };

@@ -53,6 +53,7 @@ fn campaign_record() -> CampaignRecord {
     record.tenant = "t".into();
     record.created_at = now();
     record.template = TemplateRecord {
+        derive_text: false,
         from_name: "News".into(),
         from_address: format!("news@{SENDER}").parse().unwrap(),
         subject: template.subject,

@@ -101,6 +101,7 @@ pub fn campaign() -> CampaignRecord {
         subject: "News".into(),
         text: Some("Hello".into()),
         html: None,
+        derive_text: false,
         headers: Vec::new(),
         fields: Vec::new(),
     };
