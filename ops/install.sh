@@ -61,6 +61,7 @@ missing_test_packages() {
     have_sbin unbound || echo unbound
     [ -x /usr/bin/aiosmtpd ] || echo python3-aiosmtpd
     have swaks || echo swaks
+    perl -MNet::SSLeay -e 1 2>/dev/null || echo libnet-ssleay-perl
 }
 
 have_sbin() {

@@ -15,11 +15,7 @@ fn marketing_mails_read_well_as_text() {
             let read = |path| std::fs::read_to_string(path).expect("readable");
             let got = text_of(&read(html.clone()));
             // A typographic blank is hard to tell from another one in a text file.
-            assert_eq!(
-                got.replace('\u{a0}', " "),
-                read(html.with_extension("txt")),
-                "{html:?}"
-            );
+            assert_eq!(got.replace('\u{a0}', " "), read(html.with_extension("txt")), "{html:?}");
             cases += 1;
         }
     }

@@ -19,7 +19,7 @@ async fn swaks_delivers_over_tls() {
         .output()
         .await
         .expect("swaks runs");
-    let said = String::from_utf8_lossy(&swaks.stdout).into_owned();
+    let said = String::from_utf8_lossy(&[swaks.stdout, swaks.stderr].concat()).into_owned();
     assert!(swaks.status.success(), "{said}");
     let ann = internet.book().recipient("ann@one.example").expect("a page");
     assert_eq!((ann.taken, ann.accepted), (1, 1));
