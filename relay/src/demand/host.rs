@@ -26,11 +26,11 @@ pub(crate) struct HostTls {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wanted {
     /// Nobody: the site's rule holds.
-    ByRule,
+    Rule,
     /// The domain's MTA-STS policy.
-    ByMtaSts,
+    MtaSts,
     /// The exchanger's TLSA records.
-    ByDane,
+    Dane,
 }
 
 impl HostTls {
@@ -44,7 +44,7 @@ impl HostTls {
         resolver: &Resolver,
         (host, port): (&str, u16),
     ) -> Result<Self, String> {
-        let Some(demand) = demand else { return Ok(Self::by(rule, Wanted::ByRule)) };
+        let Some(demand) = demand else { return Ok(Self::by(rule, Wanted::Rule)) };
         if !demand.secure {
             return Self::by_mta_sts(rule, demand, host);
         }
@@ -68,7 +68,7 @@ impl HostTls {
     }
 
     fn by_mta_sts(rule: TlsPolicy, demand: &Demand, host: &str) -> Result<Self, String> {
-        let Some(policy) = demand.enforced() else { return Ok(Self::by(rule, Wanted::ByRule)) };
+        let Some(policy) = demand.enforced() else { return Ok(Self::by(rule, Wanted::Rule)) };
         if !policy.names(host) {
             let named = policy.mx.join(", ");
             return Err(format!(
@@ -76,7 +76,7 @@ impl HostTls {
             ));
         }
         let is_raised = rule < TlsPolicy::Verified;
-        let wanted = if is_raised { Wanted::ByMtaSts } else { Wanted::ByRule };
+        let wanted = if is_raised { Wanted::MtaSts } else { Wanted::Rule };
         Ok(Self::by(TlsPolicy::Verified, wanted))
     }
 
@@ -96,13 +96,13 @@ impl HostTls {
             dane: (!tlsa.is_empty()).then(|| Arc::new(DaneWish { tlsa, names })),
             name: (base != host).then(|| base.to_owned()),
             is_dane_known: true,
-            wanted: Wanted::ByDane,
+            wanted: Wanted::Dane,
         }
     }
 
     /// Whether DANE said what the session had to be.
     pub(crate) fn is_by_dane(&self) -> bool {
-        self.wanted == Wanted::ByDane
+        self.wanted == Wanted::Dane
     }
 
     /// Whether what DANE wanted it wanted for this domain too: the names that an authority of the
@@ -118,14 +118,14 @@ impl HostTls {
     pub(crate) fn explain(&self, host: &str, error: SessionError) -> SessionError {
         let (mail::Phase::Tls, Some(trouble)) = (error.phase, &error.trouble) else { return error };
         let wants = match self.wanted {
-            Wanted::ByRule => return error,
-            Wanted::ByMtaSts => {
+            Wanted::Rule => return error,
+            Wanted::MtaSts => {
                 format!("the domain's MTA-STS policy wants TLS with a good certificate of {host}")
             }
-            Wanted::ByDane if self.dane.is_none() => {
+            Wanted::Dane if self.dane.is_none() => {
                 format!("the DNS of {host} has TLSA records and so wants TLS (DANE)")
             }
-            Wanted::ByDane => {
+            Wanted::Dane => {
                 format!("the DNS of {host} wants TLS with the certificate that it names (DANE)")
             }
         };

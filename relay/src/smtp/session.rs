@@ -84,6 +84,12 @@ impl fmt::Display for SessionError {
 
 impl std::error::Error for SessionError {}
 
+impl From<Box<SessionError>> for SessionError {
+    fn from(error: Box<SessionError>) -> Self {
+        *error
+    }
+}
+
 /// An open session.
 pub struct Session {
     pub(super) stream: Stream,
@@ -230,7 +236,7 @@ impl Session {
                 self.plain_because = Some(refused.to_string());
                 Ok(self)
             }
-            Err(refused) => Err(refused),
+            Err(refused) => Err(*refused),
         }
     }
 
@@ -405,14 +411,14 @@ impl Session {
     }
 }
 
-fn positive(phase: Phase, answer: &Response<String>) -> Result<Reply, SessionError> {
+fn positive(phase: Phase, answer: &Response<String>) -> Result<Reply, Box<SessionError>> {
     let reply = to_reply(answer);
     if reply.is_positive() {
         Ok(reply)
     } else if reply.code < 400 {
-        Err(SessionError::trouble(phase, Trouble::OutOfPlace(reply)))
+        Err(Box::new(SessionError::trouble(phase, Trouble::OutOfPlace(reply))))
     } else {
-        Err(SessionError::refused(phase, reply))
+        Err(Box::new(SessionError::refused(phase, reply)))
     }
 }
 
