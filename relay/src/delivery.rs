@@ -103,11 +103,14 @@ async fn find_site(relay: &Arc<Relay>, domain: Domain, jobs: Vec<Job>) -> usize 
 /// demanded of a smart host its operator says.
 async fn whereto(relay: &Relay, domain: &Domain, flow: &Flow) -> (Whereto, Demanded) {
     let whereto = relay.destination(domain, flow).await;
-    if relay.hop(domain, flow).is_some() {
-        return (whereto, Demanded::Nothing);
-    }
-    let secure = relay.resolver.is_secure_route(domain).await;
-    (whereto, relay.demands.of(domain, secure, relay.now()).await)
+    let demanded = match &whereto {
+        Whereto::Site(destination) if destination.smart.is_none() => {
+            let secure = relay.resolver.is_secure_route(domain).await;
+            relay.demands.of(domain, secure, relay.now()).await
+        }
+        Whereto::Site(_) | Whereto::Nowhere(_) => Demanded::Nothing,
+    };
+    (whereto, demanded)
 }
 
 /// Back to the queue until then, without an attempt.
@@ -224,6 +227,19 @@ pub(crate) struct Destination {
     pub(crate) exchangers: Vec<Exchanger>,
     /// The smart host that it is, if it is one.
     pub(crate) smart: Option<Arc<SmartHost>>,
+}
+
+impl Destination {
+    /// The pool that a flow's mail to it goes from: its own, or the flow's.
+    pub(crate) fn pool<'a>(&'a self, flow: &'a Flow) -> &'a str {
+        pool_by(self.smart.as_ref(), flow)
+    }
+}
+
+/// The pool of a smart host, where there is one and it names one; else the flow's.
+pub(crate) fn pool_by<'a>(smart: Option<&'a Arc<SmartHost>>, flow: &'a Flow) -> &'a str {
+    let of_smart = smart.map(|smart| smart.pool.as_str());
+    of_smart.filter(|pool| !pool.is_empty()).unwrap_or(&flow.pool)
 }
 
 /// Where the recipients of a domain go.

@@ -2,6 +2,7 @@
 //! and the orders of operators, learnt with every heartbeat. What an order means is
 //! `mail::orders`'s to say; here it meets the recipients in hand.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use mail::queue::{CampaignState, End, Lane, Outcome};
 use mail::{CampaignId, Domain, Phase, Timestamp};
 use store::StoreError;
 
+use crate::delivery::Destination;
 use crate::job::{Job, Settlement};
 use crate::relay::{Relay, lock};
 use crate::shares::Flow;
@@ -158,16 +160,15 @@ impl Relay {
         })
     }
 
-    /// The pool that a job goes from: its campaign's, or that of an order.
-    pub(crate) fn pool_of(&self, job: &Job) -> String {
-        let flow = &job.content.sending.flow;
-        let own = job.domain().map_or(flow.pool.clone(), |d| self.pool_at(&d, flow).to_owned());
+    /// The pool that a job goes from to where it goes: its own, or that of an order.
+    pub(crate) fn pool_of<'a>(&self, job: &'a Job, to: &'a Destination) -> Cow<'a, str> {
+        let own = Cow::Borrowed(to.pool(&job.content.sending.flow));
         let Some(orders) = self.rulings.orders().filter(|orders| !orders.is_empty()) else {
             return own;
         };
         let ordered =
             self.with_subject(job, None, |subject| orders.pool(subject).map(str::to_owned));
-        ordered.unwrap_or(own)
+        ordered.map_or(own, Cow::Owned)
     }
 
     /// What is known of a job. The source is that of its own pool unless another is given: a

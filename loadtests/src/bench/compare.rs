@@ -153,7 +153,7 @@ async fn submit(at: SocketAddr, messages: Arc<Vec<Kept>>, connections: u32) -> R
 async fn await_all(internet: &Internet, wanted: u64, began: Instant) -> Result<f64> {
     let patience = Duration::from_secs_f64(20.0 + wanted as f64 / RATE_MIN);
     loop {
-        let taken: u64 = internet.book().live().values().map(|live| live.delivered).sum();
+        let taken = internet.book().delivered();
         if taken >= wanted {
             return Ok(began.elapsed().as_secs_f64());
         }

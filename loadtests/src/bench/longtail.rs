@@ -12,7 +12,6 @@ use crate::generator::{Generator, Spread, Template};
 use crate::program::Program;
 use crate::scenario::Scenario;
 
-const LOOK: Duration = Duration::from_millis(50);
 /// A measurement that is slower than this many messages a second has gone wrong.
 const RATE_MIN: f64 = 50.0;
 /// What a site that carried one message leaves in Redis is gone after this.
@@ -98,8 +97,9 @@ async fn measure(platform: &mut Platform, tail: Tail, recipients: u64) -> Result
     platform.start_relays(1).await?;
     let (before, began) = (platform.times()?, Instant::now());
     platform.client.start(&id).await?;
-    let half = await_delivered(platform, recipients / 2, began).await?;
-    let took = await_delivered(platform, recipients, began).await?;
+    let patience = Duration::from_secs_f64(20.0 + recipients as f64 / RATE_MIN);
+    let half = platform.await_delivered(recipients / 2, began, patience).await?;
+    let took = platform.await_delivered(recipients, began, patience).await?;
     let redis_at_end = platform.redis_data().await?;
     let spent = platform.times()?.since(before);
     tokio::time::sleep(FORGOTTEN_WITHIN).await;
@@ -125,18 +125,4 @@ async fn measure(platform: &mut Platform, tail: Tail, recipients: u64) -> Result
         paces_listed: platform.paces_listed().await?,
         durability: DURABILITY,
     })
-}
-
-async fn await_delivered(platform: &mut Platform, wanted: u64, began: Instant) -> Result<Duration> {
-    let patience = Duration::from_secs_f64(20.0 + wanted as f64 / RATE_MIN);
-    loop {
-        let live = platform.internet.book().live();
-        let delivered: u64 = live.values().map(|live| live.delivered).sum();
-        if delivered >= wanted {
-            return Ok(began.elapsed());
-        }
-        platform.is_well()?;
-        ensure!(began.elapsed() < patience, "only {delivered} of {wanted} are delivered");
-        tokio::time::sleep(LOOK).await;
-    }
 }

@@ -245,7 +245,7 @@ impl Platform {
         const LOOK: Duration = Duration::from_millis(5);
         let book = self.internet.book();
         loop {
-            let delivered: u64 = book.live().values().map(|live| live.delivered).sum();
+            let delivered = book.delivered();
             if delivered >= wanted {
                 return Ok(began.elapsed());
             }

@@ -160,6 +160,12 @@ impl Book {
         self.names.iter().cloned().zip(self.counters.iter().map(Counters::read)).collect()
     }
 
+    /// Messages delivered so far, of all providers.
+    #[must_use]
+    pub fn delivered(&self) -> u64 {
+        self.counters.iter().map(|counters| counters.read().delivered).sum()
+    }
+
     /// Broken rules by name.
     #[must_use]
     pub fn violations(&self) -> BTreeMap<&'static str, Violation> {

@@ -10,7 +10,8 @@ pub struct Kept {
     pub from: String,
     /// Its recipient.
     pub to: String,
-    /// What came between DATA and the final dot, dots doubled as they were on the wire.
+    /// What came between DATA and the final dot, dots doubled as they were on the wire; or after
+    /// BDAT, where none are.
     pub wire: Vec<u8>,
 }
 

@@ -12,7 +12,7 @@ use mail::throttle::Why;
 use mail::{Domain, EnhancedStatus, Event, Phase, ShardId, Site, Timestamp};
 
 use super::{Relay, lock};
-use crate::delivery::{Destination, Refusal, Whereto};
+use crate::delivery::{Destination, Refusal, Whereto, pool_by};
 use crate::egress::Egress;
 use crate::hops::SmartHost;
 use crate::job::Job;
@@ -39,8 +39,7 @@ impl Relay {
 
     /// The pool that mail goes from: that of its smart host, or its flow's.
     pub(crate) fn pool_at<'a>(&'a self, domain: &Domain, flow: &'a Flow) -> &'a str {
-        let of_hop = self.hop(domain, flow).map(|smart| smart.pool.as_str());
-        of_hop.filter(|pool| !pool.is_empty()).unwrap_or(&flow.pool)
+        pool_by(self.hop(domain, flow), flow)
     }
 
     /// Where a flow's recipients of a domain go.
@@ -199,7 +198,7 @@ impl Relay {
     /// What last kept this relay from a job's site, if it is known.
     pub(crate) fn last_trouble(&self, job: &Job) -> Option<String> {
         let destination = self.known_destination(&job.domain()?, &job.content.sending.flow)?;
-        let (pool, site) = (self.pool_of(job), &destination.site);
+        let (pool, site) = (self.pool_of(job, &destination), &destination.site);
         let egress = self.source_at(&pool, Some(site), job.address(), false)?;
         let key = SiteKey { source: egress.name().to_owned(), site: site.clone() };
         self.lock_sites().get(&key)?.trouble()

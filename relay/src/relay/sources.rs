@@ -53,7 +53,7 @@ impl Relay {
         destination: &Destination,
         job: &Job,
     ) -> Result<Arc<SiteLane>, Refusal> {
-        let pool = self.pool_of(job);
+        let pool = self.pool_of(job, destination);
         let may_probe = job.attempts == 0;
         match self.source_at(&pool, Some(&destination.site), job.address(), may_probe) {
             Some(egress) => Ok(self.site(destination, egress)),
@@ -81,7 +81,7 @@ impl Relay {
         if destination.site != site.key.site {
             return None;
         }
-        let sources = self.pools.get(&self.pool_of(job))?;
+        let sources = self.pools.get(&self.pool_of(job, &destination))?;
         let is_fit = |egress: &&Arc<Egress>| {
             egress.name() != site.key.source
                 && self.standing(egress, &destination.site) == Standing::Fit

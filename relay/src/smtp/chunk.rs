@@ -96,17 +96,7 @@ impl Session {
             (self.is_chunking_broken, self.broken) = (true, true);
             return (Phase::Data, None, Outcome::Failed(Trouble::OutOfPlace(reply)));
         }
-        if let Some(refused) = refused {
-            return refused;
-        }
-        if reply.is_positive() {
-            self.must_reset = false;
-            return (Phase::Dot, Some(reply), Outcome::Accepted);
-        }
-        if reply.code >= 400 {
-            return (Phase::Dot, Some(reply), Outcome::Refused);
-        }
-        unanswered(Phase::Dot, Trouble::OutOfPlace(reply))
+        refused.unwrap_or_else(|| self.conclude(reply, done))
     }
 
     /// The server went away while it was written to: it has not got the message, and may have

@@ -357,6 +357,11 @@ impl Session {
             }
         };
         done.replies.push((Phase::Dot, reply.clone()));
+        self.conclude(reply, done)
+    }
+
+    /// What the answer to a whole message comes to.
+    pub(super) fn conclude(&mut self, reply: Reply, done: &Transaction) -> Ended {
         self.broken |= reply.code == 421 || !done.dot_written;
         if reply.is_positive() && done.dot_written {
             self.must_reset = false;

@@ -27,48 +27,41 @@ pub fn stuff_dots(message: &[u8], out: &mut Vec<u8>) -> Result<(), LineEndError>
 
 /// Whether each line ends in CRLF, and the message with one.
 pub(super) fn check_lines(message: &[u8]) -> Result<(), LineEndError> {
-    if !message.ends_with(b"\r\n") {
-        return Err(LineEndError::Open);
-    }
-    let mut lines = 0;
-    for cr in memchr::memchr_iter(b'\r', message) {
-        if message.get(cr + 1) != Some(&b'\n') {
-            return Err(LineEndError::Bare(cr));
-        }
-        lines += 1;
-    }
-    every_lf_has_its_cr(message, lines)
+    each_line_end(message, |_| {})
 }
 
 fn stuff(message: &[u8], out: &mut Vec<u8>) -> Result<(), LineEndError> {
-    if !message.ends_with(b"\r\n") {
-        return Err(LineEndError::Open);
-    }
     out.reserve(message.len() + 64);
-    if message[0] == b'.' {
+    if message.starts_with(b".") {
         out.push(b'.');
     }
     let mut copied = 0;
-    let mut lines = 0;
-    for cr in memchr::memchr_iter(b'\r', message) {
-        if message.get(cr + 1) != Some(&b'\n') {
-            return Err(LineEndError::Bare(cr));
-        }
-        lines += 1;
-        if message.get(cr + 2) == Some(&b'.') {
-            out.extend_from_slice(&message[copied..cr + 2]);
+    each_line_end(message, |next| {
+        if message.get(next) == Some(&b'.') {
+            out.extend_from_slice(&message[copied..next]);
             out.push(b'.');
-            copied = cr + 2;
+            copied = next;
         }
-    }
-    every_lf_has_its_cr(message, lines)?;
+    })?;
     out.extend_from_slice(&message[copied..]);
     out.extend_from_slice(b".\r\n");
     Ok(())
 }
 
-/// In a message with so many CRLF and no CR alone.
-fn every_lf_has_its_cr(message: &[u8], lines: usize) -> Result<(), LineEndError> {
+/// Shows where each next line begins, as long as every line so far ends in CRLF, as all must.
+fn each_line_end(message: &[u8], mut see: impl FnMut(usize)) -> Result<(), LineEndError> {
+    if !message.ends_with(b"\r\n") {
+        return Err(LineEndError::Open);
+    }
+    let mut lines = 0;
+    for cr in memchr::memchr_iter(b'\r', message) {
+        if message.get(cr + 1) != Some(&b'\n') {
+            return Err(LineEndError::Bare(cr));
+        }
+        lines += 1;
+        see(cr + 2);
+    }
+    // Each CR has its LF; as many LF as CR means that each LF has its CR.
     if memchr::memchr_iter(b'\n', message).count() != lines {
         return Err(LineEndError::Bare(first_bare_lf(message)));
     }
