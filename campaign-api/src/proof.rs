@@ -65,7 +65,7 @@ pub(crate) async fn require(app: &App, tenant: &str, domain: &Domain) -> Answer<
         return Ok(());
     }
     for key in sender.active() {
-        let name = format!("{}._domainkey.{domain}", key.name);
+        let name = key.dns_name(domain);
         match app.txt.txt(&name).await {
             Ok(records) => require_shown(&name, key, domain, &compare(&records, &key.record))?,
             Err(_) if age.is_some_and(|age| age < BENEFIT_OF_DOUBT) => return Ok(()),

@@ -1,5 +1,5 @@
-//! One request to one web server, for what the standards of mail ask of the web: MTA-STS policies
-//! and TLS reports. Names are resolved as for mail, private addresses refused, the certificate
+//! One request to one web server, for what the standards of mail ask of the web: MTA-STS policies.
+//! Names are resolved as for mail, private addresses refused, the certificate
 //! must be good, nothing is redirected, and an answer has a bound in size and in time.
 
 use std::net::{IpAddr, SocketAddr};
@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dns::Resolver;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
-use hyper::{Method, Request, Response};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
@@ -37,11 +37,7 @@ pub(crate) struct Https {
 /// What is asked.
 pub(crate) struct Question<'a> {
     pub(crate) host: &'a str,
-    /// None: that of the configuration.
-    pub(crate) port: Option<u16>,
     pub(crate) path: &'a str,
-    /// Given: posted, with its type.
-    pub(crate) post: Option<(&'static str, Bytes)>,
     /// Octets that are taken of the answer.
     pub(crate) octets_max: usize,
     pub(crate) within: Duration,
@@ -123,7 +119,7 @@ impl Https {
             .map_err(|_| HttpsError::Question(host.to_owned()))?;
         let mut last = std::io::Error::other("it has no address");
         for ip in self.addresses(host).await? {
-            let addr = SocketAddr::new(ip, question.port.unwrap_or(self.port));
+            let addr = SocketAddr::new(ip, self.port);
             match timeout(CONNECT, TcpStream::connect(addr)).await {
                 Ok(Ok(stream)) => {
                     let secured = self.connector.connect(name, stream).await;
@@ -148,19 +144,11 @@ impl Https {
     }
 }
 
-fn request(question: &Question<'_>) -> Result<Request<Full<Bytes>>, HttpsError> {
-    let method = if question.post.is_some() { Method::POST } else { Method::GET };
-    let mut request = Request::builder()
-        .method(method)
-        .uri(question.path)
+fn request(question: &Question<'_>) -> Result<Request<Empty<Bytes>>, HttpsError> {
+    let request = Request::get(question.path)
         .header(HOST, question.host)
         .header(USER_AGENT, concat!("malleposte/", env!("CARGO_PKG_VERSION")));
-    let mut body = Bytes::new();
-    if let Some((kind, octets)) = &question.post {
-        request = request.header(CONTENT_TYPE, *kind);
-        body = octets.clone();
-    }
-    request.body(Full::new(body)).map_err(|_| HttpsError::Question(question.path.to_owned()))
+    request.body(Empty::new()).map_err(|_| HttpsError::Question(question.path.to_owned()))
 }
 
 async fn read(question: &Question<'_>, answer: Response<Incoming>) -> Result<Answer, HttpsError> {

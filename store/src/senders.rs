@@ -135,6 +135,12 @@ impl Selector {
         }
     }
 
+    /// The name that its TXT record must stand at.
+    #[must_use]
+    pub fn dns_name(&self, domain: &Domain) -> String {
+        format!("{}._domainkey.{domain}", self.name)
+    }
+
     /// Since when it is what it is.
     #[must_use]
     pub fn since(&self) -> Timestamp {

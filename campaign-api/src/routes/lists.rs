@@ -194,7 +194,7 @@ pub(crate) async fn senders(State(app): State<App>, caller: Caller) -> Answer<Js
         .map(|(domain, sender)| {
             let records = sender.selectors.iter().map(|key| {
                 json!({
-                    "name": format!("{}._domainkey.{domain}", key.name),
+                    "name": key.dns_name(domain),
                     "type": "TXT",
                     "value": key.record,
                     "algorithm": key.algorithm,

@@ -246,7 +246,7 @@ async fn publish(
     let domain: Domain = SENDER.parse()?;
     let selector = add_sender(store, keys, &domain, "mp1", "default").await?;
     let zone = internet.zone();
-    zone.add_txt(&format!("{}._domainkey.{SENDER}", selector.name), &selector.record);
+    zone.add_txt(&selector.dns_name(&domain), &selector.record);
     zone.add_mx(RETURNS, 10, &format!("mx.{RETURNS}"));
     zone.add_a(&format!("mx.{RETURNS}"), Ipv4Addr::LOCALHOST);
     internet.send_returns_to(bounces);

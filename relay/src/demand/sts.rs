@@ -206,9 +206,7 @@ impl StsPolicies {
         let host = format!("mta-sts.{domain}");
         let question = Question {
             host: &host,
-            port: None,
             path: "/.well-known/mta-sts.txt",
-            post: None,
             octets_max: POLICY_OCTETS_MAX,
             within: FETCH,
         };

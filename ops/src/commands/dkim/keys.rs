@@ -9,7 +9,6 @@ use message::published::{Shown, compare};
 use message::{Algorithm, Key};
 use store::{KeyState, SealKeys, Selector, SenderRecord, SigningKey, Store};
 
-use super::tell;
 use crate::commands::now;
 use crate::config::Config;
 use crate::wiring::Keys;
@@ -151,7 +150,7 @@ pub(super) async fn activate(
     let retired = sender.activate(selector, now()).with_context(|| domain.clone())?;
     let key = sender.key(selector)?;
     if !force {
-        let name = format!("{selector}._domainkey.{domain}");
+        let name = key.dns_name(domain);
         match Resolver::new(&config.dns)?.txt(&name).await {
             Txt::Found(texts) if compare(&texts, &key.record) == Shown::Right => {}
             Txt::Temporary { why } => bail!("{name}: the name servers do not answer: {why}"),
@@ -204,7 +203,7 @@ pub(super) async fn remove(
         );
     }
     write(store, domain, Some(&before), &sender).await?;
-    println!("{selector} is gone; take its record out of DNS: {}", tell::name(domain, &key));
+    println!("{selector} is gone; take its record out of DNS: {}", key.dns_name(domain));
     Ok(())
 }
 

@@ -14,11 +14,6 @@ use crate::config::Config;
 /// A TXT record's strings hold 255 octets each (RFC 1035, 3.3).
 const STRING_OCTETS_MAX: usize = 255;
 
-/// Where the record of a key stands.
-pub(super) fn name(domain: &Domain, key: &Selector) -> String {
-    format!("{}._domainkey.{domain}", key.name)
-}
-
 /// New keys, and what to do with them.
 pub(super) fn made(domain: &Domain, keys: &[Selector]) {
     records(domain, &keys.iter().collect::<Vec<_>>());
@@ -35,7 +30,7 @@ pub(super) fn records(domain: &Domain, keys: &[&Selector]) {
     let what = if keys.len() == 1 { "this TXT record" } else { "these TXT records" };
     println!("Publish {what}; mail from {domain} is taken once it can be seen:\n");
     for key in keys {
-        println!("{}. TXT {}", name(domain, key), quoted(&key.record));
+        println!("{}. TXT {}", key.dns_name(domain), quoted(&key.record));
     }
 }
 
@@ -56,7 +51,7 @@ pub(super) async fn check(
     let mut is_good = true;
     let mut told = Vec::new();
     for key in &sender.selectors {
-        let name = name(domain, key);
+        let name = key.dns_name(domain);
         let finding = Finding::of(&resolver.txt(&name).await, key);
         is_good &= finding.is_right() || key.state != KeyState::Active;
         if is_json {
