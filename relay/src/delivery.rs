@@ -26,7 +26,8 @@ use crate::relay::Relay;
 use crate::shares::Flow;
 use crate::site::SiteLane;
 use crate::smtp;
-use crate::verdict::{Told, judge, not_connected, refuse_all};
+use crate::unconnected::not_connected;
+use crate::verdict::{Told, judge, refuse_all};
 
 /// Between two looks at whether a lease was renewed.
 const RENEWAL_PAUSE: Duration = Duration::from_millis(200);

@@ -29,6 +29,7 @@ mod settler;
 mod shares;
 mod site;
 pub mod smtp;
+mod unconnected;
 mod verdict;
 mod waiting;
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::campaigns::{pack, unpack};
 use crate::error::StoreError;
+use crate::key_state::KeyState;
 use crate::{SealKeys, Store};
 
 /// Keys have states. Records that say nothing a program of version 1 would misread are
@@ -14,41 +15,6 @@ const VERSION: u8 = 2;
 const STATELESS: u8 = 1;
 /// Compare and set: keys are changed by people, proofs are written by every API process.
 const REPLACE: &str = include_str!("lua/replace.lua");
-
-/// What a key is for at present.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KeyState {
-    /// Made, and its record is to be published; does not sign yet.
-    Published,
-    /// Signs; one key for each algorithm.
-    Active,
-    /// Signs no more; its record stays until no mail that it signed is on its way.
-    Retired,
-}
-
-impl KeyState {
-    /// The word that is shown.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Published => "published",
-            Self::Active => "active",
-            Self::Retired => "retired",
-        }
-    }
-
-    /// Before there were states, keys signed.
-    fn of_old() -> Self {
-        Self::Active
-    }
-}
-
-impl std::fmt::Display for KeyState {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(self.as_str())
-    }
-}
 
 /// A key of a sender domain under its selector.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

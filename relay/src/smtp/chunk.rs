@@ -4,9 +4,9 @@
 
 use mail::Phase;
 
+use super::outcome::{Ended, Envelope, Outcome, Transaction};
 use super::reply::{Trouble, to_reply};
 use super::session::Session;
-use super::transaction::{Ended, Envelope, Outcome, Transaction};
 use super::wire::{self, LineEndError};
 
 /// A larger message is sent when its recipient was accepted: below this its octets cost less

@@ -12,8 +12,9 @@ use mail::Phase;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
+use super::failure::SessionError;
 use super::reply::Trouble;
-use super::session::{SessionError, Target};
+use super::session::Target;
 
 /// What an attempt has for itself before the next begins beside it. RFC 8305 gives 250 ms, for
 /// people who wait; a mail server that is only busy shall not be connected to for nothing.

@@ -9,8 +9,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use mail::{Phase, Reply};
 
+use super::failure::SessionError;
 use super::reply::{Trouble, to_reply};
-use super::session::{Session, SessionError, Target};
+use super::session::{Session, Target};
 
 /// A password is a line, and a token some thousand octets.
 const SECRET_OCTETS_MAX: u64 = 64 * 1024;

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::capabilities::Capabilities;
 use super::config::{Timeouts, TlsPolicy};
 use super::dial::{Dialled, dial};
+use super::failure::SessionError;
 use super::login::{Hop, offered};
 use super::proxy::Via;
 use super::reply::{ReplyReader, Trouble, to_reply};
@@ -44,50 +45,6 @@ pub struct Target<'a> {
     pub timeouts: &'a Timeouts,
     /// What is special about it, if it is no mail exchanger.
     pub hop: Hop<'a>,
-}
-
-/// Why a session did not come about, and where.
-#[derive(Debug)]
-pub struct SessionError {
-    /// Where.
-    pub phase: Phase,
-    /// What the server said, if it was the server.
-    pub reply: Option<Reply>,
-    /// What else went wrong.
-    pub trouble: Option<Trouble>,
-    /// The address that answered, if one did.
-    pub peer: Option<SocketAddr>,
-    /// What came of TLS, as `Event::tls` has it; empty where it was not tried.
-    pub tls: String,
-}
-
-impl SessionError {
-    pub(crate) fn trouble(phase: Phase, trouble: impl Into<Trouble>) -> Self {
-        let trouble = Some(trouble.into());
-        Self { phase, reply: None, trouble, peer: None, tls: String::new() }
-    }
-
-    fn refused(phase: Phase, reply: Reply) -> Self {
-        Self { phase, reply: Some(reply), trouble: None, peer: None, tls: String::new() }
-    }
-}
-
-impl fmt::Display for SessionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.reply, &self.trouble) {
-            (Some(reply), _) => write!(f, "{}: {reply}", self.phase),
-            (None, Some(trouble)) => write!(f, "{}: {trouble}", self.phase),
-            (None, None) => write!(f, "{}", self.phase),
-        }
-    }
-}
-
-impl std::error::Error for SessionError {}
-
-impl From<Box<SessionError>> for SessionError {
-    fn from(error: Box<SessionError>) -> Self {
-        *error
-    }
 }
 
 /// An open session.

@@ -1,7 +1,7 @@
 //! What is written: commands, and the message with its dots doubled (RFC 5321, 4.5.2).
 
 use super::capabilities::Capabilities;
-use super::transaction::Envelope;
+use super::outcome::Envelope;
 
 /// Why a message cannot be written: it would not arrive as what was signed, and bare
 /// line ends are how one message is smuggled inside another.

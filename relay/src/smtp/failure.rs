@@ -1,0 +1,52 @@
+//! Why there is no session.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use mail::{Phase, Reply};
+
+use super::reply::Trouble;
+
+/// Why a session did not come about, and where.
+#[derive(Debug)]
+pub struct SessionError {
+    /// Where.
+    pub phase: Phase,
+    /// What the server said, if it was the server.
+    pub reply: Option<Reply>,
+    /// What else went wrong.
+    pub trouble: Option<Trouble>,
+    /// The address that answered, if one did.
+    pub peer: Option<SocketAddr>,
+    /// What came of TLS, as `Event::tls` has it; empty where it was not tried.
+    pub tls: String,
+}
+
+impl SessionError {
+    pub(crate) fn trouble(phase: Phase, trouble: impl Into<Trouble>) -> Self {
+        let trouble = Some(trouble.into());
+        Self { phase, reply: None, trouble, peer: None, tls: String::new() }
+    }
+
+    pub(super) fn refused(phase: Phase, reply: Reply) -> Self {
+        Self { phase, reply: Some(reply), trouble: None, peer: None, tls: String::new() }
+    }
+}
+
+impl fmt::Display for SessionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.reply, &self.trouble) {
+            (Some(reply), _) => write!(f, "{}: {reply}", self.phase),
+            (None, Some(trouble)) => write!(f, "{}: {trouble}", self.phase),
+            (None, None) => write!(f, "{}", self.phase),
+        }
+    }
+}
+
+impl std::error::Error for SessionError {}
+
+impl From<Box<SessionError>> for SessionError {
+    fn from(error: Box<SessionError>) -> Self {
+        *error
+    }
+}

@@ -1,0 +1,165 @@
+//! What it means that no session came about: whose trouble it is, who rests for it, and when the
+//! recipient goes again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mail::classify::{Finding, Permanence, Said, Signal, classify};
+use mail::{Category, EnhancedStatus, Hygiene, Phase, Scope};
+
+use crate::job::{Job, Settlement};
+use crate::relay::Relay;
+use crate::site::SiteLane;
+use crate::smtp::{SessionError, Trouble};
+use crate::verdict::{Failure, conclude};
+
+/// "Too many connections" before any mail: this long until the recipient tries another.
+const CONNECTIONS_PAUSE: Duration = Duration::from_millis(300);
+
+/// No session came about. Everybody rests for a while, this one waits its turn.
+pub(crate) async fn not_connected(
+    relay: &Arc<Relay>,
+    site: &Arc<SiteLane>,
+    job: Job,
+    error: &SessionError,
+) {
+    let text = error.trouble.as_ref().map(ToString::to_string).unwrap_or_default();
+    match &error.trouble {
+        Some(Trouble::Policy(why)) => return demand_unmet(relay, site, job, error, why).await,
+        Some(Trouble::Source(why)) => {
+            site.egress.failed(relay.now(), why);
+            return source_failed(relay, site, job, error.phase, why).await;
+        }
+        Some(Trouble::NoWay(why)) => {
+            site.has_no_way(relay.now());
+            return source_failed(relay, site, job, error.phase, why).await;
+        }
+        Some(Trouble::Login { why, passing }) => {
+            return not_let_in(relay, site, job, error.phase, (why, *passing)).await;
+        }
+        _ => {}
+    }
+    if let (Some(_), Some(reply)) = (&site.smart, &error.reply) {
+        let passing = !reply.is_permanent();
+        return not_let_in(relay, site, job, error.phase, (&reply.to_string(), passing)).await;
+    }
+    let finding = match &error.reply {
+        Some(reply) => classify(&Said::reply(error.phase, reply)),
+        None => network(error.phase),
+    };
+    match &error.reply {
+        Some(reply) => site.heard_trouble(&reply.to_string()),
+        None => site.heard_trouble(&text),
+    }
+    site.pace.saw(finding.signal, false, 0);
+    if let (Signal::Block, Some(reply)) = (finding.signal, &error.reply) {
+        site.heard_block(reply);
+    }
+    if finding.signal == Signal::Connections {
+        // One too many, said before any mail: it goes over one that is open.
+        tokio::time::sleep(CONNECTIONS_PAUSE).await;
+        return site.push_front(job);
+    }
+    if error.reply.is_none() {
+        site.unreachable(relay.now());
+    }
+    let failure = Failure { phase: error.phase, reply: error.reply.as_ref(), finding, note: &text };
+    let mut settlement = conclude(relay, job, failure, Some(site)).await;
+    tell_tls(&mut settlement, &error.tls);
+    relay.settle(settlement).await;
+}
+
+/// A smart host does not let us in. That is no verdict about anybody's mail, so all of it waits;
+/// and unless it is a passing trouble nobody tries until an operator has had time to act.
+async fn not_let_in(
+    relay: &Arc<Relay>,
+    site: &Arc<SiteLane>,
+    job: Job,
+    phase: Phase,
+    (why, passing): (&str, bool),
+) {
+    let failure = shut_out(relay, site, phase, why, passing);
+    let note = failure.1.clone();
+    let failure = Failure { phase, reply: None, finding: failure.0, note: &note };
+    let settlement = conclude(relay, job, failure, Some(site)).await;
+    relay.settle(settlement).await;
+}
+
+/// Notes that a smart host does not let us in; tells what that means and in which words.
+pub(crate) fn shut_out(
+    relay: &Relay,
+    site: &SiteLane,
+    phase: Phase,
+    why: &str,
+    passing: bool,
+) -> (Finding, String) {
+    let name = site.key.site.as_str();
+    let note = match passing {
+        true => format!("the smart host {name:?} does not let us in now: {why}"),
+        false => format!("the smart host {name:?} does not let us in: {why}; an operator must act"),
+    };
+    site.heard_trouble(&note);
+    match &site.smart {
+        Some(smart) if !passing => smart.shuts(relay.now(), why),
+        _ => site.unreachable(relay.now()),
+    }
+    let category = Category::Policy;
+    let finding = Finding {
+        category,
+        permanence: Permanence::Temporary,
+        scope: Scope::Site,
+        signal: Signal::None,
+        rule: "smart-host",
+        ..network(phase)
+    };
+    (finding, note)
+}
+
+/// The egress source's own trouble: another of its pool goes, and if none can this is put off.
+/// Neither the site nor the recipient has anything to do with it.
+async fn source_failed(
+    relay: &Arc<Relay>,
+    site: &Arc<SiteLane>,
+    job: Job,
+    phase: Phase,
+    why: &str,
+) {
+    site.heard_trouble(why);
+    if let Some(other) = relay.lane_beside(site, &job) {
+        return other.push(job);
+    }
+    site.unreachable(relay.now());
+    let finding = Finding { scope: Scope::Source, signal: Signal::None, ..network(phase) };
+    let failure = Failure { phase, reply: None, finding, note: why };
+    let settlement = conclude(relay, job, failure, Some(site)).await;
+    relay.settle(settlement).await;
+}
+
+/// The exchangers are not as the recipient's domain demands them. That is no trouble of the site:
+/// its other domains' mail goes on, and its pace learns nothing.
+async fn demand_unmet(
+    relay: &Arc<Relay>,
+    site: &Arc<SiteLane>,
+    job: Job,
+    error: &SessionError,
+    why: &str,
+) {
+    let finding = Finding { scope: Scope::Site, ..network(error.phase) };
+    let failure = Failure { phase: error.phase, reply: None, finding, note: why };
+    let mut settlement = conclude(relay, job, failure, Some(site)).await;
+    tell_tls(&mut settlement, &error.tls);
+    relay.settle(settlement).await;
+}
+
+fn tell_tls(settlement: &mut Settlement, tls: &str) {
+    if let Some(event) = &mut settlement.event {
+        tls.clone_into(&mut event.tls);
+    }
+}
+
+/// What is told is in our words, and the rules are about those of servers: they do not read it.
+pub(crate) fn network(phase: Phase) -> Finding {
+    let status = Some(EnhancedStatus(4, 4, 1));
+    let finding = classify(&Said { phase, code: Some(451), status, text: "" });
+    Finding { category: Category::Network, hygiene: Hygiene::None, ..finding }
+}
