@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub(crate) struct Rulings {
     stopped: RwLock<HashMap<CampaignId, CampaignState>>,
     seen_campaigns: Mutex<HashMap<CampaignId, ()>>,
     tenants: Mutex<HashMap<CampaignId, Arc<str>>>,
+    /// Grows with each change of what is above.
+    changes: AtomicU64,
 }
 
 /// Why a recipient in hand does not go.
@@ -50,6 +53,27 @@ pub(crate) enum Stop {
 impl Rulings {
     fn orders(&self) -> Option<Arc<Orders>> {
         self.orders.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A number that is another one after each change.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    fn change_orders(&self, to: Option<Arc<Orders>>) {
+        let mut orders = self.orders.write().unwrap_or_else(PoisonError::into_inner);
+        if *orders != to {
+            *orders = to;
+            self.changes.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    fn change_stopped(&self, to: HashMap<CampaignId, CampaignState>) {
+        let mut stopped = self.stopped.write().unwrap_or_else(PoisonError::into_inner);
+        if *stopped != to {
+            *stopped = to;
+            self.changes.fetch_add(1, Ordering::Release);
+        }
     }
 
     /// A campaign came into the relay's hands.
@@ -85,7 +109,7 @@ impl Relay {
             .filter_map(|(id, state)| Some((id, state?)))
             .filter(|(_, state)| *state != CampaignState::Running)
             .collect();
-        *self.rulings.stopped.write().unwrap_or_else(PoisonError::into_inner) = stopped;
+        self.rulings.change_stopped(stopped);
         if self.is_idle() {
             lock(&self.rulings.seen_campaigns).clear();
         }
@@ -109,7 +133,7 @@ impl Relay {
                 self.wake_sites(order);
             }
         }
-        *self.rulings.orders.write().unwrap_or_else(PoisonError::into_inner) = orders;
+        self.rulings.change_orders(orders);
         Ok(())
     }
 

@@ -74,6 +74,8 @@ pub(crate) struct SiteLane {
 
 /// Between two looks when nothing happens.
 const IDLE_WAIT: Duration = Duration::from_millis(500);
+/// Between two looks at who waits when nothing was ruled.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// A newcomer does not wait for the next slice, but this long after the last question.
 const SOON: Duration = Duration::from_millis(20);
 
@@ -104,6 +106,25 @@ impl Question {
 
     fn left(&self) -> Duration {
         self.due.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+    }
+}
+
+/// When the recipients of a line were last held against what is known: thousands, so not each turn.
+#[derive(Default)]
+struct Looked {
+    at: Option<Instant>,
+    changes: u64,
+}
+
+impl Looked {
+    /// After each change, and once in a while for who came into line beside one.
+    fn is_due(&mut self, changes: u64) -> bool {
+        let is_recent = self.at.is_some_and(|at| at.elapsed() < LOOK_AGAIN);
+        if is_recent && self.changes == changes {
+            return false;
+        }
+        *self = Self { at: Some(Instant::now()), changes };
+        true
     }
 }
 
@@ -174,10 +195,14 @@ impl SiteLane {
 
     /// Another recipient for this site.
     pub(crate) fn push(&self, job: Job) {
-        if self.lock().push(job, false) {
+        let is_new = self.lock().push(job, false);
+        if is_new {
             self.newcomer.store(true, Ordering::Relaxed);
         }
-        self.wake.notify_one();
+        // Where all work already, a turn for each recipient would cost more than the message.
+        if is_new || self.workers.load(Ordering::Relaxed) < self.pace.connections() {
+            self.wake.notify_one();
+        }
     }
 
     /// A recipient that was to go and goes on another connection instead.
@@ -199,6 +224,7 @@ impl SiteLane {
     /// Drives the site until it has had nothing to do for a while, or the relay ends.
     pub(crate) async fn drive(self: Arc<Self>, relay: Arc<Relay>) {
         let mut question = Question::new();
+        let mut looked = Looked::default();
         let mut wait = SLICE;
         loop {
             tokio::select! {
@@ -207,6 +233,7 @@ impl SiteLane {
                 () = tokio::time::sleep(wait) => {}
                 () = relay.stopping.cancelled() => break,
             }
+            self.settle_stopped(&relay, &mut looked).await;
             wait = self.turn(&relay, &mut question).await;
             if self.is_forgotten() && relay.forget_site(&self) {
                 break;
@@ -215,13 +242,20 @@ impl SiteLane {
         self.close_idle(Duration::ZERO);
     }
 
-    /// One turn: hand back what cannot go, take a slice, set workers to it, tell what was seen.
-    async fn turn(self: &Arc<Self>, relay: &Arc<Relay>, question: &mut Question) -> Duration {
-        let now = relay.now();
+    /// Those that do not go any more leave the line at once, however slow the site is.
+    async fn settle_stopped(&self, relay: &Relay, looked: &mut Looked) {
+        if !looked.is_due(relay.rulings.changes()) {
+            return;
+        }
         let stopped = self.lock().take(|job| relay.stopped(job).is_some());
         for job in stopped {
             relay.settle_stopped(job).await;
         }
+    }
+
+    /// One turn: hand back what cannot go, take a slice, set workers to it, tell what was seen.
+    async fn turn(self: &Arc<Self>, relay: &Arc<Relay>, question: &mut Question) -> Duration {
+        let now = relay.now();
         self.move_on(relay, now);
         if let Some(until) = self.at_rest(now) {
             self.hand_back(relay, until).await;
