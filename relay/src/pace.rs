@@ -110,16 +110,22 @@ impl PaceMeter {
         }
     }
 
+    /// Takes one message of what was granted, if there is any.
+    pub(crate) fn try_granted(&self) -> bool {
+        let token = self.tokens.try_acquire();
+        let is_granted = token.is_ok();
+        match token {
+            Ok(token) => token.forget(),
+            Err(_) => self.starved.store(true, Ordering::Relaxed),
+        }
+        is_granted
+    }
+
     /// Waits until one message was granted. Whoever stops waiting has taken nothing.
     pub(crate) async fn granted(&self) {
-        if let Ok(token) = self.tokens.try_acquire() {
+        // The semaphore is never closed.
+        if let Ok(token) = self.tokens.acquire().await {
             token.forget();
-        } else {
-            self.starved.store(true, Ordering::Relaxed);
-            // The semaphore is never closed.
-            if let Ok(token) = self.tokens.acquire().await {
-                token.forget();
-            }
         }
     }
 

@@ -62,6 +62,8 @@ pub(crate) struct SiteLane {
     waiting: Mutex<Waiting>,
     /// A flow that was not here has come: it is asked for without waiting for the next slice.
     newcomer: AtomicBool,
+    /// A worker has somebody to send to and no grant.
+    starving: AtomicBool,
     pub(crate) sessions: Pool<Connector>,
     workers: AtomicU32,
     wake: Notify,
@@ -83,25 +85,29 @@ const SOON: Duration = Duration::from_millis(20);
 struct Question {
     asked: Instant,
     due: Instant,
+    /// The last answer gave all that was asked for: the rate does not bind, and whoever came
+    /// since need not wait as if it did.
+    gave_all: bool,
 }
 
 impl Question {
     fn new() -> Self {
         let now = Instant::now();
-        Self { asked: now.checked_sub(SOON).unwrap_or(now), due: now }
+        Self { asked: now.checked_sub(SOON).unwrap_or(now), due: now, gave_all: false }
     }
 
-    /// Whether it is time; a newcomer brings it forward.
-    fn is_due(&mut self, newcomer: bool) -> bool {
-        if newcomer {
+    /// Whether it is time; a newcomer brings it forward, and so does a worker without a grant.
+    fn is_due(&mut self, newcomer: bool, starving: bool) -> bool {
+        if newcomer || (starving && self.gave_all) {
             self.due = self.due.min(self.asked + SOON);
         }
         Instant::now() >= self.due
     }
 
-    fn answered(&mut self, wait: Duration) {
+    fn answered(&mut self, wait: Duration, gave_all: bool) {
         self.asked = Instant::now();
         self.due = self.asked + wait;
+        self.gave_all = gave_all;
     }
 
     fn left(&self) -> Duration {
@@ -150,6 +156,7 @@ impl SiteLane {
             blocked: Mutex::default(),
             waiting: Mutex::default(),
             newcomer: AtomicBool::new(false),
+            starving: AtomicBool::new(false),
             sessions,
             workers: AtomicU32::new(0),
             wake: Notify::new(),
@@ -265,7 +272,9 @@ impl SiteLane {
         if waiting > 0 || self.workers.load(Ordering::Relaxed) > 0 {
             *self.busy_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
                 Instant::now();
-            if question.is_due(waiting > 0 && self.newcomer.swap(false, Ordering::Relaxed)) {
+            let newcomer = waiting > 0 && self.newcomer.swap(false, Ordering::Relaxed);
+            if question.is_due(newcomer, self.starving.load(Ordering::Relaxed)) {
+                self.starving.store(false, Ordering::Relaxed);
                 self.ask(relay, question).await;
             }
             self.employ(relay);
@@ -284,24 +293,25 @@ impl SiteLane {
         let flows = self.lock().demands();
         let in_use = self.sessions.status().size as u32;
         let asked = self.pace.refill(&relay.store, relay.heart.relay(), &flows, in_use).await;
-        let wait = match asked {
+        let (wait, gave_all) = match asked {
             Ok(Some(refill)) => {
                 self.lock().credit(&refill.granted, refill.stale);
                 self.pace.release(&refill);
-                match refill.satisfied {
+                let wait = match refill.satisfied {
                     // More may have come before the slice is over.
                     true if !flows.is_empty() => SLICE / 2,
                     true => Duration::from_secs(1),
                     false => refill.wait.min(Duration::from_secs(1)),
-                }
+                };
+                (wait, refill.satisfied)
             }
-            Ok(None) => SLICE,
+            Ok(None) => (SLICE, false),
             Err(error) => {
                 tracing::debug!(site = %self.key.site, %error, "no slice of the pace");
-                Duration::from_millis(500)
+                (Duration::from_millis(500), false)
             }
         };
-        question.answered(wait);
+        question.answered(wait, gave_all);
     }
 
     fn employ(self: &Arc<Self>, relay: &Arc<Relay>) {
@@ -337,6 +347,12 @@ impl SiteLane {
         loop {
             if self.waiting() == 0 {
                 return None;
+            }
+            if self.pace.try_granted() {
+                break;
+            }
+            if !self.starving.swap(true, Ordering::Relaxed) {
+                self.wake.notify_one();
             }
             tokio::select! {
                 () = self.pace.granted() => break,
