@@ -45,14 +45,18 @@ pub(crate) async fn begin(
     placed: Option<Placed>,
 ) {
     let Some(jobs) = open(relay, shard, epoch, leased).await else { return };
-    let jobs = sift(relay, jobs).await;
-    let domains = stream::iter(by_domain(jobs));
+    let domains = by_domain(sift(relay, jobs).await);
+    if let Some(first) = domains.values().flatten().next() {
+        let flow = &first.content.sending.flow;
+        let directly = domains.keys().filter(|domain| relay.hop(domain, flow).is_none());
+        relay.demands.expect(directly);
+    }
     let find = async |(domain, jobs): (Domain, Vec<Job>)| {
         let count = jobs.len();
         let crowded_out = find_site(relay, domain, jobs).await;
         placed.iter().for_each(|placed| placed.placed(count, count - crowded_out));
     };
-    domains.for_each_concurrent(DOMAINS_TOGETHER, find).await;
+    stream::iter(domains).for_each_concurrent(DOMAINS_TOGETHER, find).await;
 }
 
 /// Answers how many could not stay because there were too many of them already.

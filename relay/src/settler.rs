@@ -21,9 +21,12 @@ pub(crate) const WAITING_MAX: usize = 4096;
 /// Outcomes settled together at most, over all shards.
 const TOGETHER_MAX: usize = 1024;
 /// The first outcome waits for company: a settle of ten costs little more than one of one. Step
-/// by step, so many steps at most, and no longer than more keep coming.
-const LINGER_STEP: Duration = Duration::from_millis(4);
-const LINGER_STEPS: u32 = 4;
+/// by step, so many steps at most, and no longer than more keep coming. Short steps, for once
+/// most places are taken each moment of waiting is one in which connections stand still.
+const LINGER_STEP: Duration = Duration::from_millis(2);
+const LINGER_STEPS: u32 = 8;
+/// After so many steps in which nothing came nothing is waited for.
+const QUIET_STEPS: u32 = 2;
 /// Between two tries when the store does not answer.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -173,6 +176,7 @@ impl Settler {
         batch: &mut Vec<Settlement>,
         inbox: &mut mpsc::Receiver<Settlement>,
     ) {
+        let mut quiet = 0;
         for _ in 0..LINGER_STEPS {
             let before = batch.len();
             if before >= self.places.nearly_taken().min(TOGETHER_MAX / 4) {
@@ -185,7 +189,8 @@ impl Settler {
                     Err(_) => break,
                 }
             }
-            if batch.len() == before {
+            quiet = if batch.len() == before { quiet + 1 } else { 0 };
+            if quiet == QUIET_STEPS {
                 return;
             }
         }

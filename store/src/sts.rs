@@ -1,13 +1,14 @@
 //! MTA-STS policies as they were fetched (RFC 8461): one fetch serves all relays, and a policy
 //! outlives them, as it must to be worth anything against somebody who can suppress the next one.
 
-use mail::Timestamp;
 use mail::sts::Policy;
+use mail::{Domain, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::Store;
 use crate::campaigns::{pack, unpack};
 use crate::error::StoreError;
+use crate::queue::{one, parse};
 
 const VERSION: u8 = 1;
 
@@ -35,15 +36,17 @@ impl Store {
         self.shard_key(self.shard_of(domain), &format!("sts:{domain}"))
     }
 
-    /// A domain's policy, if one was fetched and has not run out.
-    ///
-    /// # Errors
-    /// When Redis does not answer, or the record is of a newer program.
-    pub async fn sts_policy(&self, domain: &str) -> Result<Option<StsRecord>, StoreError> {
-        let key = self.sts_key(domain);
-        let mut conn = self.conn_for(&key).await?;
-        let packed: Option<Vec<u8>> = redis::cmd("GET").arg(&key).query_async(&mut conn).await?;
-        packed.map(|packed| unpack(VERSION, "an MTA-STS policy", &packed)).transpose()
+    /// The policies of domains, where one was fetched and has not run out: one round trip a
+    /// server. An error is that of its domain: Redis does not answer, or the record is of a newer
+    /// program.
+    pub async fn sts_policies(
+        &self,
+        domains: &[Domain],
+    ) -> Vec<Result<Option<StsRecord>, StoreError>> {
+        let keys: Vec<String> = domains.iter().map(|d| self.sts_key(d.as_str())).collect();
+        let told = self.spread(&keys, |at| one("GET", &keys[at])).await;
+        let read = |packed: Vec<u8>| unpack(VERSION, "an MTA-STS policy", &packed);
+        told.into_iter().map(|packed| parse::<Option<_>>(packed?)?.map(read).transpose()).collect()
     }
 
     /// Keeps a policy until it runs out. Nothing waits for replicas: what is lost is fetched again.

@@ -133,6 +133,13 @@ impl Demands {
         Self { sts, known: Mutex::default() }
     }
 
+    /// These will be asked for, a little later.
+    pub(crate) fn expect<'a>(&self, domains: impl Iterator<Item = &'a Domain>) {
+        if let Some(policies) = &self.sts {
+            policies.expect(domains);
+        }
+    }
+
     /// A domain's demand. Waits a moment for a policy that is not known yet, and no longer: those
     /// of other domains wait behind it.
     pub(crate) async fn of(&self, domain: &Domain, secure: bool, now: Timestamp) -> Demanded {

@@ -112,39 +112,69 @@ impl StsPolicies {
             let is_due = known.recheck_at <= Instant::now();
             let has_run_out = known.record.is_some() && policy.is_none();
             if is_due {
-                self.look_up(domain);
+                self.look_up(&[domain]);
             }
             if !(is_due && has_run_out) {
                 return Standing::Known(policy);
             }
         }
-        let Some(mut ends) = self.look_up(domain) else { return Standing::NotYet };
-        // The other end is dropped when all is known.
-        let _ = tokio::time::timeout(PATIENCE, ends.changed()).await;
+        self.look_up(&[domain]);
+        let ends = lock(&self.under_way).get(domain).cloned();
+        // Without one it was found this moment, or too many are being looked up.
+        if let Some(mut ends) = ends {
+            // The other end is dropped when all is known.
+            let _ = tokio::time::timeout(PATIENCE, ends.changed()).await;
+        }
         match lock(&self.known).get(domain) {
             Some(known) if known.recheck_at > Instant::now() => Standing::Known(known.policy(now)),
             _ => Standing::NotYet,
         }
     }
 
-    /// Begins to look a domain up, where nobody does yet; none if too many are.
-    fn look_up(self: &Arc<Self>, domain: &Domain) -> Option<watch::Receiver<()>> {
+    /// These will be asked for: those that nothing is known of are looked up, with one question
+    /// to the store for all of them.
+    pub(crate) fn expect<'a>(self: &Arc<Self>, domains: impl Iterator<Item = &'a Domain>) {
+        let known = lock(&self.known);
+        let unknown: Vec<&Domain> = domains.filter(|domain| !known.contains_key(domain)).collect();
+        drop(known);
+        self.look_up(&unknown);
+    }
+
+    /// Begins to look up those that nobody does yet, unless too many are.
+    fn look_up(self: &Arc<Self>, domains: &[&Domain]) {
         let mut under_way = lock(&self.under_way);
-        if let Some(ends) = under_way.get(domain) {
-            return Some(ends.clone());
+        let mut lookups = Vec::with_capacity(domains.len());
+        for domain in domains {
+            if under_way.len() >= LOOKED_UP_MAX {
+                break;
+            }
+            if !under_way.contains_key(domain) {
+                let (end, ends) = watch::channel(());
+                let domain = Domain::clone(domain);
+                under_way.insert(domain.clone(), ends);
+                lookups.push(Lookup { policies: self.clone(), domain, _end: end });
+            }
         }
-        if under_way.len() >= LOOKED_UP_MAX {
-            return None;
+        drop(under_way);
+        if !lookups.is_empty() {
+            self.tasks.spawn(self.clone().find_all(lookups));
         }
-        let (end, ends) = watch::channel(());
-        under_way.insert(domain.clone(), ends.clone());
-        let lookup = Lookup { policies: self.clone(), domain: domain.clone(), _end: end };
-        self.tasks.spawn(async move {
-            let policies = &lookup.policies;
-            let found = policies.stopping.run_until_cancelled(policies.find(&lookup.domain)).await;
-            found.into_iter().for_each(|known| policies.keep(&lookup.domain, known));
-        });
-        Some(ends)
+    }
+
+    /// Each in a task of its own: a policy host that is slow keeps only its own domain waiting.
+    async fn find_all(self: Arc<Self>, lookups: Vec<Lookup>) {
+        let domains: Vec<Domain> = lookups.iter().map(|lookup| lookup.domain.clone()).collect();
+        let asked = self.store.sts_policies(&domains);
+        let Some(stored) = self.stopping.run_until_cancelled(asked).await else { return };
+        for (lookup, stored) in lookups.into_iter().zip(stored) {
+            self.tasks.spawn(async move {
+                let policies = &lookup.policies;
+                let find = policies.find(&lookup.domain, stored);
+                if let Some(known) = policies.stopping.run_until_cancelled(find).await {
+                    policies.keep(&lookup.domain, known);
+                }
+            });
+        }
     }
 
     fn keep(&self, domain: &Domain, known: Known) {
@@ -156,8 +186,11 @@ impl StsPolicies {
         all.insert(domain.clone(), known);
     }
 
-    async fn find(&self, domain: &Domain) -> Known {
-        let stored = self.store.sts_policy(domain.as_str()).await;
+    async fn find(
+        &self,
+        domain: &Domain,
+        stored: Result<Option<StsRecord>, StoreError>,
+    ) -> Known {
         // A newer program's record is left alone.
         let may_store = !matches!(stored, Err(StoreError::Newer { .. }));
         let remembered = || {
