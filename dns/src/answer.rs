@@ -2,15 +2,16 @@
 //! a resolver that is trusted, or not.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{NameServerConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer};
+use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer, RetryDnsHandle};
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::proto::op::{DnsRequestOptions, Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, Record, RecordType};
-use hickory_resolver::{NameServerPool, PoolContext, TlsConfig, TokioResolver};
+use hickory_resolver::system_conf::read_system_conf;
+use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
 
 use crate::config::{Config, ConfigError, Dnssec};
 
@@ -30,37 +31,36 @@ pub(crate) enum Negative {
     Failed(String),
 }
 
-/// Who is asked.
-pub(crate) enum Asker {
-    /// Name servers that prove nothing.
-    Own(Box<TokioResolver>),
-    /// Name servers whose word about DNSSEC is taken: their AD bit (RFC 6840, 5.7).
-    Trusting(Box<NameServerPool<TokioRuntimeProvider>>),
+/// Asks name servers, as they are told in the configuration or known to the system. Without
+/// hickory's memory above: ours has what we made of the answers, and texts are not remembered, for
+/// who proves a domain has just written one.
+pub(crate) struct Asker {
+    servers: RetryDnsHandle<NameServerPool<TokioRuntimeProvider>>,
+    options: DnsRequestOptions,
+    /// Their word about DNSSEC is taken: their AD bit (RFC 6840, 5.7).
+    trusts_ad: bool,
 }
 
 impl Asker {
     pub(crate) fn new(config: &Config) -> Result<Self, ConfigError> {
         let system = |error: NetError| ConfigError::System(error.to_string());
-        if config.dnssec == Dnssec::TrustAd {
-            let mut options = ResolverOpts::default();
-            adjust(&mut options, config);
-            let tls = TlsConfig::new().map_err(system)?;
-            let context = Arc::new(PoolContext::new(options, tls));
-            let pool = NameServerPool::from_config(
-                servers(config),
-                context,
-                TokioRuntimeProvider::default(),
-            );
-            return Ok(Self::Trusting(Box::new(pool)));
-        }
-        let mut builder = if config.servers.is_empty() {
-            TokioResolver::builder_tokio().map_err(system)?
+        let (named, mut options) = if config.servers.is_empty() {
+            let (known, options) = read_system_conf().map_err(system)?;
+            (known.name_servers, options)
         } else {
-            let servers = ResolverConfig::from_parts(None, Vec::new(), servers(config));
-            TokioResolver::builder_with_config(servers, TokioRuntimeProvider::default())
+            (servers(config), ResolverOpts::default())
         };
-        adjust(builder.options_mut(), config);
-        Ok(Self::Own(Box::new(builder.build().map_err(system)?)))
+        options.timeout = Duration::from_millis(config.timeout_ms);
+        options.max_active_requests = config.concurrent;
+        let tls = TlsConfig::new().map_err(system)?;
+        let context = Arc::new(PoolContext::new(options, tls));
+        let pool = NameServerPool::from_config(named, context, TokioRuntimeProvider::default());
+        let trusts_ad = config.dnssec == Dnssec::TrustAd;
+        let mut options = DnsRequestOptions::default();
+        options.use_edns = trusts_ad;
+        options.edns_set_dnssec_ok = trusts_ad;
+        options.recursion_desired = true;
+        Ok(Self { servers: RetryDnsHandle::new(pool, config.attempts), options, trusts_ad })
     }
 
     /// The answer, and whether it is proved; of a negative one too.
@@ -70,31 +70,15 @@ impl Asker {
         kind: RecordType,
         ttl_max: Duration,
     ) -> Result<Answer, (NetError, bool)> {
-        match self {
-            Self::Own(resolver) => match resolver.lookup(name, kind).await {
-                Ok(lookup) => {
-                    let left = lookup.valid_until().saturating_duration_since(Instant::now());
-                    let records = lookup.answers().to_vec();
-                    Ok(Answer { records, ttl: left.min(ttl_max), secure: false })
-                }
-                Err(error) => Err((error, false)),
-            },
-            Self::Trusting(pool) => {
-                let mut options = DnsRequestOptions::default();
-                options.use_edns = true;
-                options.edns_set_dnssec_ok = true;
-                options.recursion_desired = true;
-                let sent = pool.lookup(Query::query(name, kind), options).first_answer().await;
-                let response = sent.map_err(|error| (error, false))?;
-                let secure = response.metadata.authentic_data;
-                let response = DnsError::from_response(response);
-                let response = response.map_err(|error| (NetError::from(error), secure))?;
-                let records = response.answers.clone();
-                let ttl = records.iter().map(|r| r.ttl).min().unwrap_or(0);
-                let ttl = Duration::from_secs(ttl.into()).min(ttl_max);
-                Ok(Answer { records, ttl, secure })
-            }
-        }
+        let asked = self.servers.lookup(Query::query(name, kind), self.options);
+        let response = asked.first_answer().await.map_err(|error| (error, false))?;
+        let secure = self.trusts_ad && response.metadata.authentic_data;
+        let response =
+            DnsError::from_response(response).map_err(|error| (NetError::from(error), secure))?;
+        let records = response.into_message().answers;
+        let ttl = records.iter().map(|r| r.ttl).min().unwrap_or(0);
+        let ttl = Duration::from_secs(ttl.into()).min(ttl_max);
+        Ok(Answer { records, ttl, secure })
     }
 }
 
@@ -120,16 +104,4 @@ pub(crate) fn denial(error: &NetError) -> Option<(ResponseCode, Option<u32>)> {
 /// A referral is no answer: the server does not know the domain that it should.
 fn is_denial(none: &NoRecords) -> bool {
     none.response_code == ResponseCode::NXDomain || none.soa.is_some() || none.ns.is_none()
-}
-
-fn adjust(options: &mut ResolverOpts, config: &Config) {
-    options.timeout = Duration::from_millis(config.timeout_ms);
-    options.attempts = config.attempts;
-    // What is remembered is what we made of the answers; texts are not, for who proves
-    // a domain has just written one.
-    options.cache_size = 0;
-    // A name in this machine's hosts file is no mail exchanger of the world's.
-    options.use_hosts_file = ResolveHosts::Never;
-    options.max_active_requests = config.concurrent;
-    options.negative_max_ttl = Some(Duration::from_secs(config.negative_ttl_max_s));
 }

@@ -2,7 +2,7 @@
 //! nobody knows for now.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use crate::answer::{Answer, Asker, Negative, denial};
 use crate::cache::Cache;
 use crate::config::{Config, ConfigError, Family};
 use crate::dane::Dane;
+use crate::special::{is_localhost, is_outside_dns};
 
 /// Exchangers that are looked at; nobody has more for a good reason.
 const EXCHANGERS_MAX: usize = 32;
@@ -195,6 +196,9 @@ impl Resolver {
     }
 
     async fn look_up_addresses(&self, host: &str) -> (Addresses, Duration) {
+        if is_localhost(host) {
+            return (Ok(self.loopback()), self.ttl_max());
+        }
         let (a, aaaa) = (self.ask(host, RecordType::A), self.ask(host, RecordType::AAAA));
         let answers = match self.config.family {
             Family::Ipv4Only => vec![a.await],
@@ -233,6 +237,16 @@ impl Resolver {
         if found.is_empty() { (Err(none), ttl) } else { (Ok(found.into()), ttl) }
     }
 
+    fn loopback(&self) -> Arc<[IpAddr]> {
+        let (v4, v6) = (Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into());
+        match self.config.family {
+            Family::Ipv4Only => [v4].into(),
+            Family::Ipv6Only => [v6].into(),
+            Family::Ipv4First => [v4, v6].into(),
+            Family::Ipv6First => [v6, v4].into(),
+        }
+    }
+
     /// The texts at a name, as they are now: nothing is remembered.
     pub async fn txt(&self, name: &str) -> Txt {
         match self.ask(name, RecordType::TXT).await {
@@ -250,6 +264,10 @@ impl Resolver {
             count("failed");
             Negative::Failed(format!("{kind} {name}: {why}"))
         };
+        if is_outside_dns(name) {
+            count("no-such-name");
+            return Err(Negative::NoSuchName(self.ttl_max()));
+        }
         let mut asked = Name::from_ascii(name).map_err(|error| fail(error.to_string()))?;
         // Without the search domains of this machine.
         asked.set_fqdn(true);

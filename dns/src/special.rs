@@ -1,6 +1,21 @@
-//! Addresses that no public mail server has.
+//! Addresses that no public mail server has, and names that no name server is asked for.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Whether a name is one of this machine (RFC 6761, 6.3).
+pub(crate) fn is_localhost(name: &str) -> bool {
+    last_label(name).eq_ignore_ascii_case("localhost")
+}
+
+/// Whether a name is not in DNS by decree (RFC 6761, 6.3 and 6.4; RFC 7686).
+pub(crate) fn is_outside_dns(name: &str) -> bool {
+    let last = last_label(name);
+    ["localhost", "invalid", "onion"].iter().any(|label| last.eq_ignore_ascii_case(label))
+}
+
+fn last_label(name: &str) -> &str {
+    name.trim_end_matches('.').rsplit('.').next().unwrap_or_default()
+}
 
 /// Whether an address can be reached by everybody: not loopback, private, link-local,
 /// shared (RFC 6598), reserved, for documentation or benchmarks, multicast or unspecified
@@ -108,5 +123,16 @@ mod tests {
         ] {
             assert!(of(ip), "{ip}");
         }
+    }
+
+    #[test]
+    fn some_names_are_asked_of_nobody() {
+        for name in ["localhost", "mx.LocalHost.", "a.invalid", "x.onion"] {
+            assert!(is_outside_dns(name), "{name}");
+        }
+        for name in ["localhost.example.org", "onion.example", "invalid.", ""] {
+            assert_eq!(is_outside_dns(name), name == "invalid.", "{name}");
+        }
+        assert!(is_localhost("localhost") && !is_localhost("a.invalid"));
     }
 }

@@ -256,6 +256,16 @@ async fn hosts_without_addresses_say_why() {
 }
 
 #[tokio::test]
+async fn localhost_is_this_machine_whatever_a_name_server_says() {
+    let (server, resolver) = start().await;
+    let mut found = resolver.addresses("localhost").await.expect("addresses").to_vec();
+    found.sort();
+    assert_eq!(found, ["127.0.0.1", "::1"].map(|ip| ip.parse::<IpAddr>().expect("an address")));
+    assert_eq!(*resolver.route(&domain("mail.invalid")).await, Route::NoSuchDomain);
+    assert_eq!(server.asked.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
 async fn texts_are_joined_and_their_absence_is_told_from_failure() {
     let (_server, resolver) = start().await;
     let found = Txt::Found(vec!["v=DKIM1; p=abc".to_owned()]);

@@ -205,7 +205,8 @@ impl StsPolicies {
         if kept.as_ref().is_some_and(is_current) {
             return known(kept, RECHECK);
         }
-        match self.fetch(domain).await {
+        // Apart: few domains have a policy, and thousands are looked up at a time.
+        match Box::pin(self.fetch(domain)).await {
             Ok(policy) => {
                 let record = StsRecord { id, policy, fetched_at: clock() };
                 if may_store
