@@ -25,7 +25,7 @@ use crate::placing::Placed;
 use crate::relay::Relay;
 use crate::shares::Flow;
 use crate::site::SiteLane;
-use crate::smtp;
+use crate::smtp::{self, Trouble};
 use crate::unconnected::not_connected;
 use crate::verdict::{Told, judge, refuse_all};
 
@@ -150,21 +150,7 @@ pub(crate) async fn attempt(
         return tokio::time::sleep(RENEWAL_PAUSE).await;
     }
     let started = Instant::now();
-    if let Some(error) = job.demand.as_ref().and_then(|demand| demand.rests()) {
-        return not_connected(relay, site, job, &error).await;
-    }
-    let mut wire = match session(site, &job).await {
-        Ok(wire) => wire,
-        Err(PoolError::Backend(error)) => {
-            if let (Some(smtp::Trouble::Policy(why)), Some(demand)) = (&error.trouble, &job.demand)
-            {
-                demand.failed(why);
-            }
-            return not_connected(relay, site, job, &error).await;
-        }
-        Err(_) => return relay.settle(Settlement::silent(job, Outcome::Back)).await,
-    };
-    site.reachable();
+    let Some((job, mut wire)) = session(relay, site, job).await else { return };
     let address: Address = match job.address().parse() {
         Ok(address) => address,
         Err(error) => return set_aside(relay, job, &format!("its address {error}")).await,
@@ -208,14 +194,38 @@ pub(crate) async fn attempt(
     }
 }
 
-/// A session of the site, as the recipient's domain demands it.
+/// A session of the site, as the recipient's domain demands it. Without one the recipient is
+/// settled, or waits.
 async fn session(
-    site: &SiteLane,
-    job: &Job,
-) -> Result<Object<Connector>, PoolError<smtp::SessionError>> {
-    match &job.demand {
+    relay: &Arc<Relay>,
+    site: &Arc<SiteLane>,
+    job: Job,
+) -> Option<(Job, Object<Connector>)> {
+    let demand = job.demand.as_deref();
+    if let Some(error) = demand.and_then(Demand::rests) {
+        not_connected(relay, site, job, &error).await;
+        return None;
+    }
+    let session = match &job.demand {
         Some(demand) => demand.scope(site.sessions.get()).await,
         None => site.sessions.get().await,
+    };
+    match session {
+        Ok(wire) => {
+            site.reachable();
+            Some((job, wire))
+        }
+        Err(PoolError::Backend(error)) => {
+            if let (Some(Trouble::Policy(why)), Some(demand)) = (&error.trouble, demand) {
+                demand.failed(why);
+            }
+            not_connected(relay, site, job, &error).await;
+            None
+        }
+        Err(_) => {
+            relay.settle(Settlement::silent(job, Outcome::Back)).await;
+            None
+        }
     }
 }
 

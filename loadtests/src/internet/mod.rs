@@ -42,6 +42,7 @@ use keep::Keeper;
 use limits::Meter;
 use returns::Returns;
 use strict::Inspector;
+use tls::Certificates;
 use world::{HostId, World};
 
 /// Where the pretend internet listens.
@@ -92,7 +93,7 @@ pub struct Internet {
     dns: dns::Dns,
     dns_address: SocketAddr,
     smtp_port: u16,
-    certificate: CertificateDer<'static>,
+    certificates: Certificates,
     tasks: TaskTracker,
     stop: DropGuard,
 }
@@ -109,7 +110,7 @@ impl Internet {
         if let Some(first) = world.hosts.first().and_then(|h| h.mx.first()) {
             zone::reserve_faults(&zone, &first.host, first.address);
         }
-        let (tls, certificate) = tls::acceptor(&world)?;
+        let (tls, certificates) = tls::acceptor(&world)?;
         let started = Instant::now();
         let keep = world.scenario.record;
         let book = Arc::new(Book::new(keep, world.counters.clone(), started));
@@ -145,7 +146,7 @@ impl Internet {
             dns,
             dns_address,
             smtp_port,
-            certificate,
+            certificates,
             tasks,
             stop: stop.drop_guard(),
         })
@@ -163,10 +164,16 @@ impl Internet {
         self.smtp_port
     }
 
-    /// The self-signed certificate of all mail exchangers.
+    /// The certificate of all mail exchangers.
     #[must_use]
     pub fn certificate(&self) -> &CertificateDer<'static> {
-        &self.certificate
+        &self.certificates.own
+    }
+
+    /// The authority that gave it to them.
+    #[must_use]
+    pub fn authority(&self) -> &CertificateDer<'static> {
+        &self.certificates.authority
     }
 
     /// Records to add to the pretend DNS.

@@ -78,8 +78,8 @@ impl Client {
         text
     }
 
-    /// Turns to TLS; only this certificate will do.
-    pub(crate) async fn encrypt(internet: &Internet, pinned: &CertificateDer<'static>) -> Self {
+    /// Turns to TLS; only a certificate of this authority will do.
+    pub(crate) async fn encrypt(internet: &Internet, authority: &CertificateDer<'static>) -> Self {
         let to = SocketAddr::new(IpAddr::V4(HOST), internet.smtp_port());
         let stream = TcpStream::connect(to).await.expect("a connection");
         let (mut read, mut write) = stream.into_split();
@@ -93,7 +93,7 @@ impl Client {
         }
         let stream = read.reunite(write).expect("the same stream");
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(pinned.clone()).expect("a certificate");
+        roots.add(authority.clone()).expect("a certificate");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

@@ -235,7 +235,7 @@ async fn starttls_works_with_the_certificate_that_it_shows() {
     let internet = one("tls = \"required\"").await;
     let mut plain = Client::hello(&internet).await;
     assert_eq!(plain.envelope("ann@one.example").await.0, 530);
-    let mut client = Client::encrypt(&internet, internet.certificate()).await;
+    let mut client = Client::encrypt(&internet, internet.authority()).await;
     let extensions = client.ehlo().await;
     assert!(!extensions.contains("STARTTLS"), "{extensions}");
     assert_eq!(client.send("ann@one.example").await.0, 250);

@@ -19,6 +19,7 @@ use hickory_server::store::in_memory::InMemoryZoneHandler;
 use hickory_server::zone_handler::{AxfrPolicy, Catalog, ZoneType};
 use mail::Event;
 use mail::event::EventKind;
+use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::process::{Child, Command};
 
@@ -33,7 +34,7 @@ tls = "offered"
 
 [[provider]]
 name = "one"
-domains = ["good.signed.test", "wrong.signed.test", "useless.signed.test", "bogus.signed.test", "some.unsigned.test"]
+domains = ["good.signed.test", "wrong.signed.test", "useless.signed.test", "bogus.signed.test", "authority.signed.test", "namesake.signed.test", "some.unsigned.test"]
 mx = [{ host = "mx.one.pretend.test", address = "127.0.0.23" }]
 manner = "sink"
 tail = true
@@ -58,9 +59,12 @@ fn zone(origin: &str, proof: Option<NxProofKind>) -> Zone {
 
 /// A domain with an exchanger of its own, and what DNS says of that one's certificate.
 fn add(zone: &mut Zone, domain: &str, port: u16, tlsa: &TLSA) {
-    let host = format!("mx.{domain}");
-    zone.upsert_mut(record(domain, RData::MX(MX::new(10, name(&host)))), 0);
-    zone.upsert_mut(record(&host, RData::A(A(Ipv4Addr::new(127, 0, 0, 23)))), 0);
+    add_at(zone, domain, &format!("mx.{domain}"), port, tlsa);
+}
+
+fn add_at(zone: &mut Zone, domain: &str, host: &str, port: u16, tlsa: &TLSA) {
+    zone.upsert_mut(record(domain, RData::MX(MX::new(10, name(host)))), 0);
+    zone.upsert_mut(record(host, RData::A(A(Ipv4Addr::new(127, 0, 0, 23)))), 0);
     let place = format!("_{port}._tcp.{host}");
     zone.upsert_mut(record(&place, RData::TLSA(tlsa.clone())), 0);
 }
@@ -162,11 +166,11 @@ async fn what_a_signed_zone_says_of_a_certificate_is_done() {
     }
     let mut world = World::start_in(PROVIDER).await;
     let port = world.internet.smtp_port();
-    let digest = aws_lc_rs::digest::digest(
-        &aws_lc_rs::digest::SHA256,
-        world.internet.certificate().as_ref(),
-    );
-    let good = tlsa(CertUsage::DaneEe, digest.as_ref());
+    let digest = |certificate: &CertificateDer<'_>| {
+        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate.as_ref())
+    };
+    let good = tlsa(CertUsage::DaneEe, digest(world.internet.certificate()).as_ref());
+    let authority = tlsa(CertUsage::DaneTa, digest(world.internet.authority()).as_ref());
     let wrong = tlsa(CertUsage::DaneEe, &[7; 32]);
     // The parent of both: it proves that one of them is signed with it and the other not at all.
     let mut signed = zone("test", Some(NxProofKind::Nsec));
@@ -175,6 +179,9 @@ async fn what_a_signed_zone_says_of_a_certificate_is_done() {
     add(&mut signed, "wrong.signed.test", port, &wrong);
     add(&mut signed, "useless.signed.test", port, &tlsa(CertUsage::PkixEe, &[7; 32]));
     add(&mut signed, "bogus.signed.test", port, &good);
+    // The name of the first is in the certificate, that of the second is not.
+    add_at(&mut signed, "authority.signed.test", "mx.one.pretend.test", port, &authority);
+    add(&mut signed, "namesake.signed.test", port, &authority);
     let anchor = sign(&mut signed, "test");
     // Written after the signatures: somebody on the way wants his own certificate taken.
     let forged = format!("_{port}._tcp.mx.bogus.signed.test");
@@ -191,13 +198,18 @@ async fn what_a_signed_zone_says_of_a_certificate_is_done() {
         failure_ttl_s: 2,
         ..dns::Config::default()
     });
-    for domain in ["good", "wrong", "useless", "bogus"] {
+    for domain in ["good", "wrong", "useless", "bogus", "authority", "namesake"] {
         world.campaign("t", &[&format!("u@{domain}.signed.test")], false).await;
     }
     world.campaign("t", &["u@some.unsigned.test"], false).await;
 
     let event = first(&world, EventKind::Delivered, "good.signed.test").await;
     assert!(event.tls.ends_with(" dane"), "{event:?}");
+    let event = first(&world, EventKind::Delivered, "authority.signed.test").await;
+    assert!(event.tls.ends_with(" dane"), "{event:?}");
+    let event = first(&world, EventKind::Deferred, "namesake.signed.test").await;
+    let why = "its DNS names an authority in its chain, but its certificate is for another name";
+    assert!(event.note.contains(why), "{event:?}");
     let event = first(&world, EventKind::Delivered, "useless.signed.test").await;
     assert!(event.tls.ends_with(" unverified"), "{event:?}");
     let event = first(&world, EventKind::Delivered, "some.unsigned.test").await;
@@ -213,6 +225,6 @@ async fn what_a_signed_zone_says_of_a_certificate_is_done() {
     let why = "DNS does not tell whether mx.bogus.signed.test is secured by DANE: TLSA";
     assert!(event.note.starts_with(why), "{event:?}");
     let delivered = world.told(EventKind::Delivered).await.len();
-    assert_eq!(delivered, 3);
+    assert_eq!(delivered, 4);
     world.stop().await;
 }

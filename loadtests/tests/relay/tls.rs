@@ -113,7 +113,7 @@ fn policy(mode: &str, mx: &str) -> String {
 /// The certificates of the pretend exchangers and of the policy host, as a file of authorities.
 fn authorities(world: &World, host: &PolicyHost) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
-    let encoded = pem(world.internet.certificate());
+    let encoded = pem(world.internet.authority());
     file.write_all(format!("{encoded}\n{}", host.certificate).as_bytes()).unwrap();
     file
 }
