@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::pki_types::CertificateDer;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -114,7 +114,7 @@ impl Internet {
         let started = Instant::now();
         let keep = world.scenario.record;
         let book = Arc::new(Book::new(keep, world.counters.clone(), started));
-        let (smtp_port, listeners) = bind_all(&world, listen.smtp_port).await?;
+        let (smtp_port, listeners) = bind_all(&world, listen.smtp_port)?;
         let (dns_address, dns) =
             dns::start(listen.dns, Arc::clone(&world), Arc::clone(&zone)).await?;
         let inspector = Inspector::new(world.scenario.strict, dns_address)?;
@@ -326,7 +326,7 @@ async fn serve(
 }
 
 /// Binds every exchanger's address on one port.
-async fn bind_all(world: &World, port: u16) -> Result<(u16, Vec<(HostId, TcpListener)>)> {
+fn bind_all(world: &World, port: u16) -> Result<(u16, Vec<(HostId, TcpListener)>)> {
     const TRIES: usize = 50;
     let exchangers: Vec<(HostId, Ipv4Addr)> = world
         .hosts
@@ -336,7 +336,7 @@ async fn bind_all(world: &World, port: u16) -> Result<(u16, Vec<(HostId, TcpList
         .collect();
     let mut failed = None;
     for _ in 0..TRIES {
-        match bind_on(&exchangers, port).await {
+        match bind_on(&exchangers, port) {
             Ok(bound) => return Ok(bound),
             Err(error) => failed = Some(error),
         }
@@ -347,7 +347,17 @@ async fn bind_all(world: &World, port: u16) -> Result<(u16, Vec<(HostId, TcpList
     Err(failed.context("there are no mail exchangers to bind")?)
 }
 
-async fn bind_on(
+/// With room for a thousand that connect at the same moment. Linux lets more of them believe that
+/// they are connected, and they wait for a greeting in vain.
+fn listen_at(at: SocketAddr) -> std::io::Result<TcpListener> {
+    const BACKLOG: u32 = 4096;
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(at)?;
+    socket.listen(BACKLOG)
+}
+
+fn bind_on(
     exchangers: &[(HostId, Ipv4Addr)],
     port: u16,
 ) -> Result<(u16, Vec<(HostId, TcpListener)>)> {
@@ -355,8 +365,7 @@ async fn bind_on(
     let mut listeners = Vec::with_capacity(exchangers.len());
     for (host, address) in exchangers {
         let at = SocketAddr::from((IpAddr::V4(*address), port));
-        let listener = TcpListener::bind(at).await;
-        let listener = listener.with_context(|| format!("cannot bind {at} for SMTP"))?;
+        let listener = listen_at(at).with_context(|| format!("cannot bind {at} for SMTP"))?;
         port = listener.local_addr()?.port();
         listeners.push((*host, listener));
     }
