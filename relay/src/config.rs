@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 mod routing;
 
 pub(crate) use routing::routes;
-pub use routing::{Auth, HopTls, Route, SmartHost};
+pub use routing::{Auth, HopTls, OAuth, Route, SmartHost};
 
 use crate::schedules::Schedules;
 use crate::smtp::{self, Protocol, SecretFrom, Via};

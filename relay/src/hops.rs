@@ -10,6 +10,7 @@ use mail::{Domain, Site, Timestamp};
 
 use crate::config::{Config, HopTls, SmartHost as SmartHostConfig, routes};
 use crate::delivery::Destination;
+use crate::https::Https;
 use crate::relay::lock;
 use crate::smtp::{Hop, Login, TlsPolicy};
 
@@ -43,7 +44,7 @@ struct Shut {
 }
 
 impl SmartHost {
-    fn new(name: &str, config: &SmartHostConfig) -> Arc<Self> {
+    fn new(name: &str, config: &SmartHostConfig, https: &Arc<Https>) -> Arc<Self> {
         let tls = match (config.tls, config.verify) {
             (HopTls::None, _) => TlsPolicy::Never,
             (HopTls::StartTls | HopTls::Implicit, true) => TlsPolicy::Verified,
@@ -56,16 +57,12 @@ impl SmartHost {
             pool: config.pool.clone(),
             exchangers_of: config.exchangers_of(),
             implicit_tls: config.tls == HopTls::Implicit,
-            login: config.login(),
+            login: config.login(https),
             known: Mutex::default(),
             shut: Mutex::default(),
         });
         if this.exchangers_of.is_none() {
-            // The hosts file is not asked, and this name needs none (RFC 6761, 6.3).
-            let host = match config.host.as_str() {
-                "localhost" => "127.0.0.1".into(),
-                host => host.to_ascii_lowercase().into_boxed_str(),
-            };
+            let host = config.host.to_ascii_lowercase().into_boxed_str();
             this.lies_at(vec![Exchanger { preference: 0, host }]);
         }
         this
@@ -124,9 +121,12 @@ impl SmartHost {
 }
 
 /// The routes of this relay; `None` leads to the exchangers.
-pub(crate) fn hops(config: &Config) -> Result<Routes<Option<Arc<SmartHost>>>, String> {
+pub(crate) fn hops(
+    config: &Config,
+    https: &Arc<Https>,
+) -> Result<Routes<Option<Arc<SmartHost>>>, String> {
     let named = config.smart_hosts.iter();
     let hosts: std::collections::BTreeMap<&str, Arc<SmartHost>> =
-        named.map(|(name, host)| (name.as_str(), SmartHost::new(name, host))).collect();
+        named.map(|(name, host)| (name.as_str(), SmartHost::new(name, host, https))).collect();
     Ok(routes(config)?.map(|to| to.and_then(|name| hosts.get(name.as_str()).cloned())))
 }

@@ -29,10 +29,13 @@ mod settler;
 mod shares;
 mod site;
 pub mod smtp;
+pub mod tokens;
 mod unconnected;
 mod verdict;
 mod waiting;
 
-pub use config::{Auth, Config, ConfigError, HopTls, Route, SiteRules, SmartHost, Source, Tenant};
+pub use config::{
+    Auth, Config, ConfigError, HopTls, OAuth, Route, SiteRules, SmartHost, Source, Tenant,
+};
 pub use relay::{Parts, run};
 pub use rests::{Rest, rests};

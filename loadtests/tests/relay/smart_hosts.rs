@@ -2,13 +2,15 @@
 //! and that a wrong password hurts no recipient and is not tried over and over.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use mail::event::EventKind;
-use relay::{Auth, HopTls, Route, SmartHost};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use relay::{Auth, HopTls, OAuth, Route, SmartHost};
+use rustls::pki_types::PrivateKeyDer;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::World;
@@ -21,6 +23,10 @@ struct Server {
 
 /// AUTH PLAIN of tim with `right`.
 const RIGHT: &str = "AUTH PLAIN AHRpbQByaWdodA==";
+
+/// AUTH XOAUTH2 of tim with the first token that is given out, which is good once, and the second.
+const FIRST: &str = "AUTH XOAUTH2 dXNlcj10aW0BYXV0aD1CZWFyZXIgdG9rZW4tMQEB";
+const SECOND: &str = "AUTH XOAUTH2 dXNlcj10aW0BYXV0aD1CZWFyZXIgdG9rZW4tMgEB";
 
 impl Server {
     async fn start() -> Self {
@@ -45,6 +51,7 @@ impl Server {
             user: "tim".into(),
             secret_file: secret,
             secret_env: String::new(),
+            oauth: None,
             pool: String::new(),
         }
     }
@@ -64,10 +71,10 @@ async fn converse(stream: TcpStream, logins: Arc<AtomicUsize>) -> std::io::Resul
         let answer = match line.split(' ').next().unwrap_or_default() {
             _ if in_body && line != "." => continue,
             "." => "250 2.0.0 taken",
-            "EHLO" => "250-relay.malleposte.test\r\n250-AUTH PLAIN\r\n250 8BITMIME",
+            "EHLO" => "250-relay.malleposte.test\r\n250-AUTH PLAIN XOAUTH2\r\n250 8BITMIME",
             "AUTH" => {
-                logins.fetch_add(1, Ordering::Relaxed);
-                known = line == RIGHT;
+                let nth = logins.fetch_add(1, Ordering::Relaxed);
+                known = line == RIGHT || line == SECOND || (line == FIRST && nth == 0);
                 if known { "235 2.7.0 welcome" } else { "535 5.7.8 wrong password" }
             }
             "MAIL" if !known => "530 5.7.0 who are you",
@@ -179,4 +186,180 @@ async fn a_wrong_password_puts_mail_off_in_clear_words_and_a_new_one_is_tried_at
         world.until(campaign, 20, |n| n.delivered == 60).await;
     }
     world.stop().await;
+}
+
+/// Gives out tokens over HTTPS, and keeps the forms that it was asked with.
+struct TokenServer {
+    port: u16,
+    authority: String,
+    forms: Arc<Mutex<Vec<String>>>,
+}
+
+impl TokenServer {
+    async fn start() -> Self {
+        let made = rcgen::generate_simple_self_signed(["tokens.pretend.test".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = Self { port, authority: made.cert.pem(), forms: Arc::default() };
+        let forms = server.forms.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let stream = acceptor.accept(stream).await.unwrap();
+                give_out(stream, &forms).await.unwrap();
+            }
+        });
+        server
+    }
+}
+
+/// One request: a token, the second time another one, and each time another refresh token.
+async fn give_out<S>(stream: S, forms: &Mutex<Vec<String>>) -> std::io::Result<()>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let mut stream = BufReader::new(stream);
+    let (mut line, mut length) = (String::new(), 0);
+    stream.read_line(&mut line).await?;
+    assert_eq!(line, "POST /token?for=mail HTTP/1.1\r\n");
+    while line != "\r\n" {
+        line.clear();
+        stream.read_line(&mut line).await?;
+        let lower = line.to_ascii_lowercase();
+        if let Some(octets) = lower.strip_prefix("content-length: ") {
+            length = octets.trim().parse().unwrap();
+        }
+    }
+    let mut form = vec![0; length];
+    stream.read_exact(&mut form).await?;
+    let number = {
+        let mut forms = forms.lock().unwrap();
+        forms.push(String::from_utf8(form).unwrap());
+        forms.len()
+    };
+    let body = format!(
+        "{{\"access_token\":\"token-{}\",\"token_type\":\"Bearer\",\"expires_in\":3600,\
+          \"refresh_token\":\"refresh-{}\"}}",
+        number.min(2),
+        number + 1
+    );
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_fetched_used_until_it_is_refused_and_its_refresh_token_kept() {
+    let (mut world, server) = (World::start().await, Server::start().await);
+    let tokens = TokenServer::start().await;
+    world.internet.zone().add_a("tokens.pretend.test", std::net::Ipv4Addr::LOCALHOST);
+    let folder = tempfile::tempdir().unwrap();
+    let (secret, refresh) = (folder.path().join("client"), folder.path().join("refresh"));
+    std::fs::write(&secret, "s&cret\n").unwrap();
+    std::fs::write(&refresh, "refresh-1\n").unwrap();
+    let authority = folder.path().join("authority.pem");
+    std::fs::write(&authority, &tokens.authority).unwrap();
+    let smart = SmartHost {
+        auth: Auth::XOAuth2,
+        secret_file: PathBuf::new(),
+        oauth: Some(OAuth {
+            token_url: format!("https://tokens.pretend.test:{}/token?for=mail", tokens.port),
+            client_id: "app 1".into(),
+            scope: "https://mail.example/.default".into(),
+            client_secret_file: secret,
+            refresh_token_file: refresh.clone(),
+        }),
+        ..server.config(PathBuf::new())
+    };
+    world.relay("relay-a", |config| {
+        config.routes = vec![route("a.pretend.example", "", "smart")];
+        config.smart_hosts.insert("smart".into(), smart);
+        config.authorities = authority.display().to_string();
+        config.pace.messages_per_connection_max = 50;
+    });
+    // The next connection's login finds that the first token has been withdrawn.
+    let campaign = send(&world, "acme", &people(200, "a.pretend.example"), true).await;
+    world.until(campaign, 30, |n| n.delivered == 200).await;
+    let forms = tokens.forms.lock().unwrap().clone();
+    let form = |refresh: u32| {
+        format!(
+            "grant_type=refresh_token&client_id=app+1&scope=https%3A%2F%2Fmail.example%2F.default&\
+             client_secret=s%26cret&refresh_token=refresh-{refresh}"
+        )
+    };
+    assert_eq!(forms, [form(1), form(2)]);
+    assert_eq!(std::fs::read_to_string(&refresh).unwrap(), "refresh-3\n");
+    world.stop().await;
+}
+
+/// What a server says or does to each connection's first message, over and over.
+async fn stubborn(banner: &'static str, to_mail: Option<&'static str>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                stream.write_all(banner.as_bytes()).await?;
+                let mut stream = BufReader::new(stream);
+                let mut line = String::new();
+                while banner.starts_with('2') && stream.read_line(&mut line).await? > 0 {
+                    let is_ehlo = line.starts_with("EHLO");
+                    line.clear();
+                    if is_ehlo {
+                        stream.write_all(b"250 stubborn.example\r\n").await?;
+                    }
+                    match to_mail {
+                        Some(_) if is_ehlo => {}
+                        Some(words) => stream.write_all(words.as_bytes()).await?,
+                        None => break,
+                    }
+                }
+                std::io::Result::Ok(())
+            });
+        }
+    });
+    addr
+}
+
+/// What is tried again at once is tried for ever, if the server never changes its mind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stubborn_server_is_left_alone_for_a_while_and_somebody_hears_of_it() {
+    let cases = [
+        ("220 stubborn.example\r\n", None),
+        ("220 stubborn.example\r\n", Some("421 4.7.0 user session limit reached\r\n")),
+        ("421 4.7.0 too many connections from your address\r\n", None),
+        ("554 5.7.1 We do not accept connections from your network\r\n", None),
+    ];
+    for (banner, to_mail) in cases {
+        let mut world = World::start().await;
+        let addr = stubborn(banner, to_mail).await;
+        let smart = SmartHost {
+            host: addr.ip().to_string(),
+            port: addr.port(),
+            auth: Auth::None,
+            user: String::new(),
+            secret_file: PathBuf::new(),
+            ..Server::start().await.config(PathBuf::new())
+        };
+        world.relay("relay-a", |config| {
+            config.routes = vec![route("a.pretend.example", "", "smart")];
+            config.smart_hosts.insert("smart".into(), smart);
+            config.retry.lifetime_s = 600;
+        });
+        let campaign = send(&world, "acme", &people(5, "a.pretend.example"), true).await;
+        let n = world.until(campaign, 20, |n| n.deferrals > 0).await;
+        assert_eq!((n.failed, n.delivered), (0, 0), "{banner} {to_mail:?}: {n:?}");
+        world.stop().await;
+    }
 }

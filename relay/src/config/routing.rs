@@ -2,14 +2,18 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use hyper::Uri;
 use mail::Domain;
 use mail::route::{Routes, Rule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Config;
+use crate::https::Https;
 use crate::smtp::{Login, Mechanism, SecretFrom};
+use crate::tokens::Tokens;
 
 /// Which mail takes which next hop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -63,6 +67,9 @@ pub struct SmartHost {
     /// Or the environment variable that holds it.
     #[serde(default)]
     pub secret_env: String,
+    /// Where access tokens for `xoauth2` are given out; then no other secret is needed.
+    #[serde(default)]
+    pub oauth: Option<OAuth>,
     /// The pool that it is spoken to from, whatever the campaign says. Empty: the campaign's.
     #[serde(default)]
     pub pool: String,
@@ -70,6 +77,57 @@ pub struct SmartHost {
 
 fn yes() -> bool {
     true
+}
+
+/// Where access tokens are given out, and what for (RFC 6749). With a refresh token they are those
+/// of the mailbox whose owner gave it; without, the application speaks for itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OAuth {
+    /// `https://login.microsoftonline.com/TENANT/oauth2/v2.0/token` or
+    /// `https://oauth2.googleapis.com/token`.
+    pub token_url: String,
+    /// The application, as it is registered there.
+    pub client_id: String,
+    /// What the tokens are to be good for. Microsoft wants
+    /// `https://outlook.office365.com/.default`, Google nothing with a refresh token.
+    #[serde(default)]
+    pub scope: String,
+    /// The file that holds the application's secret. An absolute path.
+    #[serde(default)]
+    pub client_secret_file: PathBuf,
+    /// The file that holds the refresh token. An absolute path; where an answer brings a new one,
+    /// that is written there.
+    #[serde(default)]
+    pub refresh_token_file: PathBuf,
+}
+
+impl OAuth {
+    /// The address, with its parts.
+    pub(crate) fn uri(&self) -> Result<Uri, String> {
+        let wrong = |why: &str| format!("oauth: token_url {:?} {why}", self.token_url);
+        let uri: Uri = self.token_url.parse().map_err(|_| wrong("is no address of a web page"))?;
+        match (uri.scheme_str(), uri.host()) {
+            (Some("https"), Some(host)) if !host.is_empty() => Ok(uri),
+            _ => Err(wrong("does not begin with https:// and a host: a secret goes there")),
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.uri()?;
+        if self.client_id.is_empty() {
+            return Err("oauth: client_id is empty".to_owned());
+        }
+        let files = [&self.client_secret_file, &self.refresh_token_file];
+        let named: Vec<_> = files.into_iter().filter(|path| **path != Path::new("")).collect();
+        match named.iter().find(|path| !path.is_absolute()) {
+            Some(path) => Err(format!("oauth: {path:?} is not an absolute path")),
+            None if named.is_empty() => {
+                Err("oauth needs client_secret_file, refresh_token_file, or both".to_owned())
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// When a next hop's encryption begins.
@@ -115,17 +173,18 @@ impl SmartHost {
     }
 
     /// How to log in, if it is wanted.
-    #[must_use]
-    pub fn login(&self) -> Option<Login> {
+    pub(crate) fn login(&self, https: &Arc<Https>) -> Option<Login> {
         let mechanism = match self.auth {
             Auth::None => return None,
             Auth::Plain => Mechanism::Plain,
             Auth::Login => Mechanism::Login,
             Auth::XOAuth2 => Mechanism::XOAuth2,
         };
-        let secret = match self.secret_env.as_str() {
-            "" => SecretFrom::File(self.secret_file.clone()),
-            name => SecretFrom::Variable(name.to_owned()),
+        let tokens = self.oauth.as_ref().and_then(|grant| Tokens::new(grant, https));
+        let secret = match (tokens, self.secret_env.as_str()) {
+            (Some(tokens), _) => SecretFrom::Granted(Arc::new(tokens)),
+            (None, "") => SecretFrom::File(self.secret_file.clone()),
+            (None, name) => SecretFrom::Variable(name.to_owned()),
         };
         Some(Login { mechanism, user: self.user.clone(), secret })
     }
@@ -147,23 +206,37 @@ impl SmartHost {
         if self.user.is_empty() || self.user.chars().any(char::is_control) {
             return Err(format!("user {:?}: auth needs one", self.user));
         }
-        match (self.secret_file == Path::new(""), self.secret_env.is_empty()) {
-            (false, true) if !self.secret_file.is_absolute() => {
-                Err(format!("secret_file {:?} is not an absolute path", self.secret_file))
-            }
-            (true, true) | (false, false) => {
-                Err("auth needs either secret_file or secret_env".to_owned())
-            }
-            _ if self.tls == HopTls::None && !is_local(host) => Err(format!(
+        self.check_secret()?;
+        if self.tls == HopTls::None && !is_local(host) {
+            return Err(format!(
                 "auth without TLS would show the password to whoever sits between: tls = \"none\" \
                  is only for this host, and {host:?} is another"
-            )),
-            _ => Ok(()),
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_secret(&self) -> Result<(), String> {
+        let named = [!self.secret_env.is_empty(), self.has_file(), self.oauth.is_some()];
+        match (&self.oauth, named.iter().filter(|named| **named).count()) {
+            (Some(_), 1) if self.auth != Auth::XOAuth2 => {
+                Err("oauth is for auth = \"xoauth2\"".to_owned())
+            }
+            (Some(oauth), 1) => oauth.check(),
+            (None, 1) if self.has_file() && !self.secret_file.is_absolute() => {
+                Err(format!("secret_file {:?} is not an absolute path", self.secret_file))
+            }
+            (None, 1) => Ok(()),
+            _ => Err("auth needs either secret_file or secret_env, or oauth".to_owned()),
         }
     }
 
+    fn has_file(&self) -> bool {
+        self.secret_file != Path::new("")
+    }
+
     fn check_nothing_is_left_over(&self) -> Result<(), String> {
-        let has_secret = self.secret_file != Path::new("") || !self.secret_env.is_empty();
+        let has_secret = self.has_file() || !self.secret_env.is_empty() || self.oauth.is_some();
         if has_secret || !self.user.is_empty() {
             return Err("user and secret are given and auth is \"none\"".to_owned());
         }
@@ -274,6 +347,31 @@ mod tests {
             ("'/run/token'", "'token'", "secret_file \"token\" is not an absolute path"),
             ("secret_file", "secret_env = 'X'\nsecret_file", "either secret_file or secret_env"),
             ("secret_file = '/run/token'", "", "either secret_file or secret_env"),
+            (
+                "secret_file",
+                "oauth = {token_url = 'https://a.example', client_id = 'x'}\nsecret_file",
+                "or oauth",
+            ),
+            (
+                "secret_file = '/run/token'",
+                "oauth = {token_url = 'http://a.example', client_id = 'x'}",
+                "\"http://a.example\" does not begin with https",
+            ),
+            (
+                "secret_file = '/run/token'",
+                "oauth = {token_url = 'https://a.example', client_id = ''}",
+                "client_id is empty",
+            ),
+            (
+                "secret_file = '/run/token'",
+                "oauth = {token_url = 'https://a.example', client_id = 'x'}",
+                "oauth needs client_secret_file",
+            ),
+            (
+                "secret_file = '/run/token'",
+                "oauth = {token_url = 'https://a.example', client_id = 'x', refresh_token_file = 'r'}",
+                "oauth: \"r\" is not an absolute path",
+            ),
             ("user = 'news@example.org'", "", "user \"\": auth needs one"),
             ("auth = 'xoauth2'", "", "auth is \"none\""),
             ("auth = ", "tls = 'none'\nauth = ", "\"smtp.office365.com\" is another"),

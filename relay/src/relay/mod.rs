@@ -45,6 +45,8 @@ mod pulse;
 mod sites;
 mod sources;
 
+pub(crate) use sources::Lined;
+
 /// Between two words about what an end waits for.
 const ENDING_TOLD: Duration = Duration::from_secs(5);
 
@@ -178,7 +180,7 @@ impl Relay {
         let policies = StsPolicies::new(
             parts.store.clone(),
             parts.resolver.clone(),
-            https,
+            https.clone(),
             tasks.clone(),
             stopping.clone(),
         );
@@ -197,7 +199,7 @@ impl Relay {
             rulings: Rulings::default(),
             policy: Policy::default(),
             pools,
-            hops: hops(&config).map_err(ConfigError::Setting)?,
+            hops: hops(&config, &https).map_err(ConfigError::Setting)?,
             pools_elsewhere: Mutex::default(),
             pools_missing: Mutex::default(),
             own_names,

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use base64::Engine;
@@ -12,6 +13,7 @@ use mail::{Phase, Reply};
 use super::failure::SessionError;
 use super::reply::{Trouble, to_reply};
 use super::session::{Session, Target};
+use crate::tokens::Tokens;
 
 /// A password is a line, and a token some thousand octets.
 const SECRET_OCTETS_MAX: u64 = 64 * 1024;
@@ -55,6 +57,27 @@ pub enum SecretFrom {
     File(PathBuf),
     /// In a variable of the environment.
     Variable(String),
+    /// Given out when it is asked for: a token that soon runs out.
+    Granted(Arc<Tokens>),
+}
+
+/// Why there is no secret; shows none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoSecret {
+    /// In words.
+    pub why: String,
+    /// Whether there may be one in a moment; else an operator must act.
+    pub passing: bool,
+}
+
+impl fmt::Display for NoSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+fn missing(why: impl fmt::Display) -> NoSecret {
+    NoSecret { why: why.to_string(), passing: false }
 }
 
 /// Who logs in, and how. Holds no secret.
@@ -76,52 +99,44 @@ impl fmt::Display for SecretFrom {
         match self {
             Self::File(path) => write!(f, "the file {path:?}"),
             Self::Variable(name) => write!(f, "the variable {name}"),
+            Self::Granted(tokens) => tokens.fmt(f),
         }
     }
 }
 
 impl SecretFrom {
     /// The secret, which is a line.
-    pub(super) async fn read(&self) -> Result<String, String> {
+    pub(crate) async fn read(&self) -> Result<String, NoSecret> {
         let text = match self {
             Self::File(path) => {
-                let size = tokio::fs::metadata(path).await.map_err(|e| e.to_string())?.len();
+                let size = tokio::fs::metadata(path).await.map_err(missing)?.len();
                 if size > SECRET_OCTETS_MAX {
-                    return Err(format!("{size} octets are too many for a secret"));
+                    return Err(missing(format!("{size} octets are too many for a secret")));
                 }
-                tokio::fs::read_to_string(path).await.map_err(|e| e.to_string())?
+                tokio::fs::read_to_string(path).await.map_err(missing)?
             }
             Self::Variable(name) => {
-                std::env::var(name).map_err(|_| "it is not set, or no text".to_owned())?
+                std::env::var(name).map_err(|_| missing("it is not set, or no text"))?
             }
+            // A token is asked for with secrets, which are read here.
+            Self::Granted(tokens) => return Box::pin(tokens.token()).await,
         };
         let line = text.trim_end_matches(['\r', '\n']);
         match line {
-            "" => Err("it is empty".to_owned()),
-            line if line.chars().any(char::is_control) => Err("more than one line".to_owned()),
+            "" => Err(missing("it is empty")),
+            line if line.chars().any(char::is_control) => Err(missing("more than one line")),
             line => Ok(line.to_owned()),
         }
     }
 }
 
 impl Login {
-    async fn secret(&self) -> Result<Secret, String> {
-        self.secret.read().await.map(Secret)
-    }
-
-    /// Whether the secret can be had now.
-    ///
-    /// # Errors
-    /// Why it cannot, without showing it.
-    pub async fn check(&self) -> Result<(), String> {
-        self.secret().await.map(|_| ()).map_err(|why| format!("{}: {why}", self.secret))
-    }
-
     /// When the secret was last changed, as far as that can be told.
     pub(crate) fn changed_at(&self) -> Option<SystemTime> {
         match &self.secret {
             SecretFrom::File(path) => std::fs::metadata(path).ok()?.modified().ok(),
             SecretFrom::Variable(_) => None,
+            SecretFrom::Granted(tokens) => tokens.changed_at(),
         }
     }
 
@@ -192,11 +207,21 @@ impl Session {
             };
             return Err(refused(format!("AUTH {mechanism} is not offered: {offers}")));
         }
-        let secret = login.secret().await;
-        let secret = secret.map_err(|why| refused(format!("{}: {why}", login.secret)))?;
+        let secret = match login.secret.read().await {
+            Ok(secret) => Secret(secret),
+            Err(NoSecret { why, passing }) => {
+                let why = format!("{}: {why}", login.secret);
+                return Err(SessionError::trouble(Phase::Ehlo, Trouble::Login { why, passing }));
+            }
+        };
         let (command, answers) = login.words(&secret);
         let reply = self.converse(&command, &answers).await?;
-        if reply.code == 235 {
+        let is_in = reply.code == 235;
+        let may_help = match &login.secret {
+            SecretFrom::Granted(tokens) => tokens.tried(&secret.0, is_in).await,
+            SecretFrom::File(_) | SecretFrom::Variable(_) => false,
+        };
+        if is_in {
             return Ok(());
         }
         self.broken = true;
@@ -204,7 +229,7 @@ impl Session {
             std::iter::once(&command).chain(&answers).map(String::as_str).collect();
         let said = secret.hidden_in(&reply.to_string(), &words);
         let why = format!("AUTH {mechanism} as {:?} was answered {said:?}", login.user);
-        let passing = (400..500).contains(&reply.code);
+        let passing = may_help || (400..500).contains(&reply.code);
         Err(SessionError::trouble(Phase::Ehlo, Trouble::Login { why, passing }))
     }
 

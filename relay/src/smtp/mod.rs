@@ -23,7 +23,7 @@ pub use config::{Timeouts, TlsPolicy};
 pub use dane::{DaneWish, NoMatch, judge, usable};
 pub(crate) use dial::plain;
 pub use failure::SessionError;
-pub use login::{Hop, Login, Mechanism, SecretFrom};
+pub use login::{Hop, Login, Mechanism, NoSecret, SecretFrom};
 pub use outcome::{Envelope, Outcome, Transaction};
 pub use proxy::{Protocol, Via, ViaError};
 pub use reply::{ReplyReader, Trouble};
