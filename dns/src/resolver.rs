@@ -151,14 +151,17 @@ impl Resolver {
     async fn look_up_route(&self, domain: &str) -> (Route, bool, Duration) {
         match self.ask(domain, RecordType::MX).await {
             Ok(answer) => {
-                let (exchangers, is_null) = exchangers(&answer);
-                if !exchangers.is_empty() {
-                    (Route::Hosts(exchangers), answer.secure, answer.ttl)
-                } else if is_null {
-                    (Route::NullMx, answer.secure, answer.ttl)
-                } else {
-                    self.implicit_route(domain, answer.secure, answer.ttl).await
-                }
+                let (exchangers, unusable) = exchangers(&answer);
+                let route = match unusable {
+                    _ if !exchangers.is_empty() => Route::Hosts(exchangers),
+                    Some(none) if none.is_empty() => Route::NullMx,
+                    // Its addresses are for other things (RFC 5321, 5.1).
+                    Some(what) => Route::Temporary {
+                        why: format!("its MX record names {what:?}, which is no mail exchanger"),
+                    },
+                    None => return self.implicit_route(domain, answer.secure, answer.ttl).await,
+                };
+                (route, answer.secure, answer.ttl)
             }
             Err(Negative::NoSuchName(ttl)) => (Route::NoSuchDomain, false, ttl),
             Err(Negative::NoRecord(ttl, secure)) => self.implicit_route(domain, secure, ttl).await,
@@ -176,6 +179,10 @@ impl Resolver {
         let itself = || vec![Exchanger { preference: 0, host: domain.into() }];
         match self.addresses(domain).await {
             Ok(_) => (Route::Hosts(itself()), secure, ttl),
+            // One of the family that is not wanted here is an address all the same.
+            Err(NoAddresses::NoAddress) if self.has_any_address(domain).await => {
+                (Route::Hosts(itself()), secure, ttl)
+            }
             Err(NoAddresses::NoSuchHost | NoAddresses::NoAddress) => (Route::NoMail, secure, ttl),
             Err(NoAddresses::Temporary { why }) => {
                 (Route::Temporary { why }, false, self.failure_ttl())
@@ -235,6 +242,20 @@ impl Resolver {
         }
         found.truncate(ADDRESSES_MAX);
         if found.is_empty() { (Err(none), ttl) } else { (Ok(found.into()), ttl) }
+    }
+
+    /// Whether a host has an address of the family that the configuration leaves out, or may have.
+    async fn has_any_address(&self, host: &str) -> bool {
+        let left_out = match self.config.family {
+            Family::Ipv4Only => RecordType::AAAA,
+            Family::Ipv6Only => RecordType::A,
+            Family::Ipv4First | Family::Ipv6First => return false,
+        };
+        match self.ask(host, left_out).await {
+            Ok(answer) => addresses(&answer).next().is_some(),
+            Err(Negative::Failed(_)) => true,
+            Err(Negative::NoSuchName(_) | Negative::NoRecord(..)) => false,
+        }
     }
 
     fn loopback(&self) -> Arc<[IpAddr]> {
@@ -324,26 +345,26 @@ fn worse(a: NoAddresses, b: NoAddresses) -> NoAddresses {
     }
 }
 
-/// The exchangers by preference and name, and whether there was a null MX.
-fn exchangers(answer: &Answer) -> (Vec<Exchanger>, bool) {
+/// The exchangers by preference and name, and what an MX record names that is none: nothing
+/// (RFC 7505), an address, or a name without a dot, which means another host on each network.
+fn exchangers(answer: &Answer) -> (Vec<Exchanger>, Option<String>) {
     let mut found = Vec::new();
-    let mut is_null = false;
+    let mut unusable = None;
     for record in &answer.records {
         let RData::MX(mx) = &record.data else { continue };
         let host = mx.exchange.to_ascii().to_ascii_lowercase();
         let host = host.trim_end_matches('.');
-        // An address where a name should be is nothing that could be looked up.
-        if host.is_empty() {
-            is_null = true;
-        } else if host.parse::<IpAddr>().is_err() {
+        if host.parse::<IpAddr>().is_err() && host.contains('.') {
             found.push(Exchanger { preference: mx.preference, host: host.into() });
+        } else {
+            unusable = Some(host.to_owned());
         }
     }
     found.sort_by(|a, b| (a.preference, &a.host).cmp(&(b.preference, &b.host)));
     let mut seen = HashSet::new();
     found.retain(|exchanger| seen.insert(exchanger.host.clone()));
     found.truncate(EXCHANGERS_MAX);
-    (found, is_null)
+    (found, unusable)
 }
 
 fn addresses(answer: &Answer) -> impl Iterator<Item = IpAddr> {

@@ -129,6 +129,9 @@ fn zone() -> Zone {
             ]),
         ),
         (("null.example", RecordType::MX), records(&[mx(0, ".")])),
+        (("literal.example", RecordType::MX), records(&[mx(0, "192.0.2.1")])),
+        (("literal.example", RecordType::A), records(&[ip("192.0.2.8")])),
+        (("dotless.example", RecordType::MX), records(&[mx(0, "mail")])),
         (("implicit.example", RecordType::A), records(&[ip("192.0.2.7")])),
         (("six.example", RecordType::AAAA), records(&[ip("2001:db8::7")])),
         (("nothing.example", RecordType::TXT), records(&[RData::TXT(TXT::new(vec!["x".into()]))])),
@@ -195,6 +198,27 @@ async fn each_way_to_have_no_mail_is_told_apart() {
         assert!(why.contains(name), "{why}");
         assert_eq!(hosts(&of(name).await), [[""; 0]; 0]);
     }
+}
+
+/// What an MX record names is all that takes mail (RFC 5321, 5.1), and no reason to fail for good.
+#[tokio::test]
+async fn what_is_no_host_is_no_exchanger_and_the_domains_own_address_is_none_either() {
+    let (_server, resolver) = start().await;
+    for (name, named) in [("literal.example", "\"192.0.2.1\""), ("dotless.example", "\"mail\"")] {
+        let route = resolver.route(&domain(name)).await;
+        let Route::Temporary { why } = &*route else { panic!("{name}: {route:?}") };
+        assert!(why.contains(named), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_of_the_family_that_is_left_out_is_an_address() {
+    let server = name_server(zone()).await;
+    let config = Config { family: Family::Ipv4Only, ..config(&server) };
+    let resolver = Resolver::new(&config).expect("a resolver");
+    let own = Exchanger { preference: 0, host: "six.example".into() };
+    assert_eq!(*resolver.route(&domain("six.example")).await, Route::Hosts(vec![own]));
+    assert_eq!(*resolver.route(&domain("nothing.example")).await, Route::NoMail);
 }
 
 #[tokio::test]

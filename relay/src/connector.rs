@@ -4,12 +4,14 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
 use dns::{Exchanger, Resolver};
 use mail::Phase;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::delivery::Destination;
 use crate::demand::{Demand, HostTls};
@@ -18,6 +20,14 @@ use crate::hops::SmartHost;
 use crate::reach::Reach;
 use crate::relay::{Relay, lock};
 use crate::smtp::{Session, SessionError, Target, TlsClient, TlsPolicy, Trouble};
+
+/// Addresses that one opening tries, and servers that it hears before it gives up for now: each
+/// may take minutes to say nothing, and a connection of the relay is held meanwhile. Postfix has 5
+/// and 2 (smtp_mx_address_limit, smtp_mx_session_limit).
+const ADDRESSES_MAX: usize = 8;
+const SERVERS_MAX: usize = 2;
+/// A whole opening, whatever its servers do.
+const OPENING_MAX: Duration = Duration::from_secs(600);
 
 /// An open session and the places for what it has sent and not settled.
 pub(crate) struct Wire {
@@ -58,6 +68,41 @@ pub(crate) struct Connector {
     reach: Arc<Reach>,
     relay: ConnectorConfig,
     open: Arc<Semaphore>,
+    stopping: CancellationToken,
+}
+
+/// What one opening may try yet, and what is to be told if all of it fails.
+struct Tries {
+    addresses: usize,
+    servers: usize,
+    failed: Option<SessionError>,
+}
+
+impl Tries {
+    fn new() -> Self {
+        Self { addresses: ADDRESSES_MAX, servers: SERVERS_MAX, failed: None }
+    }
+
+    fn are_over(&self) -> bool {
+        self.addresses == 0 || self.servers == 0
+    }
+
+    /// What a server said tells more than the silence of another; but one that refuses for good
+    /// does not speak for those that may be back in a moment.
+    fn note(&mut self, error: SessionError) {
+        let worth = |error: &SessionError| match &error.reply {
+            Some(reply) if reply.is_permanent() => 0,
+            None => 1,
+            Some(_) => 2,
+        };
+        if self.failed.as_ref().is_none_or(|failed| worth(&error) >= worth(failed)) {
+            self.failed = Some(error);
+        }
+    }
+
+    fn why(self) -> SessionError {
+        self.failed.unwrap_or_else(|| no_address("no mail exchanger has an address"))
+    }
 }
 
 #[derive(Clone)]
@@ -92,6 +137,7 @@ impl Connector {
                 timeouts: config.timeouts.clone(),
             },
             open: relay.connections.clone(),
+            stopping: relay.stopping.clone(),
             smart,
         }
     }
@@ -141,17 +187,22 @@ impl Connector {
         }
     }
 
-    /// A session with one of a host's addresses; else it is told in `last` why not.
+    /// A session with one of a host's addresses; none if those failed that were tried.
+    ///
+    /// # Errors
+    /// What other servers would answer with, too.
     async fn connect(
         &self,
         host: &str,
         wanted: &HostTls,
         addresses: Vec<IpAddr>,
-        last: &mut SessionError,
-    ) -> Option<Session> {
+        tries: &mut Tries,
+    ) -> Result<Option<Session>, SessionError> {
         let port = self.relay.port;
         let mut left: Vec<SocketAddr> =
             addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
+        left.truncate(tries.addresses);
+        tries.addresses -= left.len();
         let now = Instant::now();
         let has_broken_tls = |addr: &SocketAddr| self.reach.broken_tls.holds(addr.ip(), now);
         let plain: Vec<SocketAddr> = left.iter().copied().filter(has_broken_tls).collect();
@@ -163,7 +214,7 @@ impl Connector {
             Some(wish) => self.tls.with_dane(wish.clone()),
             None => self.tls.as_ref().clone(),
         };
-        while !left.is_empty() {
+        while !left.is_empty() && tries.servers > 0 {
             let target = Target {
                 addrs: &left,
                 plain: &plain,
@@ -180,24 +231,71 @@ impl Connector {
                 Ok(session) => {
                     self.were_silent(session.silent());
                     self.answered(&session);
-                    return Some(session);
+                    return Ok(Some(session));
                 }
-                // It says nothing of the server's addresses.
-                Err(error) if is_sources(&error) => {
-                    *last = error;
-                    return None;
-                }
+                Err(error) if is_everywhere(&error) => return Err(error),
                 Err(error) => {
                     match error.peer {
                         // It speaks, and does not want us or cannot: the others of the host may.
-                        Some(peer) => left.retain(|addr| *addr != peer),
+                        Some(peer) => {
+                            left.retain(|addr| *addr != peer);
+                            tries.servers -= 1;
+                        }
                         None => self.were_silent(&std::mem::take(&mut left)),
                     }
-                    keep_reply(last, wanted.explain(host, error));
+                    tries.note(wanted.explain(host, error));
                 }
             }
         }
-        None
+        Ok(None)
+    }
+
+    /// The exchangers in their order, each address of each, until one lets us in; last of all
+    /// those addresses that did not answer of late.
+    async fn open(&self, open: OwnedSemaphorePermit) -> Result<Wire, SessionError> {
+        let mut tries = Tries::new();
+        let (mut avoided, mut no_way, mut has_way) = (Vec::new(), None, false);
+        let exchangers = in_turn(&lock(&self.exchangers), &RandomState::new());
+        let demand = Demand::asked_for();
+        for exchanger in exchangers {
+            if tries.are_over() {
+                break;
+            }
+            let wanted = match self.wanted(demand.as_deref(), &exchanger.host).await {
+                Ok(wanted) => wanted,
+                Err(why) => {
+                    tries.note(why);
+                    continue;
+                }
+            };
+            let addresses = match self.usable(&exchanger.host).await {
+                Ok(addresses) => addresses,
+                Err(why) if matches!(why.trouble, Some(Trouble::NoWay(_))) => {
+                    no_way = Some(why);
+                    continue;
+                }
+                Err(why) => {
+                    has_way = true;
+                    tries.note(why);
+                    continue;
+                }
+            };
+            has_way = true;
+            let now = Instant::now();
+            let (bad, good): (Vec<IpAddr>, Vec<IpAddr>) =
+                addresses.into_iter().partition(|ip| self.reach.silent.holds(*ip, now));
+            if let Some(session) = self.connect(&exchanger.host, &wanted, good, &mut tries).await? {
+                return Ok(self.wire(session, (exchanger.host.as_ref(), wanted), open));
+            }
+            avoided.push((exchanger.host, wanted, bad));
+        }
+        for (host, wanted, addresses) in avoided {
+            if let Some(session) = self.connect(&host, &wanted, addresses, &mut tries).await? {
+                return Ok(self.wire(session, (host.as_ref(), wanted), open));
+            }
+        }
+        // It is the source's trouble only if it is so with every exchanger.
+        Err(no_way.filter(|_| !has_way).unwrap_or_else(|| tries.why()))
     }
 
     fn were_silent(&self, addrs: &[SocketAddr]) {
@@ -244,54 +342,16 @@ impl managed::Manager for Connector {
     type Type = Wire;
     type Error = SessionError;
 
-    /// The exchangers in their order, each address of each, until one lets us in; last of all
-    /// those addresses that did not answer of late.
     async fn create(&self) -> Result<Wire, SessionError> {
-        let open = self.open.clone().acquire_owned().await;
-        let open = open.map_err(|_| no_address("the relay is ending"))?;
-        let mut last = no_address("no mail exchanger has an address");
-        let (mut avoided, mut no_way, mut has_way) = (Vec::new(), None, false);
-        let exchangers = in_turn(&lock(&self.exchangers), &RandomState::new());
-        let demand = Demand::asked_for();
-        for exchanger in exchangers {
-            let wanted = match self.wanted(demand.as_deref(), &exchanger.host).await {
-                Ok(wanted) => wanted,
-                Err(why) => {
-                    keep_reply(&mut last, why);
-                    continue;
-                }
-            };
-            let addresses = match self.usable(&exchanger.host).await {
-                Ok(addresses) => addresses,
-                Err(why) if matches!(why.trouble, Some(Trouble::NoWay(_))) => {
-                    no_way = Some(why);
-                    continue;
-                }
-                Err(why) => {
-                    has_way = true;
-                    keep_reply(&mut last, why);
-                    continue;
-                }
-            };
-            has_way = true;
-            let now = Instant::now();
-            let (bad, good): (Vec<IpAddr>, Vec<IpAddr>) =
-                addresses.into_iter().partition(|ip| self.reach.silent.holds(*ip, now));
-            if let Some(session) = self.connect(&exchanger.host, &wanted, good, &mut last).await {
-                return Ok(self.wire(session, (exchanger.host.as_ref(), wanted), open));
-            }
-            if is_sources(&last) {
-                return Err(last);
-            }
-            avoided.push((exchanger.host, wanted, bad));
+        let ended = self.stopping.run_until_cancelled(async {
+            let Ok(open) = self.open.clone().acquire_owned().await else { return None };
+            Some(timeout(OPENING_MAX, self.open(open)).await)
+        });
+        match ended.await.flatten() {
+            Some(Ok(opened)) => opened,
+            Some(Err(_)) => Err(SessionError::trouble(Phase::Connect, Trouble::Timeout)),
+            None => Err(no_address("the relay is ending")),
         }
-        for (host, wanted, addresses) in avoided {
-            if let Some(session) = self.connect(&host, &wanted, addresses, &mut last).await {
-                return Ok(self.wire(session, (host.as_ref(), wanted), open));
-            }
-        }
-        // It is the source's trouble only if it is so with every exchanger.
-        Err(no_way.filter(|_| !has_way).unwrap_or(last))
     }
 
     async fn recycle(&self, wire: &mut Wire, _: &Metrics) -> RecycleResult<SessionError> {
@@ -307,16 +367,13 @@ impl managed::Manager for Connector {
     }
 }
 
-/// Whether it is the egress source's own trouble.
-fn is_sources(error: &SessionError) -> bool {
-    matches!(error.trouble, Some(Trouble::Source(_) | Trouble::NoWay(_)))
-}
-
-/// What a server said tells more than the silence of another.
-fn keep_reply(last: &mut SessionError, error: SessionError) {
-    if error.reply.is_some() || last.reply.is_none() {
-        *last = error;
-    }
+/// Whether it says nothing of this server that other servers would not hear too: it is the egress
+/// source's own trouble, or a login that is wrong, which is not to be tried at every address.
+fn is_everywhere(error: &SessionError) -> bool {
+    matches!(
+        error.trouble,
+        Some(Trouble::Source(_) | Trouble::NoWay(_) | Trouble::Login { passing: false, .. })
+    )
 }
 
 /// The exchangers by preference; those of equal preference in any order, so that each carries
@@ -335,10 +392,30 @@ fn no_address(why: &str) -> SessionError {
 pub(crate) mod tests {
     use std::collections::HashSet;
 
+    use mail::Reply;
+
     use super::*;
 
     pub(crate) fn exchanger((preference, host): (u16, &str)) -> Exchanger {
         Exchanger { preference, host: host.into() }
+    }
+
+    #[test]
+    fn a_refusal_for_good_does_not_speak_for_those_that_are_down() {
+        let said = |text: &str| SessionError {
+            reply: Reply::parse(text),
+            ..SessionError::trouble(Phase::Banner, Trouble::Closed)
+        };
+        let silent = || SessionError::trouble(Phase::Connect, Trouble::Timeout);
+        let told = |errors: Vec<SessionError>| {
+            let mut tries = Tries::new();
+            errors.into_iter().for_each(|error| tries.note(error));
+            tries.why().reply.map(|reply| reply.code)
+        };
+        assert_eq!(told(vec![silent(), said("554 no mail here")]), None);
+        assert_eq!(told(vec![said("554 no mail here"), silent()]), None);
+        assert_eq!(told(vec![said("421 busy"), said("554 no mail here"), silent()]), Some(421));
+        assert_eq!(told(vec![said("554 no mail here")]), Some(554));
     }
 
     #[test]

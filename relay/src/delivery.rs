@@ -22,7 +22,7 @@ use crate::job::{Job, Settlement};
 use crate::meters;
 use crate::opening::{by_domain, hand_back, open, sift};
 use crate::placing::Placed;
-use crate::relay::Relay;
+use crate::relay::{Lined, Relay};
 use crate::shares::Flow;
 use crate::site::SiteLane;
 use crate::smtp::{self, Trouble};
@@ -79,23 +79,17 @@ async fn find_site(relay: &Arc<Relay>, domain: Domain, jobs: Vec<Job>) -> usize 
             for mut job in jobs {
                 job.demand.clone_from(&demand);
                 // Now that the site is known: an order may be about it.
-                if relay.stopped(&job).is_some() {
-                    relay.settle_stopped(job).await;
+                if let Some(stop) = relay.stopped(&job) {
+                    relay.settle_stopped(job, stop).await;
                     continue;
                 }
-                let site = match relay.site_for(&destination, &job) {
-                    Ok(site) => site,
-                    Err(refusal) => {
-                        refuse_all(relay, vec![job], &refusal).await;
-                        continue;
-                    }
-                };
-                match relay.crowded_until(&site, &job) {
-                    None => site.push(job),
-                    Some(due) => {
+                match relay.line_up(&destination, job) {
+                    Lined::Up => {}
+                    Lined::Crowded(job, due) => {
                         crowded_out += 1;
                         relay.settle(Settlement::silent(job, Outcome::Waits { due })).await;
                     }
+                    Lined::Nowhere(job, refusal) => refuse_all(relay, vec![job], &refusal).await,
                 }
             }
         }
@@ -134,8 +128,8 @@ pub(crate) async fn attempt(
     job: Job,
     message: &mut Vec<u8>,
 ) {
-    if relay.stopped_from(&job, Some(&site.key.source)).is_some() {
-        return relay.settle_stopped(job).await;
+    if let Some(stop) = relay.stopped_from(&job, Some(&site.key.source)) {
+        return relay.settle_stopped(job, stop).await;
     }
     if let Some(due) = site.shut_until(relay.now()) {
         return relay.settle(Settlement::silent(job, Outcome::Waits { due })).await;
@@ -214,6 +208,10 @@ async fn session(
         Ok(wire) => {
             site.reachable();
             Some((job, wire))
+        }
+        Err(PoolError::Backend(_)) if relay.stopping.is_cancelled() => {
+            relay.settle(Settlement::silent(job, Outcome::Back)).await;
+            None
         }
         Err(PoolError::Backend(error)) => {
             if let (Some(Trouble::Policy(why)), Some(demand)) = (&error.trouble, demand) {

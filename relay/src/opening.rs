@@ -168,8 +168,8 @@ pub(crate) async fn sift(relay: &Arc<Relay>, jobs: Vec<Job>) -> Vec<Job> {
             relay.settle(Settlement::told(job, outcome, event)).await;
         } else if relay.now() >= ends {
             expire(relay, job, "").await;
-        } else if relay.stopped(&job).is_some() {
-            relay.settle_stopped(job).await;
+        } else if let Some(stop) = relay.stopped(&job) {
+            relay.settle_stopped(job, stop).await;
         } else if let Some(due) = closed_until(relay, &job) {
             if due >= ends {
                 expire(relay, job, "its send window opens after its lifetime").await;

@@ -220,15 +220,15 @@ impl Relay {
     }
 
     /// A job that does not go: cancelled, failed by order, or back to wait.
-    pub(crate) async fn settle_stopped(&self, job: Job) {
-        let settlement = match self.stopped(&job) {
-            Some(Stop::Campaign(CampaignState::Cancelling)) => {
+    pub(crate) async fn settle_stopped(&self, job: Job, stop: Stop) {
+        let settlement = match stop {
+            Stop::Campaign(CampaignState::Cancelling) => {
                 let event = self.event(EventKind::Cancelled, &job);
                 Settlement::told(job, Outcome::End(End::Cancelled), event)
             }
-            Some(Stop::Suspended) => Settlement::silent(job, Outcome::Waits { due: self.later() }),
-            Some(Stop::Bounced(order)) => self.bounced(job, &order),
-            Some(Stop::Campaign(_)) | None => Settlement::silent(job, Outcome::Back),
+            Stop::Suspended => Settlement::silent(job, Outcome::Waits { due: self.later() }),
+            Stop::Bounced(order) => self.bounced(job, &order),
+            Stop::Campaign(_) => Settlement::silent(job, Outcome::Back),
         };
         self.settle(settlement).await;
     }

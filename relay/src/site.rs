@@ -134,6 +134,15 @@ impl Looked {
     }
 }
 
+/// One of those who send; counted as long as it lives, however it ends.
+struct Worker(Arc<SiteLane>);
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.0.workers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl SiteLane {
     pub(crate) fn new(
         relay: &Relay,
@@ -200,9 +209,9 @@ impl SiteLane {
         self.lock().crowd((sending.priority, sending.id), sending.flow.weight, room)
     }
 
-    /// Another recipient for this site.
-    pub(crate) fn push(&self, job: Job) {
-        let is_new = self.lock().push(job, false);
+    /// Another recipient for this site; handed back if the lane was forgotten meanwhile.
+    pub(crate) fn push(&self, job: Job) -> Result<(), Job> {
+        let is_new = self.lock().push(job, false)?;
         if is_new {
             self.newcomer.store(true, Ordering::Relaxed);
         }
@@ -210,12 +219,25 @@ impl SiteLane {
         if is_new || self.workers.load(Ordering::Relaxed) < self.pace.connections() {
             self.wake.notify_one();
         }
+        Ok(())
     }
 
     /// A recipient that was to go and goes on another connection instead.
     pub(crate) fn push_front(&self, job: Job) {
-        self.lock().push(job, true);
+        self.keep(job, true);
         self.wake.notify_one();
+    }
+
+    /// Back into the line, from its driver or one of its workers: while there are any the lane is
+    /// not forgotten.
+    fn keep(&self, job: Job, first: bool) {
+        let kept = self.lock().push(job, first);
+        debug_assert!(kept.is_ok(), "a lane with workers was forgotten");
+    }
+
+    /// Nobody comes any more, if nobody waits; whether it is so.
+    pub(crate) fn close_line(&self) -> bool {
+        self.lock().close()
     }
 
     /// What returned mail says about the pace here.
@@ -254,9 +276,15 @@ impl SiteLane {
         if !looked.is_due(relay.rulings.changes()) {
             return;
         }
-        let stopped = self.lock().take(|job| relay.stopped(job).is_some());
+        // From this source: which one a recipient should have is a question that other lanes are
+        // asked, and this line is locked here.
+        let stop = |job: &Job| relay.stopped_from(job, Some(&self.key.source));
+        let stopped = self.lock().take(|job| stop(job).is_some());
         for job in stopped {
-            relay.settle_stopped(job).await;
+            match stop(&job) {
+                Some(stop) => relay.settle_stopped(job, stop).await,
+                None => self.keep(job, false),
+            }
         }
     }
 
@@ -315,13 +343,17 @@ impl SiteLane {
     }
 
     fn employ(self: &Arc<Self>, relay: &Arc<Relay>) {
+        // While nobody answers nobody tries, unless a session is open all the same.
+        if self.rests_until(relay.now()).is_some() && self.sessions.status().size == 0 {
+            return;
+        }
         let allowed = self.pace.connections();
         while self.waiting() > 0 && self.workers.load(Ordering::Relaxed) < allowed {
             self.workers.fetch_add(1, Ordering::Relaxed);
             let (site, relay_too) = (self.clone(), relay.clone());
             relay.tasks.spawn(async move {
-                site.work(&relay_too).await;
-                site.workers.fetch_sub(1, Ordering::Relaxed);
+                let worker = Worker(site);
+                worker.0.work(&relay_too).await;
             });
             // As many as there are recipients is enough.
             if self.workers.load(Ordering::Relaxed) as usize >= self.waiting() {

@@ -55,8 +55,10 @@ pub(crate) async fn not_connected(
     if let (Signal::Block, Some(reply)) = (finding.signal, &error.reply) {
         site.heard_block(reply);
     }
-    if finding.signal == Signal::Connections {
-        // One too many, said before any mail: it goes over one that is open.
+    let is_one_too_many = error.reply.as_ref().is_some_and(|reply| !reply.is_permanent())
+        && site.sessions.status().size > 0;
+    if finding.signal == Signal::Connections && is_one_too_many {
+        // Said before any mail: it goes over one that is open.
         tokio::time::sleep(CONNECTIONS_PAUSE).await;
         return site.push_front(job);
     }
@@ -125,9 +127,7 @@ async fn source_failed(
     why: &str,
 ) {
     site.heard_trouble(why);
-    if let Some(other) = relay.lane_beside(site, &job) {
-        return other.push(job);
-    }
+    let Some(job) = relay.push_beside(site, job) else { return };
     site.unreachable(relay.now());
     let finding = Finding { scope: Scope::Source, signal: Signal::None, ..network(phase) };
     let failure = Failure { phase, reply: None, finding, note: why };

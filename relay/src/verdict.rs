@@ -61,8 +61,8 @@ pub(crate) async fn judge(
         // Not sent. If it is still ours it goes again, else the queue refuses it.
         smtp::Outcome::Withheld => return Some(Settlement::silent(job, Outcome::Back)),
         smtp::Outcome::Refused => (transaction.reply, String::new()),
-        // The connection had died while nobody used it: that is no attempt.
-        smtp::Outcome::Failed(_) if !transaction.began => {
+        // The connection had died while nobody used it: that is no attempt. One that dies fresh is.
+        smtp::Outcome::Failed(_) if !transaction.began && carried > 0 => {
             site.push_front(job);
             return None;
         }
@@ -116,12 +116,16 @@ pub(crate) async fn judge(
         let failure = Failure { phase, reply: None, finding, note: &note };
         return Some(conclude(relay, job, failure, Some(site)).await);
     }
-    let signal = pace_signal(&finding, phase);
+    let signal = match pace_signal(&finding, phase) {
+        // Said to the first message it is about something else: another connection hears it too.
+        Signal::MessagesPerConnection if carried <= 1 => Signal::Rate,
+        signal => signal,
+    };
     site.pace.saw(signal, reply.is_some(), carried);
     if let (Signal::Block, Some(reply)) = (signal, &reply) {
         site.heard_block(reply);
     }
-    if finding.signal == Signal::MessagesPerConnection {
+    if signal == Signal::MessagesPerConnection {
         site.push_front(job);
         return None;
     }

@@ -24,6 +24,8 @@ pub(crate) struct Waiting {
     last: Option<CampaignId>,
     /// Where the list of demands begins when it cannot hold all.
     page: usize,
+    /// The lane was forgotten: nobody would serve who comes now.
+    closed: bool,
 }
 
 #[derive(Default)]
@@ -50,8 +52,18 @@ impl Waiting {
         self.len
     }
 
-    /// Another recipient, behind those of its flow or before them. Whether its flow is new here.
-    pub(crate) fn push(&mut self, job: Job, first: bool) -> bool {
+    /// Lets nobody in any more, if nobody waits.
+    pub(crate) fn close(&mut self) -> bool {
+        self.closed |= self.len == 0;
+        self.closed
+    }
+
+    /// Another recipient, behind those of its flow or before them. Whether its flow is new here; or
+    /// it is handed back, if the line is closed.
+    pub(crate) fn push(&mut self, job: Job, first: bool) -> Result<bool, Job> {
+        if self.closed {
+            return Err(job);
+        }
         let sending = &job.content.sending;
         let key = (sending.priority, sending.id);
         let line = self.line(key, &sending.flow);
@@ -62,7 +74,7 @@ impl Waiting {
             line.jobs.push_back(job);
         }
         self.len += 1;
-        is_new
+        Ok(is_new)
     }
 
     fn line(&mut self, key: FlowKey, flow: &Flow) -> &mut Line {

@@ -32,8 +32,7 @@ pub(super) fn acceptor(world: &World) -> Result<(TlsAcceptor, Certificates)> {
     let own = CertificateParams::new(names)
         .and_then(|params| params.signed_by(&key, &authority))
         .context("cannot make a certificate")?;
-    let shown =
-        Certificates { own: own.der().clone(), authority: authority.der().clone() };
+    let shown = Certificates { own: own.der().clone(), authority: authority.der().clone() };
     let key = PrivateKeyDer::try_from(key.serialize_der())
         .map_err(|reason| anyhow::anyhow!("cannot use the key just made: {reason}"))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -15,7 +15,7 @@ const ANN_B: &str = "ann@b.pretend.example";
 /// Longer than a heartbeat, a lease and a delivery take together.
 const LONG_ENOUGH: Duration = Duration::from_secs(4);
 
-async fn order(world: &World, verb: Verb, kind: ScopeKind, name: &str) -> Order {
+pub(crate) async fn order(world: &World, verb: Verb, kind: ScopeKind, name: &str) -> Order {
     let new = NewOrder {
         verb,
         scope: Scope::new(kind, name).unwrap(),

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mail::event::EventKind;
+use mail::orders::{ScopeKind, Verb};
 use relay::Source;
 
+use crate::orders::order;
 use crate::support::World;
 
 const BLOCKING: &str = r#"
@@ -91,6 +93,22 @@ async fn what_a_site_blocks_from_one_address_goes_from_the_other() {
     assert_eq!((rest.source.as_str(), rest.site.as_str()), ("out1", "mx.a.pretend.test"));
     assert!(rest.reply.as_ref().unwrap().text.contains("127.0.0.2"), "{rest:?}");
     assert!(!told.iter().any(|e| e.source == "out2" && e.note.contains("blocks")), "{told:?}");
+    world.stop().await;
+}
+
+/// Each line is held against orders, and which source a recipient should have is asked of lanes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_while_a_source_is_blocked_stops_nobody_else() {
+    let mut world = blocking(3_600_000).await;
+    world.relay("relay-a", two);
+    for round in 0..3 {
+        let campaign = send(&world, &people(100, "a.pretend.example"), true).await;
+        world.until(campaign, 60, |n| n.deferrals > 0 || n.waiting == 0).await;
+        let elsewhere = format!("{round}.nowhere.example");
+        order(&world, Verb::Suspend, ScopeKind::Domain, &elsewhere).await;
+        let n = world.until(campaign, 60, |n| n.waiting == 0).await;
+        assert_eq!(n.delivered, 100, "{n:?}");
+    }
     world.stop().await;
 }
 

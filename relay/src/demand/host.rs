@@ -52,9 +52,10 @@ impl HostTls {
             Dane::Nothing => {
                 Ok(Self { is_dane_known: true, ..Self::by_mta_sts(rule, demand, host)? })
             }
-            Dane::Records { base, tlsa } => {
-                Ok(Self::by_dane(rule, demand, (host, base.as_str()), tlsa))
-            }
+            Dane::Records { base, tlsa } => match smtp::usable(tlsa) {
+                none if none.is_empty() => Self::by_unusable(rule, demand, host),
+                usable => Ok(Self::by_dane(rule, demand, (host, base.as_str()), usable)),
+            },
             // Without an answer nobody may be spoken to: whoever can suppress it could else
             // suppress DANE (RFC 7672, 2.1.2).
             Dane::Temporary { why } => {
@@ -80,29 +81,39 @@ impl HostTls {
         Ok(Self::by(TlsPolicy::Verified, wanted))
     }
 
-    /// Records without any that is of use still tell that TLS is spoken (RFC 7672, 2.2).
+    /// Records without any that is of use still tell that TLS is spoken (RFC 7672, 2.2). They prove
+    /// nothing of a certificate, and so take nothing from what MTA-STS demands.
+    fn by_unusable(rule: TlsPolicy, demand: &Demand, host: &str) -> Result<Self, String> {
+        let by_sts = Self::by_mta_sts(rule, demand, host)?;
+        let is_raised = by_sts.policy < TlsPolicy::Required;
+        Ok(Self {
+            policy: by_sts.policy.max(TlsPolicy::Required),
+            wanted: if is_raised { Wanted::Dane } else { by_sts.wanted },
+            is_dane_known: true,
+            ..by_sts
+        })
+    }
+
     fn by_dane(
         rule: TlsPolicy,
         demand: &Demand,
         (host, base): (&str, &str),
-        tlsa: &[dns::Tlsa],
+        tlsa: Vec<dns::Tlsa>,
     ) -> Self {
-        let tlsa = smtp::usable(tlsa);
-        let policy = if tlsa.is_empty() { TlsPolicy::Required } else { TlsPolicy::Verified };
         let mut names = vec![base.to_owned(), host.to_owned(), demand.domain.as_str().to_owned()];
         names.dedup();
         Self {
-            policy: policy.max(rule),
-            dane: (!tlsa.is_empty()).then(|| Arc::new(DaneWish { tlsa, names })),
+            policy: TlsPolicy::Verified.max(rule),
+            dane: Some(Arc::new(DaneWish { tlsa, names })),
             name: (base != host).then(|| base.to_owned()),
             is_dane_known: true,
             wanted: Wanted::Dane,
         }
     }
 
-    /// Whether DANE said what the session had to be.
+    /// Whether DANE said which certificate the session had to have.
     pub(crate) fn is_by_dane(&self) -> bool {
-        self.wanted == Wanted::Dane
+        self.dane.is_some()
     }
 
     /// Whether what DANE wanted it wanted for this domain too: the names that an authority of the
@@ -131,5 +142,30 @@ impl HostTls {
         };
         let why = format!("{wants}: {trouble}");
         SessionError { trouble: Some(Trouble::Policy(why)), ..error }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mail::sts::Policy;
+
+    use super::*;
+
+    fn demanded(sts: Option<&str>) -> Demand {
+        let text =
+            |mx| format!("version: STSv1\r\nmode: enforce\r\nmx: {mx}\r\nmax_age: 86400\r\n");
+        let sts = sts.map(|mx| Arc::new(Policy::parse(&text(mx)).expect("a policy")));
+        Demand::new("example.org".parse().expect("a domain"), sts, true)
+    }
+
+    #[test]
+    fn records_of_no_use_demand_encryption_and_take_nothing_from_mta_sts() {
+        let of = |sts| HostTls::by_unusable(TlsPolicy::Opportunistic, &demanded(sts), "mx.example");
+        let alone = of(None).expect("a wish");
+        assert_eq!((alone.policy, alone.is_by_dane()), (TlsPolicy::Required, false));
+        assert!(alone.is_dane_known);
+        let both = of(Some("mx.example")).expect("a wish");
+        assert_eq!((both.policy, both.is_by_dane()), (TlsPolicy::Verified, false));
+        assert!(of(Some("another.example")).is_err());
     }
 }

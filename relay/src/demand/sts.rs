@@ -186,11 +186,7 @@ impl StsPolicies {
         all.insert(domain.clone(), known);
     }
 
-    async fn find(
-        &self,
-        domain: &Domain,
-        stored: Result<Option<StsRecord>, StoreError>,
-    ) -> Known {
+    async fn find(&self, domain: &Domain, stored: Result<Option<StsRecord>, StoreError>) -> Known {
         // A newer program's record is left alone.
         let may_store = !matches!(stored, Err(StoreError::Newer { .. }));
         let remembered = || {
@@ -236,7 +232,8 @@ impl StsPolicies {
     }
 
     async fn fetch(&self, domain: &Domain) -> Result<Policy, String> {
-        let _place = self.fetches.acquire().await.map_err(|error| error.to_string())?;
+        let place = tokio::time::timeout(FETCH, self.fetches.acquire()).await;
+        let _place = place.map_err(|_| "too many other policies are being fetched")?;
         let host = format!("mta-sts.{domain}");
         let question = Question {
             host: &host,

@@ -159,11 +159,11 @@ impl Relay {
     /// Drops a site that has nothing to do; `false` if something came meanwhile.
     pub(crate) fn forget_site(&self, site: &Arc<SiteLane>) -> bool {
         let mut sites = self.lock_sites();
-        if site.waiting() > 0 {
-            return false;
+        let is_closed = site.close_line();
+        if is_closed {
+            sites.remove(&site.key);
         }
-        sites.remove(&site.key);
-        true
+        is_closed
     }
 
     /// Tells the common controller what a site answered, and the ledger what that changed.

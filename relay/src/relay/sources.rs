@@ -4,13 +4,23 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use mail::egress::{Standing, chosen};
-use mail::{EnhancedStatus, Phase, Site};
+use mail::{EnhancedStatus, Phase, Site, Timestamp};
 
 use super::{Relay, lock};
 use crate::delivery::{Destination, Refusal};
 use crate::egress::{Egress, ranked_for};
 use crate::job::Job;
 use crate::site::{SiteKey, SiteLane};
+
+/// What became of a recipient that wanted into a line.
+pub(crate) enum Lined {
+    /// It is there.
+    Up,
+    /// There are too many before it; again then.
+    Crowded(Job, Timestamp),
+    /// There is none.
+    Nowhere(Job, Refusal),
+}
 
 /// Pools asked for and not there that are remembered, so that each is told once.
 const MISSING_MAX: usize = 1000;
@@ -61,14 +71,36 @@ impl Relay {
         }
     }
 
-    /// Another lane for a recipient whose source rests or cannot go.
-    pub(crate) fn lane_beside(
-        self: &Arc<Self>,
-        site: &SiteLane,
-        job: &Job,
-    ) -> Option<Arc<SiteLane>> {
-        let (destination, egress) = self.source_beside(site, job)?;
-        Some(self.site(&destination, egress))
+    /// Puts a recipient into the line of its source and site. A lane may be forgotten between its
+    /// being found and the recipient's coming: then there is another.
+    pub(crate) fn line_up(self: &Arc<Self>, destination: &Destination, mut job: Job) -> Lined {
+        loop {
+            let site = match self.site_for(destination, &job) {
+                Ok(site) => site,
+                Err(refusal) => return Lined::Nowhere(job, refusal),
+            };
+            if let Some(due) = self.crowded_until(&site, &job) {
+                return Lined::Crowded(job, due);
+            }
+            match site.push(job) {
+                Ok(()) => return Lined::Up,
+                Err(back) => job = back,
+            }
+        }
+    }
+
+    /// Puts a recipient whose source rests or cannot go into the line of another of its pool, and
+    /// hands it back if there is none.
+    pub(crate) fn push_beside(self: &Arc<Self>, site: &SiteLane, mut job: Job) -> Option<Job> {
+        loop {
+            let Some((destination, egress)) = self.source_beside(site, &job) else {
+                return Some(job);
+            };
+            match self.site(&destination, egress).push(job) {
+                Ok(()) => return None,
+                Err(back) => job = back,
+            }
+        }
     }
 
     /// The next source of a recipient's pool that can go where this lane goes.

@@ -28,9 +28,14 @@ fn on_the_second(at: Timestamp) -> Timestamp {
 impl SiteLane {
     /// Until when nothing can go, if so: a block, or nobody answers.
     pub(crate) fn at_rest(&self, now: Timestamp) -> Option<Timestamp> {
-        let rest = Timestamp(self.rest_until.load(Ordering::Relaxed));
-        let rests = self.pace.hold(now).into_iter().chain((rest > now).then_some(rest));
+        let rests = self.pace.hold(now).into_iter().chain(self.rests_until(now));
         rests.chain(self.shut_until(now)).max()
+    }
+
+    /// Until when nobody tries, because nobody answered.
+    pub(super) fn rests_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let rest = Timestamp(self.rest_until.load(Ordering::Relaxed));
+        (rest > now).then_some(rest)
     }
 
     /// Until when nobody tries, because the site is a smart host that did not let us in.
@@ -76,8 +81,11 @@ impl SiteLane {
         words.clone_into(&mut trouble);
     }
 
-    /// Nobody could connect: all rest for a while.
+    /// Nobody could connect: all rest for a while. Those that tried at the same time count once.
     pub(crate) fn unreachable(&self, now: Timestamp) {
+        if self.rest_until.load(Ordering::Relaxed) > now.0 {
+            return;
+        }
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).min(10);
         let rest = (REST * 2u32.pow(failures)).min(REST_MAX);
         self.rest_until.store((now + rest).0, Ordering::Relaxed);
@@ -114,13 +122,10 @@ impl SiteLane {
         let waiting = self.lock().take(|_| true);
         for job in waiting {
             let probes = staying > 0 && job.attempts == 0;
-            let other = if probes { None } else { relay.lane_beside(self, &job) };
-            match other {
-                Some(other) => other.push(job),
-                None => {
-                    staying -= usize::from(probes);
-                    self.lock().push(job, false);
-                }
+            let stays = if probes { Some(job) } else { relay.push_beside(self, job) };
+            if let Some(job) = stays {
+                staying -= usize::from(probes);
+                self.keep(job, false);
             }
         }
     }

@@ -67,6 +67,8 @@ impl Session {
                     self.is_chunking_broken |= done.replies.is_empty();
                     return refused.unwrap_or_else(|| unanswered(phase, trouble));
                 }
+                // Whatever RSET comes to, the answers to what follows decide.
+                Err(_) if done.replies.len() == 1 && has_reset && !self.broken => {}
                 Err(ended) => _ = refused.get_or_insert(ended),
             }
             if self.broken {
@@ -90,10 +92,16 @@ impl Session {
         };
         done.replies.push((Phase::Dot, reply.clone()));
         self.broken |= reply.code == 421;
-        // With a recipient that was taken, "what is that?" can only mean the command itself; what
-        // the server makes of the octets after it is nothing that we wait for.
-        if refused.is_none() && matches!(reply.code, 500..=504) {
+        // "What is that?" means the command itself; what the server makes of the octets after it is
+        // nothing that we wait for. Without a recipient 503 and the like are right.
+        let is_unknown = match refused {
+            Some(_) => matches!(reply.code, 500 | 502),
+            None => matches!(reply.code, 500..=504),
+        };
+        if is_unknown {
             (self.is_chunking_broken, self.broken) = (true, true);
+        }
+        if is_unknown && refused.is_none() {
             return (Phase::Data, None, Outcome::Failed(Trouble::OutOfPlace(reply)));
         }
         refused.unwrap_or_else(|| self.conclude(reply, done))

@@ -111,7 +111,7 @@ impl Session {
 
     /// RFC 8689, 4.2.1.
     fn assures_tls(&self) -> bool {
-        self.capabilities.require_tls && self.tls().is_some_and(|tls| tls.verified.is_ok())
+        self.capabilities.require_tls && self.tls().is_some_and(|tls| tls.worth().is_ok())
     }
 
     /// A server may have said 421, or left, while the session was idle; then nothing is
@@ -132,7 +132,8 @@ impl Session {
             Ok(Some(response)) => {
                 let reply = to_reply(&response);
                 done.replies.push((Phase::Mail, reply.clone()));
-                if reply.code >= 400 {
+                // Said to nobody in particular; what sounds like for ever is about the session.
+                if (400..500).contains(&reply.code) {
                     (Phase::Mail, Some(reply), Outcome::Refused)
                 } else {
                     (Phase::Mail, None, Outcome::Failed(Trouble::OutOfPlace(reply)))

@@ -106,6 +106,41 @@ async fn a_server_that_does_not_know_what_it_offers_refuses_nobody() {
     peer.await.expect("peer");
 }
 
+/// What it makes of the octets would be taken for answers to the next message.
+#[tokio::test]
+async fn a_refused_recipient_does_not_hide_that_chunks_are_unknown() {
+    let (addr, peer) = server(|mut peer| async move {
+        peer.greet(OFFER).await;
+        whole(&mut peer).await;
+        peer.say("250 ok\r\n550 5.1.1 no such user\r\n500 5.5.2 unknown command\r\n").await;
+        peer.say("500 5.5.2 unknown command\r\n").await;
+    })
+    .await;
+    let mut session = connect(addr).await;
+    let done = send(&mut session).await;
+    assert_eq!((done.phase, done.reply.as_ref().expect("a reply").code), (Phase::Rcpt, 550));
+    assert!(session.is_chunking_broken() && !session.is_usable());
+    peer.await.expect("peer");
+}
+
+#[tokio::test]
+async fn what_rset_comes_to_says_nothing_of_a_message_that_was_taken() {
+    let (addr, peer) = server(|mut peer| async move {
+        peer.greet(OFFER).await;
+        whole(&mut peer).await;
+        peer.say("250 ok\r\n250 ok\r\n452 4.3.1 no room\r\n").await;
+        peer.expect("RSET").await;
+        whole(&mut peer).await;
+        peer.say("502 5.5.1 what\r\n250 ok\r\n250 ok\r\n250 ok\r\n").await;
+    })
+    .await;
+    let mut session = connect(addr).await;
+    assert!(matches!(send(&mut session).await.outcome, Outcome::Refused));
+    let done = send(&mut session).await;
+    assert!(matches!(done.outcome, Outcome::Accepted), "{done:?}");
+    peer.await.expect("peer");
+}
+
 #[tokio::test]
 async fn replies_that_never_come_leave_it_open_and_a_refusal_decides() {
     // What the server says, and whether it may have the message.
