@@ -12,9 +12,10 @@ use mail::classify::{Finding, Said, classify};
 use mail::event::EventKind;
 use mail::queue::{End, Outcome};
 use mail::{Address, Domain, EnhancedStatus, Phase, ShardId, Site, Timestamp};
-use message::{Envelope, Recipient};
+use message::Message;
 use store::LeasedBatch;
 
+use crate::composing::compose;
 use crate::connector::{Connector, Wire};
 use crate::demand::{Demand, Demanded};
 use crate::hops::SmartHost;
@@ -31,6 +32,9 @@ use crate::verdict::{Told, judge, refuse_all};
 
 /// Between two looks at whether a lease was renewed.
 const RENEWAL_PAUSE: Duration = Duration::from_millis(200);
+
+/// How long a recipient waits whose files cannot be had because the store is in trouble.
+const STORE_PAUSE: Duration = Duration::from_secs(5);
 
 /// Domains of one lease that are looked up at the same time: a lease of the long tail has as
 /// many as it has recipients, and one after the other they would take seconds.
@@ -128,7 +132,7 @@ pub(crate) async fn attempt(
     relay: &Arc<Relay>,
     site: &Arc<SiteLane>,
     job: Job,
-    message: &mut Vec<u8>,
+    message: &mut Message,
 ) {
     if relay.stopped_from(&job, Some(&site.key.source)).is_some() {
         return relay.settle_stopped(job).await;
@@ -149,6 +153,14 @@ pub(crate) async fn attempt(
     if let Some(error) = job.demand.as_ref().and_then(|demand| demand.rests()) {
         return not_connected(relay, site, job, &error).await;
     }
+    let files = match relay.files.of(&job.content.sending).await {
+        Ok(files) => files,
+        Err(error) if error.is_passing() => {
+            let due = Timestamp(relay.now().0 + STORE_PAUSE.as_millis() as u64);
+            return relay.settle(Settlement::silent(job, Outcome::Waits { due })).await;
+        }
+        Err(error) => return set_aside(relay, job, &error.to_string()).await,
+    };
     let mut wire = match session(site, &job).await {
         Ok(wire) => wire,
         Err(PoolError::Backend(error)) => {
@@ -165,7 +177,8 @@ pub(crate) async fn attempt(
         Ok(address) => address,
         Err(error) => return set_aside(relay, job, &format!("its address {error}")).await,
     };
-    if let Err(why) = compose(relay, &job, &address, message) {
+    let files = files.as_ref().map(|kept| &kept.files);
+    if let Err(why) = compose(relay, &job, &address, files, message).await {
         return set_aside(relay, job, &why).await;
     }
     let Some(place) = wire.place().await else { return };
@@ -179,7 +192,7 @@ pub(crate) async fn attempt(
         require_tls: job.content.sending.require_tls,
     };
     let is_ours = || relay.heart.is_ours(shard, epoch);
-    let transaction = wire.session.transact(&envelope, message, is_ours).await;
+    let transaction = wire.session.transact(&envelope, &*message, is_ours).await;
     meters::transaction(started.elapsed(), message.len());
 
     if wire.session.is_chunking_broken() {
@@ -268,35 +281,6 @@ impl Refusal {
             text: &self.text,
         })
     }
-}
-
-/// Render and sign into `message`.
-fn compose(
-    relay: &Relay,
-    job: &Job,
-    address: &Address,
-    message: &mut Vec<u8>,
-) -> Result<(), String> {
-    let sending = &job.content.sending;
-    let batch = &job.content.batch;
-    let values: Vec<&str> = (0..batch.fields()).map(|f| batch.value(job.index, f)).collect();
-    let name = Some(batch.name(job.index)).filter(|n| !n.is_empty());
-    let delivery = job.delivery();
-    let message_id = format!("{delivery}.{}@{}", sending.id, sending.sender);
-    let link = relay.unsubscribe_link(job);
-    message.clear();
-    let envelope = Envelope {
-        delivery,
-        message_id: &message_id,
-        date: batch.accepted_at(),
-        unsubscribe_url: Some(&link),
-        unsubscribe_mailto: None,
-        feedback_id: Some(&sending.feedback_id),
-    };
-    let recipient = Recipient { address, name, values: &values };
-    sending.template.render(&recipient, &envelope, message).map_err(|e| e.to_string())?;
-    let Some(signer) = &sending.signer else { return Ok(()) };
-    signer.sign(batch.accepted_at(), message).map_err(|e| e.to_string())
 }
 
 pub(crate) async fn set_aside(relay: &Arc<Relay>, job: Job, why: &str) {
