@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mail::CampaignId;
 use message::{FileHead, Files};
@@ -12,12 +12,18 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use crate::catalog::Sending;
 
+/// How long a campaign that is sent from keeps its files while others wait for room: reading
+/// them again for each message would cost more than sending it.
+const TURN: Duration = Duration::from_secs(2);
+/// Between two looks at whether somebody is done with his.
+const LOOK: Duration = Duration::from_millis(20);
 /// What room is counted in.
 const UNIT: u64 = 1024;
 
 /// A campaign's files, for as long as somebody has them.
 pub(crate) struct Kept {
     pub(crate) files: Files,
+    since: Instant,
     /// Free again when the last who has them lets go.
     _room: OwnedSemaphorePermit,
 }
@@ -52,9 +58,10 @@ impl CampaignFiles {
         }
         let cell = {
             let mut known = self.lock();
-            let new = || Entry { used: Instant::now(), cell: Arc::default() };
+            let now = Instant::now();
+            let new = || Entry { used: now, cell: Arc::default() };
             let entry = known.entry(sending.id).or_insert_with(new);
-            entry.used = Instant::now();
+            entry.used = now;
             entry.cell.clone()
         };
         // Whoever comes meanwhile waits for the same reading.
@@ -80,7 +87,7 @@ impl CampaignFiles {
             why: "they do not go into a message".into(),
         };
         let files = proved.ok().flatten().ok_or_else(unfit)?;
-        Ok(Arc::new(Kept { files, _room: room }))
+        Ok(Arc::new(Kept { files, since: Instant::now(), _room: room }))
     }
 
     async fn add(
@@ -100,28 +107,34 @@ impl CampaignFiles {
         Ok(())
     }
 
-    /// Lets go of campaigns that were not sent from for the longest time; then waits until
-    /// messages that still have theirs are sent. Who waits here has none, so nobody waits for him.
+    /// Lets others' files go until there is room, in the order in which it is asked for. Who waits
+    /// here has none, so nobody waits for him.
     async fn make_room(&self, octets: u64) -> Result<OwnedSemaphorePermit, StoreError> {
         // Four characters for three octets, a line's end for each 76, and a header.
         let units = (octets * 7 / 5).div_ceil(UNIT) + 4;
         let units = u32::try_from(units).unwrap_or(u32::MAX).min(self.units_max);
+        if let Ok(room) = self.room.clone().try_acquire_many_owned(units) {
+            return Ok(room);
+        }
+        let mut room = std::pin::pin!(self.room.clone().acquire_many_owned(units));
         loop {
-            if let Ok(room) = self.room.clone().try_acquire_many_owned(units) {
-                return Ok(room);
-            }
-            if !self.forget_oldest() {
-                break;
+            let pause = if self.forget_one() { Duration::ZERO } else { LOOK };
+            if let Ok(room) = tokio::time::timeout(pause, &mut room).await {
+                return room.map_err(|_| StoreError::Busy);
             }
         }
-        self.room.clone().acquire_many_owned(units).await.map_err(|_| StoreError::Busy)
     }
 
-    /// `false` when there is nothing to let go.
-    fn forget_oldest(&self) -> bool {
+    /// Lets go of a campaign from which nobody sends, or which had its turn; of the one that was
+    /// not sent from for the longest time. `false` when there is none.
+    fn forget_one(&self) -> bool {
         let mut known = self.lock();
-        let read = known.iter().filter(|(_, entry)| entry.cell.initialized());
-        let oldest = read.min_by_key(|(_, entry)| entry.used).map(|(id, _)| *id);
+        let may_go = |entry: &Entry| {
+            let kept = entry.cell.get();
+            kept.is_some_and(|kept| Arc::strong_count(kept) == 1 || kept.since.elapsed() > TURN)
+        };
+        let going = known.iter().filter(|(_, entry)| may_go(entry));
+        let oldest = going.min_by_key(|(_, entry)| entry.used).map(|(id, _)| *id);
         oldest.is_some_and(|id| known.remove(&id).is_some())
     }
 
