@@ -45,7 +45,7 @@ const CONNECTIONS: usize = 20;
 const ATTACHMENT_OCTETS: usize = 30 << 20;
 /// The attachment encoded (41 MiB), what its pieces take on their way in, and what a relay takes
 /// that sends none; not 20 times 41.
-const RELAY_PEAK_MIB: u64 = 160;
+const RELAY_PEAK_MIB: u64 = 110;
 
 struct Platform {
     runtime: Runtime,

@@ -5,20 +5,25 @@ use message::{Envelope, Files, Message, Recipient};
 
 use crate::job::Job;
 use crate::relay::Relay;
+use crate::smtp::Session;
 
 /// What hashing a longer message takes (2 ms at 500 MB/s) is not taken from those who answer for
 /// leases and connections.
 const SIGNED_AT_ONCE_MAX: usize = 1 << 20;
 
-/// Render and sign into `message`.
+/// Render into `message` and sign, unless it is one that the session will not send in any case.
 pub(crate) async fn compose(
     relay: &Relay,
     job: &Job,
     address: &Address,
     files: Option<&Files>,
+    session: &Session,
     message: &mut Message,
 ) -> Result<(), String> {
     render(relay, job, address, files, message)?;
+    if session.too_big_for(message.len()).is_some() {
+        return Ok(());
+    }
     let (sending, at) = (&job.content.sending, job.content.batch.accepted_at());
     let Some(signer) = &sending.signer else { return Ok(()) };
     if message.len() <= SIGNED_AT_ONCE_MAX {

@@ -178,7 +178,7 @@ pub(crate) async fn attempt(
         Err(error) => return set_aside(relay, job, &format!("its address {error}")).await,
     };
     let files = files.as_ref().map(|kept| &kept.files);
-    if let Err(why) = compose(relay, &job, &address, files, message).await {
+    if let Err(why) = compose(relay, &job, &address, files, &wire.session, message).await {
         return set_aside(relay, job, &why).await;
     }
     let Some(place) = wire.place().await else { return };

@@ -233,7 +233,7 @@ async fn what_did_not_arrive_whole_is_no_file_and_what_vanished_is_told() {
         .header("content-type", "application/octet-stream");
     request.body(&vec![7; 600_000]).break_off(700_000).await;
     for _ in 0..50 {
-        if pieces(&world).await.len() == 0 {
+        if pieces(&world).await.is_empty() {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;

@@ -100,10 +100,7 @@ impl Session {
         if envelope.require_tls && !self.assures_tls() {
             return Err(Outcome::TlsNotAssured);
         }
-        if let Some(octets_max) = self.capabilities.size
-            && octets_max > 0
-            && message.len() as u64 > octets_max
-        {
+        if let Some(octets_max) = self.too_big_for(message.len()) {
             return Err(Outcome::TooBig { octets_max });
         }
         self.body.clear();
@@ -126,6 +123,11 @@ impl Session {
         }
         self.body.extend_from_slice(wire::FINAL_DOT);
         Ok(())
+    }
+
+    /// What the server takes at most, where a message of so many octets is more (RFC 1870).
+    pub fn too_big_for(&self, octets: usize) -> Option<u64> {
+        self.capabilities.size.filter(|max| *max > 0 && octets as u64 > *max)
     }
 
     /// RFC 8689, 4.2.1.
