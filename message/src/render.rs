@@ -2,9 +2,7 @@
 //! recipient. Lines end in CRLF and are at most 998 octets.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
-use mail::DeliveryId;
 use minijinja::Environment;
 use minijinja::value::Value;
 
@@ -16,11 +14,10 @@ use crate::envelope::{Envelope, Recipient, RenderError};
 use crate::files::FileHead;
 use crate::header;
 use crate::pieces::Message;
-use crate::shared::{Files, FilesBuilder, MIXED, RELATED, Shared};
+use crate::shared::{Files, FilesBuilder, Shared};
 use crate::textual::text_of;
 
-/// How every boundary begins. What is 7bit is searched for it where there are several.
-const ANY_BOUNDARY: &str = "--=_";
+mod multipart;
 
 /// Content ready to be rendered.
 pub struct Template {
@@ -183,69 +180,8 @@ impl Rendering<'_> {
         header::mailbox(self.out, "To", to.name, to.address.as_str());
         self.lines()?;
         self.trace(envelope);
-        let inline = files.and_then(|files| files.inline.as_ref());
-        match files.and_then(|files| files.attached.as_ref()) {
-            Some(attached) => {
-                self.open("multipart/mixed", MIXED);
-                self.shown(envelope.delivery, inline, Some(ANY_BOUNDARY))?;
-                self.share(MIXED, attached);
-            }
-            None => self.shown(envelope.delivery, inline, inline.map(|_| ANY_BOUNDARY))?,
-        }
+        self.body(envelope.delivery, files)?;
         self.check_size(self.out.len())
-    }
-
-    /// What is shown: text, HTML with its images, or both to choose from. `within` must not occur
-    /// in them, where they are in parts of something larger.
-    fn shown(
-        &mut self,
-        delivery: DeliveryId,
-        inline: Option<&Shared>,
-        within: Option<&str>,
-    ) -> Result<(), RenderError> {
-        match (&self.template.text, &self.template.html) {
-            (Some(text), Some(html)) => self.alternative(delivery, text, html, inline, within),
-            (Some(text), None) => self.part(Kind::Text, text, within),
-            (None, Some(html)) => self.related(html, inline, within),
-            // `compile` refuses it.
-            (None, None) => {
-                self.put(b"\r\n");
-                Ok(())
-            }
-        }
-    }
-
-    /// HTML and the images that it shows (RFC 2387), or HTML alone.
-    fn related(
-        &mut self,
-        html: &Source<Literal>,
-        inline: Option<&Shared>,
-        within: Option<&str>,
-    ) -> Result<(), RenderError> {
-        let Some(inline) = inline else { return self.part(Kind::Html, html, within) };
-        self.open("multipart/related; type=\"text/html\"", RELATED);
-        self.part(Kind::Html, html, within)?;
-        self.share(RELATED, inline);
-        Ok(())
-    }
-
-    /// Begins a multipart and its first part.
-    fn open(&mut self, kind: &str, boundary: &str) {
-        self.put(b"Content-Type: ");
-        self.put(kind.as_bytes());
-        self.put(b";\r\n boundary=\"");
-        self.put(&boundary.as_bytes()[2..]);
-        self.put(b"\"\r\n\r\n");
-        self.put(boundary.as_bytes());
-        self.put(b"\r\n");
-    }
-
-    /// The rest of a multipart. What is its own ends with the boundary: each piece but the last
-    /// then ends with a line that is hashed, whatever follows (RFC 6376, 3.4.4).
-    fn share(&mut self, boundary: &str, files: &Shared) {
-        self.put(boundary.as_bytes());
-        self.put(b"\r\n");
-        self.shared.push((self.out.len(), files.clone()));
     }
 
     fn lines(&mut self) -> Result<(), RenderError> {
@@ -309,28 +245,6 @@ impl Rendering<'_> {
         self.put(open);
         self.put(text.as_bytes());
         self.put(b">");
-    }
-
-    fn alternative(
-        &mut self,
-        delivery: DeliveryId,
-        text: &Source<Literal>,
-        html: &Source<Literal>,
-        inline: Option<&Shared>,
-        within: Option<&str>,
-    ) -> Result<(), RenderError> {
-        // `=_` cannot occur in quoted-printable (RFC 2045, 6.7); what is 7bit is searched for it.
-        let mut boundary = String::with_capacity(32);
-        let _ = write!(boundary, "--=_{delivery}");
-        let within = within.unwrap_or(&boundary);
-        self.open("multipart/alternative", &boundary);
-        self.part(Kind::Text, text, Some(within))?;
-        self.put(boundary.as_bytes());
-        self.put(b"\r\n");
-        self.related(html, inline, Some(within))?;
-        self.put(boundary.as_bytes());
-        self.put(b"--\r\n");
-        Ok(())
     }
 
     /// A part with its headers: 7bit if it can be, for that is the smallest and what

@@ -18,6 +18,7 @@ use store::LeasedBatch;
 use crate::composing::compose;
 use crate::connector::{Connector, Wire};
 use crate::demand::{Demand, Demanded};
+use crate::files::Kept;
 use crate::hops::SmartHost;
 use crate::job::{Job, Settlement};
 use crate::meters;
@@ -134,6 +135,7 @@ pub(crate) async fn attempt(
     job: Job,
     message: &mut Message,
 ) {
+    let Some((job, files)) = with_files(relay, job).await else { return };
     if relay.stopped_from(&job, Some(&site.key.source)).is_some() {
         return relay.settle_stopped(job).await;
     }
@@ -153,14 +155,6 @@ pub(crate) async fn attempt(
     if let Some(error) = job.demand.as_ref().and_then(|demand| demand.rests()) {
         return not_connected(relay, site, job, &error).await;
     }
-    let files = match relay.files.of(&job.content.sending).await {
-        Ok(files) => files,
-        Err(error) if error.is_passing() => {
-            let due = Timestamp(relay.now().0 + STORE_PAUSE.as_millis() as u64);
-            return relay.settle(Settlement::silent(job, Outcome::Waits { due })).await;
-        }
-        Err(error) => return set_aside(relay, job, &error.to_string()).await,
-    };
     let mut wire = match session(site, &job).await {
         Ok(wire) => wire,
         Err(PoolError::Backend(error)) => {
@@ -215,6 +209,20 @@ pub(crate) async fn attempt(
     if let Some(settlement) = judge(relay, site, job, transaction, &told, carried).await {
         relay.settle(settlement.holding(place)).await;
     }
+}
+
+/// A recipient with what its message carries, which may have to wait for room; settled where that
+/// is not to be had.
+async fn with_files(relay: &Arc<Relay>, job: Job) -> Option<(Job, Option<Arc<Kept>>)> {
+    match relay.files.of(&job.content.sending).await {
+        Ok(files) => return Some((job, files)),
+        Err(error) if error.is_passing() => {
+            let due = Timestamp(relay.now().0 + STORE_PAUSE.as_millis() as u64);
+            relay.settle(Settlement::silent(job, Outcome::Waits { due })).await;
+        }
+        Err(error) => set_aside(relay, job, &error.to_string()).await,
+    }
+    None
 }
 
 /// A session of the site, as the recipient's domain demands it.

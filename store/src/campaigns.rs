@@ -151,9 +151,14 @@ impl Store {
     /// go after a while, unless some of its recipients are set aside and may need them yet.
     ///
     /// # Errors
-    /// When Redis does not answer, or its record does not read.
+    /// When Redis does not answer.
     pub async fn retire_campaign(&self, id: CampaignId) -> Result<(), StoreError> {
-        let files = self.campaign(id).await?.map(|c| c.files).unwrap_or_default();
+        let files = match self.campaign(id).await {
+            Ok(campaign) => campaign.map(|c| c.files).unwrap_or_default(),
+            Err(error) if error.is_passing() => return Err(error),
+            // It is over all the same; its files stay.
+            Err(_) => Vec::new(),
+        };
         if !files.is_empty() && self.campaign_counters(id).await?.set_aside == 0 {
             self.expire_files(id, &files).await?;
         }
