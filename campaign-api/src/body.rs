@@ -49,22 +49,29 @@ fn too_slow() -> Problem {
     Problem::new(StatusCode::REQUEST_TIMEOUT, "silent", detail)
 }
 
+/// A body is taken as it comes, so it must come plain.
+pub(crate) fn expect_plain(headers: &HeaderMap) -> Answer<()> {
+    match headers.get(header::CONTENT_ENCODING) {
+        Some(encoding) if encoding != "identity" => {
+            Err(unsupported(format!("content-encoding {encoding:?} is not taken: send it plain")))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn unsupported(detail: String) -> Problem {
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail)
+}
+
 /// What a body must be before it is read.
 pub(crate) fn expect_media(headers: &HeaderMap, wanted: &[&str]) -> Answer<()> {
-    let refuse = |detail: String| {
-        Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail)
-    };
-    if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
-        && encoding != "identity"
-    {
-        return Err(refuse(format!("content-encoding {encoding:?} is not taken: send it plain")));
-    }
+    expect_plain(headers)?;
     let given = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim();
     if wanted.iter().any(|w| w.eq_ignore_ascii_case(essence)) {
         return Ok(());
     }
-    Err(refuse(format!("content-type {given:?} is not taken: send {:?}", wanted[0])))
+    Err(unsupported(format!("content-type {given:?} is not taken: send {:?}", wanted[0])))
 }
 
 pub(crate) fn declared_length(headers: &HeaderMap) -> Option<u64> {

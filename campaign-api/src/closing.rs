@@ -113,6 +113,7 @@ fn order(app: &App, campaign: &Campaign) -> Order {
             defaults: fields.iter().map(|field| defaults.get(field).cloned()).collect(),
             fields,
             zones: campaign.record.window.is_some(),
+            files: !campaign.files.is_empty(),
             line_max: app.config.line_bytes_max,
             shards: app.store.shards(),
         },

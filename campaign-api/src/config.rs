@@ -6,6 +6,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// To what servers for mail take; relays keep room for the largest campaign.
+const ATTACHMENTS: std::ops::RangeInclusive<u64> = 1 << 10..=50 << 20;
+
 /// Where campaigns come in, and how much of everything.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -24,6 +27,9 @@ pub struct Config {
     /// Largest text and HTML of a campaign together, in octets. Mailboxes clip or refuse more long
     /// before, and every message carries it.
     pub template_bytes_max: usize,
+    /// Largest attachments and inline images of a campaign together, in octets, up to 50 MiB. Each
+    /// message carries them, a third larger; many servers take 10 to 25 MB, hardly one more than 50.
+    pub attachments_bytes_max: u64,
     /// Longest recipient line, in octets; protects memory from an endless one. The line is
     /// refused, the others go on.
     pub line_bytes_max: usize,
@@ -53,6 +59,7 @@ impl Default for Config {
             connections_max: 512,
             body_bytes_max: 8 << 20,
             template_bytes_max: 2 << 20,
+            attachments_bytes_max: 10 << 20,
             line_bytes_max: 64 << 10,
             upload_bytes_max: 4 << 30,
             upload_idle_s: 60,
@@ -92,6 +99,11 @@ impl Config {
                 return Err(format!("{name} is {value}: it must be {min} to {max}"));
             }
         }
+        if !ATTACHMENTS.contains(&self.attachments_bytes_max) {
+            let (min, max) = (ATTACHMENTS.start(), ATTACHMENTS.end());
+            let value = self.attachments_bytes_max;
+            return Err(format!("attachments_bytes_max is {value}: it must be {min} to {max}"));
+        }
         let seconds = [("upload_idle_s", self.upload_idle_s), ("close_wait_s", self.close_wait_s)];
         for (name, value) in seconds {
             if !(1..=3600).contains(&value) {
@@ -129,6 +141,7 @@ mod tests {
         assert!(refused(|c| c.public_url = "https://x.example/".into()).starts_with("public_url"));
         assert!(refused(|c| c.public_url = "ftp://x.example".into()).starts_with("public_url"));
         assert!(refused(|c| c.line_bytes_max = 0).starts_with("line_bytes_max"));
+        assert!(refused(|c| c.attachments_bytes_max = 51 << 20).contains("1024 to 52428800"));
         assert!(refused(|c| c.close_wait_s = 0).starts_with("close_wait_s"));
     }
 }

@@ -2,6 +2,7 @@
 //! suppressions, unsubscribe links. `intake` tells a recipient's trip. What is absent:
 //! sending, and any opinion about pace; services meet in the store only.
 
+mod attachments;
 mod auth;
 mod body;
 mod clock;

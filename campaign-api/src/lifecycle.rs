@@ -147,7 +147,8 @@ pub async fn cancel(
     }
 }
 
-/// Changes the status if it is still what it was, and tells about it.
+/// Changes the status if it is still what it was, and tells about it. What is closed has the files
+/// that were looked at.
 pub(crate) async fn change(
     store: &Store,
     campaign: &Campaign,
@@ -155,7 +156,13 @@ pub(crate) async fn change(
     who: &str,
 ) -> Result<bool, StoreError> {
     let now = clock::now();
-    if store.change_status(campaign.id, &[campaign.status], to, now).await? != to {
+    let is_now = match (campaign.status, to) {
+        (CampaignStatus::Draft, CampaignStatus::Closing) => {
+            store.close_draft(campaign, now).await?
+        }
+        (from, to) => store.change_status(campaign.id, &[from], to, now).await?,
+    };
+    if is_now != to {
         return Ok(false);
     }
     tracing::info!(campaign = %campaign.id, from = %campaign.status, to = %to, by = who, "campaign changed");

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::closing::Closings;
 use crate::connections::Bounded;
 use crate::problem::Problem;
-use crate::routes::{campaigns, health, lists, recipients, unsubscribe, verbs};
+use crate::routes::{attachments, campaigns, health, lists, recipients, unsubscribe, verbs};
 use crate::staging::Staging;
 use crate::{App, Config, Parts, Shared, housekeeping};
 
@@ -143,6 +143,11 @@ fn router(app: App) -> Router {
         .route("/v1/campaigns/{id}/recipients", get(recipients::offset).post(recipients::append))
         .route("/v1/campaigns/{id}/recipients/close", post(recipients::close))
         .route("/v1/campaigns/{id}/recipients/refused", get(recipients::refused))
+        .route("/v1/campaigns/{id}/attachments", get(attachments::list))
+        .route(
+            "/v1/campaigns/{id}/attachments/{name}",
+            put(attachments::put).delete(attachments::delete),
+        )
         .route("/v1/campaigns/{id}/start", post(verbs::start))
         .route("/v1/campaigns/{id}/pause", post(verbs::pause))
         .route("/v1/campaigns/{id}/resume", post(verbs::resume))

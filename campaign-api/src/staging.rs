@@ -120,7 +120,8 @@ impl Staging {
     }
 }
 
-fn random_name() -> io::Result<String> {
+/// 16 hexadecimal digits that nobody can guess.
+pub(crate) fn random_name() -> io::Result<String> {
     let mut bits = [0; 8];
     SystemRandom::new().fill(&mut bits).map_err(|_| io::Error::other("no randomness"))?;
     Ok(bits.iter().map(|b| format!("{b:02x}")).collect())

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use store::{Campaign, CampaignRecord, Durability, StartAt};
 
 use crate::intake::Totals;
-use crate::lifecycle;
+use crate::{attachments, lifecycle};
 
 /// Notes of a campaign: what closing found, values for missing fields, where its upload lies.
 pub(crate) const INTAKE_NOTE: &str = "intake";
@@ -78,6 +78,7 @@ pub(crate) fn whole(campaign: &Campaign, counters: &Counters, level: Durability)
         campaign.notes.get(INTAKE_NOTE).and_then(|text| serde_json::from_str(text).ok());
     view["durability"] = json!(level.as_str());
     view["definition"] = definition(campaign);
+    view["attachments"] = json!(attachments::views(&campaign.files));
     let has_refused = intake.as_ref().is_some_and(|i| i.refused > 0);
     let report = has_refused.then(|| format!("/v1/campaigns/{}/recipients/refused", campaign.id));
     view["intake"] = json!(intake);

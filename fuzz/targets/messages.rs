@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use mail::{Address, DeliveryId, ShardId, Timestamp};
-use message::{Content, Envelope, Mailbox, Recipient, Template};
+use message::{Content, Envelope, Mailbox, Message, Recipient, Template};
 use relay::smtp::stuff_dots;
 
 /// The fields of the message's header and of its parts' headers.
@@ -45,8 +45,8 @@ fn render(octets: &[u8]) -> Option<Vec<u8>> {
         feedback_id: Some("c1:t1:bulk:example"),
     };
     let recipient = Recipient { address: &ANN, name: Some(b), values: &[a, b] };
-    let mut message = Vec::new();
-    TEMPLATE.render(&recipient, &envelope, &mut message).ok().map(|()| message)
+    let mut message = Message::default();
+    TEMPLATE.render(&recipient, &envelope, None, &mut message).ok().map(|()| message.joined())
 }
 
 /// As a server reads it (RFC 5321, 4.5.2); the rest is what comes after the final dot.

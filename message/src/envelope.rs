@@ -55,7 +55,7 @@ pub enum RenderError {
         detail: String,
     },
     /// Over [`MESSAGE_OCTETS_MAX`].
-    #[error("the message is larger than {MESSAGE_OCTETS_MAX} octets")]
+    #[error("the message is larger than {MESSAGE_OCTETS_MAX} octets without its files")]
     TooLarge,
 }
 

@@ -2,9 +2,7 @@
 //! recipient. Lines end in CRLF and are at most 998 octets.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
-use mail::DeliveryId;
 use minijinja::Environment;
 use minijinja::value::Value;
 
@@ -13,8 +11,13 @@ use crate::compile::{Compiler, Piece, Source};
 use crate::content::{Content, ContentError};
 use crate::encode::{Literal, Plain, QuotedPrintable, clean_body, escape_html};
 use crate::envelope::{Envelope, Recipient, RenderError};
+use crate::files::FileHead;
 use crate::header;
+use crate::pieces::Message;
+use crate::shared::{Files, FilesBuilder, Shared};
 use crate::textual::text_of;
+
+mod multipart;
 
 /// Content ready to be rendered.
 pub struct Template {
@@ -89,23 +92,37 @@ impl Template {
         !self.head.is_ascii()
     }
 
-    /// Appends the message for one recipient to `out`. After an error `out` is as before.
+    /// Encodes files of these lengths, in octets, for the messages of this template.
+    pub fn encode_files<'a>(
+        &self,
+        files: impl IntoIterator<Item = (&'a FileHead, u64)>,
+    ) -> FilesBuilder {
+        FilesBuilder::new(files, self.html.is_some())
+    }
+
+    /// Makes the message for one recipient, in place of what was in `out`; `files` are those that
+    /// were encoded for this template. After an error `out` is empty.
+    ///
+    /// # Errors
+    /// When the values do not fit the template, or the message becomes too large.
     pub fn render(
         &self,
         recipient: &Recipient<'_>,
         envelope: &Envelope<'_>,
-        out: &mut Vec<u8>,
+        files: Option<&Files>,
+        out: &mut Message,
     ) -> Result<(), RenderError> {
-        let start = out.len();
+        out.clear();
         let mut rendering = Rendering {
             template: self,
             values: recipient.values.iter().map(|v| clean_body(v)).collect(),
-            out,
-            end: start + MESSAGE_OCTETS_MAX,
+            out: &mut out.own,
+            shared: &mut out.shared,
+            end: MESSAGE_OCTETS_MAX,
         };
-        let result = rendering.message(recipient, envelope);
+        let result = rendering.message(recipient, envelope, files);
         if result.is_err() {
-            out.truncate(start);
+            out.clear();
         }
         result
     }
@@ -145,24 +162,25 @@ struct Rendering<'a> {
     template: &'a Template,
     values: Vec<Cow<'a, str>>,
     out: &'a mut Vec<u8>,
+    /// See `Message`.
+    shared: &'a mut Vec<(usize, Shared)>,
     /// Where `out` must end at the latest.
     end: usize,
 }
 
 impl Rendering<'_> {
-    fn message(&mut self, to: &Recipient<'_>, envelope: &Envelope<'_>) -> Result<(), RenderError> {
+    fn message(
+        &mut self,
+        to: &Recipient<'_>,
+        envelope: &Envelope<'_>,
+        files: Option<&Files>,
+    ) -> Result<(), RenderError> {
         envelope.check()?;
         self.out.extend_from_slice(&self.template.head);
         header::mailbox(self.out, "To", to.name, to.address.as_str());
         self.lines()?;
         self.trace(envelope);
-        match (&self.template.text, &self.template.html) {
-            (Some(text), Some(html)) => self.alternative(envelope.delivery, text, html)?,
-            (Some(text), None) => self.part(Kind::Text, text, None)?,
-            (None, Some(html)) => self.part(Kind::Html, html, None)?,
-            // `compile` refuses it.
-            (None, None) => self.put(b"\r\n"),
-        }
+        self.body(envelope.delivery, files)?;
         self.check_size(self.out.len())
     }
 
@@ -229,30 +247,8 @@ impl Rendering<'_> {
         self.put(b">");
     }
 
-    fn alternative(
-        &mut self,
-        delivery: DeliveryId,
-        text: &Source<Literal>,
-        html: &Source<Literal>,
-    ) -> Result<(), RenderError> {
-        // `=_` cannot occur in quoted-printable (RFC 2045, 6.7); what is 7bit is searched for it.
-        let mut boundary = String::with_capacity(32);
-        let _ = write!(boundary, "--=_{delivery}");
-        self.put(b"Content-Type: multipart/alternative;\r\n boundary=\"");
-        self.put(&boundary.as_bytes()[2..]);
-        self.put(b"\"\r\n\r\n");
-        for (kind, source) in [(Kind::Text, text), (Kind::Html, html)] {
-            self.put(boundary.as_bytes());
-            self.put(b"\r\n");
-            self.part(kind, source, Some(&boundary))?;
-        }
-        self.put(boundary.as_bytes());
-        self.put(b"--\r\n");
-        Ok(())
-    }
-
     /// A part with its headers: 7bit if it can be, for that is the smallest and what
-    /// people can read; quoted-printable otherwise.
+    /// people can read; quoted-printable otherwise, and where a `boundary` would occur in it.
     fn part(
         &mut self,
         kind: Kind,

@@ -6,9 +6,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use mail::{Domain, Timestamp};
 use mail_auth::common::crypto::HashAlgorithm;
+use mail_auth::common::headers::{Writable, Writer};
 use mail_auth::dkim::Canonicalization;
 
 use crate::keys::{Algorithm, Key, KeyError};
+use crate::pieces::{Message, Piece, Pieces};
 
 /// What is signed, where it is there. `From` and `Subject` are named once more than
 /// they occur, so that nobody adds a second one on the way (RFC 6376, 8.15).
@@ -61,13 +63,15 @@ impl Signer {
     }
 
     /// Puts a `DKIM-Signature` for each key, made at `at`, before `message`, which is a whole
-    /// message with CRLF line ends. All of them share the hash of the body.
+    /// message with CRLF line ends. All of them share the hash of the body. Files are hashed as
+    /// they are, and nothing is copied.
     ///
     /// # Errors
     /// When the library cannot sign; the message is as before.
-    pub fn sign(&self, at: Timestamp, message: &mut Vec<u8>) -> Result<(), KeyError> {
-        let (signed, body) = signed_fields(message);
-        let hash = HashAlgorithm::Sha256.hash(Canonicalization::Relaxed.canonical_body(body, 0));
+    pub fn sign(&self, at: Timestamp, message: &mut Message) -> Result<(), KeyError> {
+        let (signed, body) = signed_fields(&message.own);
+        let header = message.own.len() - body.len();
+        let hash = HashAlgorithm::Sha256.hash(Body { message: message.pieces(), header });
         let shared = shared_tags(at, &signed, hash.as_ref());
         // Several headers of one name are taken from the bottom (RFC 6376, 5.4.2).
         let mut canonical = Vec::with_capacity(2048);
@@ -76,7 +80,7 @@ impl Signer {
         for key in &self.keys {
             self.signature(key, &shared, &mut canonical, &mut signatures)?;
         }
-        message.splice(0..0, signatures.into_bytes());
+        message.prepend(signatures.into_bytes());
         Ok(())
     }
 
@@ -104,6 +108,25 @@ impl Signer {
         fold_base64(signatures, &seal?);
         signatures.push_str("\r\n");
         Ok(())
+    }
+}
+
+/// The body in its canonical form. Each piece but the last ends with a line that is not empty, so
+/// that they can be made canonical one by one; what is shared is so already.
+struct Body<'a> {
+    message: Pieces<'a>,
+    /// Octets before the body.
+    header: usize,
+}
+
+impl Writable for Body<'_> {
+    fn write(self, writer: &mut impl Writer) {
+        for piece in self.message.after(self.header) {
+            match piece {
+                Piece::Own(own) => Canonicalization::Relaxed.canonical_body(own, 0).write(writer),
+                Piece::Shared(shared) => writer.write(shared.octets()),
+            }
+        }
     }
 }
 

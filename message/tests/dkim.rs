@@ -4,22 +4,13 @@
 // In tests an unwrap is an assertion, in their helper functions too.
 #![allow(clippy::unwrap_used)]
 
-use std::borrow::Borrow;
-use std::hash::Hash;
+mod verifier;
+
 use std::process::Command;
-use std::sync::Arc;
-use std::time::Instant;
 
 use mail::{Domain, Timestamp};
-use mail_auth::common::parse::TxtRecordParser;
-use mail_auth::common::verify::DomainKey;
-use mail_auth::hickory_resolver::TokioResolver;
-use mail_auth::hickory_resolver::config::ResolverConfig;
-use mail_auth::hickory_resolver::net::runtime::TokioRuntimeProvider;
-use mail_auth::{
-    AuthenticatedMessage, DkimResult, MessageAuthenticator, Parameters, ResolverCache, Txt,
-};
-use message::{Algorithm, Key, KeyError, Signer, generate, generate_rsa_2048};
+use message::{Algorithm, Key, KeyError, Message, Signer, generate, generate_rsa_2048};
+use verifier::{Published, passes};
 
 const MESSAGE: &[u8] =
     b"From: a <a@example.org>\r\nTo: b@example.com\r\nSubject:  two  blanks\r\n \
@@ -35,6 +26,13 @@ fn signer() -> (Signer, String, Vec<u8>) {
     let (key, record) = generate_rsa_2048().unwrap();
     let domain: Domain = "example.org".parse().unwrap();
     (Signer::rsa(&key, &domain, "s2024").unwrap(), record, key)
+}
+
+/// The message, signed.
+fn signed(signer: &Signer) -> Vec<u8> {
+    let mut mail = Message::from(MESSAGE.to_vec());
+    signer.sign(AT, &mut mail).unwrap();
+    mail.joined()
 }
 
 fn read(algorithm: Algorithm, selector: &str) -> (Key, String) {
@@ -56,54 +54,15 @@ fn signer_of(algorithms: &[Algorithm]) -> (Signer, Published) {
     (Signer::new(&domain, keys).unwrap(), Published(published))
 }
 
-/// The records at `selector._domainkey.example.org`; everything else is not there.
-struct Published(Vec<(String, String)>);
-
-impl ResolverCache<Box<str>, Txt> for Published {
-    fn get<Q>(&self, name: &Q) -> Option<Txt>
-    where
-        Box<str>: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        self.0.iter().find_map(|(selector, record)| {
-            let ours: Box<str> = format!("{selector}._domainkey.example.org.").into();
-            let key = DomainKey::parse(record.as_bytes()).unwrap();
-            (ours.borrow() == name).then(|| Txt::DomainKey(Arc::new(key)))
-        })
-    }
-    fn insert(&self, _: Box<str>, _: Txt, _: Instant) {}
-    fn remove<Q>(&self, _: &Q) -> Option<Txt>
-    where
-        Box<str>: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        None
-    }
-}
-
 async fn verified(mail: &[u8], record: &str) -> bool {
     let keys = Published(vec![("s2024".to_owned(), record.to_owned())]);
     passes(mail, &keys).await == [true]
 }
 
-/// Whether each signature of a message passes, from the top.
-async fn passes(mail: &[u8], keys: &Published) -> Vec<bool> {
-    let resolver = TokioResolver::builder_with_config(
-        ResolverConfig::default(),
-        TokioRuntimeProvider::default(),
-    );
-    let authenticator = MessageAuthenticator(resolver.build().unwrap());
-    let parsed = AuthenticatedMessage::parse(mail).unwrap();
-    let parameters = Parameters::new(&parsed).with_txt_cache(keys);
-    let results = authenticator.verify_dkim(parameters).await;
-    results.iter().map(|r| matches!(r.result(), DkimResult::Pass)).collect()
-}
-
 #[tokio::test]
 async fn a_signature_is_verified_by_others() {
     let (signer, record, _) = signer();
-    let mut mail = MESSAGE.to_vec();
-    signer.sign(AT, &mut mail).unwrap();
+    let mail = signed(&signer);
     assert!(mail.ends_with(MESSAGE));
     let text = String::from_utf8(mail.clone()).unwrap();
     assert!(text.split("\r\n").all(|line| line.len() <= 78), "{text}");
@@ -119,8 +78,7 @@ async fn ed25519_signs_alone_or_beside_rsa() {
         &[Algorithm::Ed25519, Algorithm::Rsa],
     ] {
         let (signer, published) = signer_of(algorithms);
-        let mut mail = MESSAGE.to_vec();
-        signer.sign(AT, &mut mail).unwrap();
+        let mail = signed(&signer);
         assert!(mail.ends_with(MESSAGE));
         let text = String::from_utf8(mail.clone()).unwrap();
         let named: Vec<&str> =
@@ -160,8 +118,7 @@ fn an_ed25519_record_is_what_the_rfc_shows() {
 #[tokio::test]
 async fn a_changed_message_is_not_verified() {
     let (signer, record, _) = signer();
-    let mut mail = MESSAGE.to_vec();
-    signer.sign(AT, &mut mail).unwrap();
+    let mail = signed(&signer);
     let text = String::from_utf8(mail).unwrap();
     for (from, to) in [
         ("one \t two", "one two three"),
@@ -181,12 +138,7 @@ async fn a_changed_message_is_not_verified() {
 #[test]
 fn the_same_message_signed_again_is_the_same() {
     let (signer, ..) = signer();
-    let signed = || {
-        let mut mail = MESSAGE.to_vec();
-        signer.sign(AT, &mut mail).unwrap();
-        mail
-    };
-    assert_eq!(signed(), signed());
+    assert_eq!(signed(&signer), signed(&signer));
 }
 
 #[test]
@@ -229,8 +181,7 @@ fn opendkim_verifies_too() {
     std::fs::write(path("keys"), format!("s2024._domainkey.example.org {record}\n")).unwrap();
     let settings = format!("Mode v\nTestDNSData file:{}\n", path("keys").display());
     std::fs::write(path("settings"), settings).unwrap();
-    let mut mail = MESSAGE.to_vec();
-    signer.sign(AT, &mut mail).unwrap();
+    let mail = signed(&signer);
     for (name, replaced, verifies) in [("good", "one", true), ("bad", "none", false)] {
         let text = String::from_utf8(mail.clone()).unwrap();
         std::fs::write(path(name), text.replacen("one", replaced, 1)).unwrap();

@@ -1,5 +1,5 @@
-//! Campaigns as this relay needs them: definition, compiled template, signing key.
-//! Read once from the store and kept; a definition never changes.
+//! Campaigns as this relay needs them: definition, compiled template, signing key; what files
+//! they have, and not their octets. Read once from the store and kept; a definition never changes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use mail::window::Window;
 use mail::{Address, CampaignId, Domain};
-use message::{Content, Key, Mailbox, Signer, Template};
-use store::{CampaignRecord, SealKeys, Store, StoreError};
+use message::{Content, FileHead, Key, Mailbox, Signer, Template};
+use store::{CampaignRecord, FileRecord, SealKeys, Store, StoreError};
 use tokio::sync::Mutex;
 
 use crate::shares::{Flow, Shares};
@@ -33,6 +33,8 @@ pub(crate) struct Sending {
     /// See [`CampaignRecord::require_tls`].
     pub(crate) require_tls: bool,
     pub(crate) template: Template,
+    /// What its messages carry; the octets are in `files`.
+    pub(crate) files: Vec<(FileHead, FileRecord)>,
     /// None where the next hop signs.
     pub(crate) signer: Option<Signer>,
     pub(crate) feedback_id: String,
@@ -45,6 +47,8 @@ pub(crate) enum Unsendable {
     Missing(CampaignId),
     #[error("campaign {0}: {1}")]
     Template(CampaignId, message::ContentError),
+    #[error("campaign {0}: {1}")]
+    File(CampaignId, message::FileError),
     #[error(
         "campaign {0}: the sender domain {1} has no DKIM key here; add one with `malleposte dkim add {1}`"
     )]
@@ -114,7 +118,8 @@ impl Catalog {
 
     async fn read(&self, id: CampaignId) -> Result<Sending, Unsendable> {
         let campaign = self.store.campaign(id).await.map_err(Unsendable::Record)?;
-        let record = campaign.ok_or(Unsendable::Missing(id))?.record;
+        let campaign = campaign.ok_or(Unsendable::Missing(id))?;
+        let (record, files) = (campaign.record, heads(id, campaign.files)?);
         let sender = record.template.from_address.domain();
         let template =
             Template::compile(&content(&record)).map_err(|e| Unsendable::Template(id, e))?;
@@ -131,6 +136,7 @@ impl Catalog {
             window: record.window,
             require_tls: record.require_tls,
             template,
+            files,
             signer,
         })
     }
@@ -151,6 +157,17 @@ impl Catalog {
         }
         Signer::new(domain, keys).map_err(unfit)
     }
+}
+
+fn heads(
+    id: CampaignId,
+    files: Vec<FileRecord>,
+) -> Result<Vec<(FileHead, FileRecord)>, Unsendable> {
+    let head = |file: FileRecord| {
+        let head = FileHead::new(&file.name, &file.media_type, file.content_id.as_deref());
+        Ok((head.map_err(|e| Unsendable::File(id, e))?, file))
+    };
+    files.into_iter().map(head).collect()
 }
 
 fn content(record: &CampaignRecord) -> Content {

@@ -16,6 +16,10 @@ pub use routing::{Auth, HopTls, OAuth, Route, SmartHost};
 use crate::schedules::Schedules;
 use crate::smtp::{self, Protocol, SecretFrom, Via};
 
+/// From what the largest campaign's files take once they are encoded (50 MiB become 70) to what a
+/// counter of KiB holds easily.
+const FILES_MEMORY: std::ops::RangeInclusive<u64> = 80 << 20..=64 << 30;
+
 /// How this relay sends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -44,6 +48,9 @@ pub struct Config {
     pub in_hand_max: usize,
     /// SMTP connections open at one time, to all sites together.
     pub connections_max: u32,
+    /// Memory for the files of campaigns, encoded, in octets: whatever is sent to whom, a campaign's
+    /// are there once. Campaigns that do not fit beside each other are read by turns.
+    pub files_memory_bytes: u64,
     /// Whether messages are signed with the sender domain's DKIM key. Off only where the next hop
     /// signs, and to measure what signing costs: large providers refuse bulk mail without a signature.
     pub sign: bool,
@@ -208,6 +215,7 @@ impl Default for Config {
             unsettled_max: 8,
             in_hand_max: 20_000,
             connections_max: 1000,
+            files_memory_bytes: 256 << 20,
             sign: true,
             chunking: true,
             tls: smtp::TlsPolicy::default(),
@@ -255,6 +263,13 @@ impl Config {
         }
         if self.in_hand_max < 10 {
             return refuse(format!("relay.in_hand_max is {}: at least 10", self.in_hand_max));
+        }
+        if !FILES_MEMORY.contains(&self.files_memory_bytes) {
+            let (min, max) = (FILES_MEMORY.start(), FILES_MEMORY.end());
+            return refuse(format!(
+                "relay.files_memory_bytes is {}: it must be {min} to {max}",
+                self.files_memory_bytes
+            ));
         }
         if self.connections_max == 0 || self.port == 0 || self.https_port == 0 {
             return refuse(

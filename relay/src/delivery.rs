@@ -12,11 +12,13 @@ use mail::classify::{Finding, Said, classify};
 use mail::event::EventKind;
 use mail::queue::{End, Outcome};
 use mail::{Address, Domain, EnhancedStatus, Phase, ShardId, Site, Timestamp};
-use message::{Envelope, Recipient};
+use message::Message;
 use store::LeasedBatch;
 
+use crate::composing::compose;
 use crate::connector::{Connector, Wire};
 use crate::demand::{Demand, Demanded};
+use crate::files::Kept;
 use crate::hops::SmartHost;
 use crate::job::{Job, Settlement};
 use crate::meters;
@@ -31,6 +33,9 @@ use crate::verdict::{Told, judge, refuse_all};
 
 /// Between two looks at whether a lease was renewed.
 const RENEWAL_PAUSE: Duration = Duration::from_millis(200);
+
+/// How long a recipient waits whose files cannot be had because the store is in trouble.
+const STORE_PAUSE: Duration = Duration::from_secs(5);
 
 /// Domains of one lease that are looked up at the same time: a lease of the long tail has as
 /// many as it has recipients, and one after the other they would take seconds.
@@ -126,8 +131,9 @@ pub(crate) async fn attempt(
     relay: &Arc<Relay>,
     site: &Arc<SiteLane>,
     job: Job,
-    message: &mut Vec<u8>,
+    message: &mut Message,
 ) {
+    let Some((job, files)) = with_files(relay, job).await else { return };
     if let Some(stop) = relay.stopped_from(&job, Some(&site.key.source)) {
         return relay.settle_stopped(job, stop).await;
     }
@@ -149,7 +155,8 @@ pub(crate) async fn attempt(
         Ok(address) => address,
         Err(error) => return set_aside(relay, job, &format!("its address {error}")).await,
     };
-    if let Err(why) = compose(relay, &job, &address, message) {
+    let files = files.as_ref().map(|kept| &kept.files);
+    if let Err(why) = compose(relay, &job, &address, files, &wire.session, message).await {
         return set_aside(relay, job, &why).await;
     }
     let Some(place) = wire.place().await else { return };
@@ -163,7 +170,7 @@ pub(crate) async fn attempt(
         require_tls: job.content.sending.require_tls,
     };
     let is_ours = || relay.heart.is_ours(shard, epoch);
-    let transaction = wire.session.transact(&envelope, message, is_ours).await;
+    let transaction = wire.session.transact(&envelope, &*message, is_ours).await;
     meters::transaction(started.elapsed(), message.len());
 
     if wire.session.is_chunking_broken() {
@@ -186,6 +193,20 @@ pub(crate) async fn attempt(
     if let Some(settlement) = judge(relay, site, job, transaction, &told, carried).await {
         relay.settle(settlement.holding(place)).await;
     }
+}
+
+/// A recipient with what its message carries, which may have to wait for room; settled where that
+/// is not to be had.
+async fn with_files(relay: &Arc<Relay>, job: Job) -> Option<(Job, Option<Arc<Kept>>)> {
+    match relay.files.of(&job.content.sending).await {
+        Ok(files) => return Some((job, files)),
+        Err(error) if error.is_passing() => {
+            let due = Timestamp(relay.now().0 + STORE_PAUSE.as_millis() as u64);
+            relay.settle(Settlement::silent(job, Outcome::Waits { due })).await;
+        }
+        Err(error) => set_aside(relay, job, &error.to_string()).await,
+    }
+    None
 }
 
 /// A session of the site, as the recipient's domain demands it. Without one the recipient is
@@ -280,35 +301,6 @@ impl Refusal {
             text: &self.text,
         })
     }
-}
-
-/// Render and sign into `message`.
-fn compose(
-    relay: &Relay,
-    job: &Job,
-    address: &Address,
-    message: &mut Vec<u8>,
-) -> Result<(), String> {
-    let sending = &job.content.sending;
-    let batch = &job.content.batch;
-    let values: Vec<&str> = (0..batch.fields()).map(|f| batch.value(job.index, f)).collect();
-    let name = Some(batch.name(job.index)).filter(|n| !n.is_empty());
-    let delivery = job.delivery();
-    let message_id = format!("{delivery}.{}@{}", sending.id, sending.sender);
-    let link = relay.unsubscribe_link(job);
-    message.clear();
-    let envelope = Envelope {
-        delivery,
-        message_id: &message_id,
-        date: batch.accepted_at(),
-        unsubscribe_url: Some(&link),
-        unsubscribe_mailto: None,
-        feedback_id: Some(&sending.feedback_id),
-    };
-    let recipient = Recipient { address, name, values: &values };
-    sending.template.render(&recipient, &envelope, message).map_err(|e| e.to_string())?;
-    let Some(signer) = &sending.signer else { return Ok(()) };
-    signer.sign(batch.accepted_at(), message).map_err(|e| e.to_string())
 }
 
 pub(crate) async fn set_aside(relay: &Arc<Relay>, job: Job, why: &str) {

@@ -4,11 +4,13 @@
 
 mod batches;
 mod catalog;
+mod composing;
 mod config;
 mod connector;
 mod delivery;
 mod demand;
 mod egress;
+mod files;
 mod heart;
 mod hops;
 mod https;

@@ -363,13 +363,15 @@ impl SiteLane {
     }
 
     async fn work(self: &Arc<Self>, relay: &Arc<Relay>) {
-        let mut message = Vec::with_capacity(16 * 1024);
+        let mut message = message::Message::with_capacity(16 * 1024);
         while !relay.stopping.is_cancelled() {
             if self.workers.load(Ordering::Relaxed) > self.pace.connections().max(1) {
                 return;
             }
             let Some(job) = self.next(relay).await else { return };
             delivery::attempt(relay, self, job, &mut message).await;
+            // Its files are others' too, and may have to make room.
+            message.clear();
         }
     }
 

@@ -94,8 +94,10 @@ pub(crate) async fn judge(
             String::new(),
         ),
         smtp::Outcome::TooBig { octets_max } => {
-            let text =
-                format!("the message has {} octets, the server takes {octets_max}", told.bytes);
+            let text = format!(
+                "the message is too big: it has {} octets, the server takes {octets_max}",
+                told.bytes
+            );
             (Some(local(EnhancedStatus(5, 3, 4), text)), String::new())
         }
         smtp::Outcome::Malformed(why) => {

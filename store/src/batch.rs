@@ -12,7 +12,9 @@ use crate::error::StoreError;
 /// All rows, without time zones: what every relay reads.
 const PLAIN: u8 = 1;
 /// Some rows, or time zones; relays before it leave such a batch to newer ones.
-const VERSION: u8 = 2;
+const ROWS: u8 = 2;
+/// In the same form, of a campaign with files: relays that would send it without them leave it.
+const VERSION: u8 = 3;
 /// zstd level: 3 is a third smaller than 1 on addresses and still 200 MB/s.
 const LEVEL: i32 = 3;
 /// 500 recipients with 64 KiB each and some room: what intake lets through.
@@ -54,6 +56,7 @@ const FIXED_COLUMNS: usize = 2;
 pub struct BatchBuilder {
     fields: usize,
     zones: bool,
+    files: bool,
     columns: Vec<Vec<String>>,
 }
 
@@ -61,13 +64,29 @@ impl BatchBuilder {
     /// An empty batch of a campaign with so many merge fields.
     #[must_use]
     pub fn new(fields: usize) -> Self {
-        Self { fields, zones: false, columns: vec![Vec::new(); FIXED_COLUMNS + fields] }
+        Self {
+            fields,
+            zones: false,
+            files: false,
+            columns: vec![Vec::new(); FIXED_COLUMNS + fields],
+        }
     }
 
     /// One whose recipients have a time zone each. Relays that know no send windows leave it alone.
     #[must_use]
     pub fn with_zones(fields: usize) -> Self {
-        Self { fields, zones: true, columns: vec![Vec::new(); FIXED_COLUMNS + 1 + fields] }
+        Self {
+            fields,
+            zones: true,
+            files: false,
+            columns: vec![Vec::new(); FIXED_COLUMNS + 1 + fields],
+        }
+    }
+
+    /// One of a campaign with files. Relays that know none leave it alone.
+    #[must_use]
+    pub fn with_files(self) -> Self {
+        Self { files: true, ..self }
     }
 
     /// Adds a recipient: address, display name (may be empty), time zone (empty where it is not
@@ -115,17 +134,21 @@ impl BatchBuilder {
         let (count, fields) = (self.len() as u16, self.fields as u16);
         let cells = || self.columns.iter().flatten().map(String::as_str);
         let lengths = cells().map(|c| c.len() as u32).collect();
-        if self.zones {
-            let (zones, rows) = (true, Vec::new());
+        if self.zones || self.files {
+            let (zones, rows) = (self.zones, Vec::new());
             let header =
                 Header { campaign, shard, first, accepted_at, count, fields, zones, rows, lengths };
-            pack(VERSION, &header, cells())
+            pack(version_of(self.files), &header, cells())
         } else {
             let header =
                 PlainHeader { campaign, shard, first, accepted_at, count, fields, lengths };
             pack(PLAIN, &header, cells())
         }
     }
+}
+
+fn version_of(files: bool) -> u8 {
+    if files { VERSION } else { ROWS }
 }
 
 fn pack<'a>(version: u8, header: &impl Serialize, cells: impl Iterator<Item = &'a str>) -> Vec<u8> {
@@ -148,6 +171,7 @@ pub struct Batch {
     count: usize,
     fields: usize,
     zones: bool,
+    files: bool,
     /// The rows that are there; empty: all.
     rows: Vec<u16>,
     text: String,
@@ -182,10 +206,12 @@ impl Batch {
             rmp_serde::from_read(&mut rest).map_err(|e| corrupt(&e))?
         };
         let text = std::str::from_utf8(rest).map_err(|e| corrupt(&e))?.to_owned();
-        Self::assemble(header, text).ok_or_else(|| corrupt(&"its columns do not fit its text"))
+        let files = *version == VERSION;
+        Self::assemble(header, files, text)
+            .ok_or_else(|| corrupt(&"its columns do not fit its text"))
     }
 
-    fn assemble(header: Header, text: String) -> Option<Self> {
+    fn assemble(header: Header, files: bool, text: String) -> Option<Self> {
         let (count, fields) = (usize::from(header.count), usize::from(header.fields));
         let rows_fit = header.rows.is_sorted_by(|a, b| a < b)
             && header.rows.last().is_none_or(|last| usize::from(*last) < count);
@@ -217,6 +243,7 @@ impl Batch {
             count,
             fields,
             zones: header.zones,
+            files,
             rows: header.rows,
             text,
             starts,
@@ -242,7 +269,7 @@ impl Batch {
             lengths: cells().map(|c| c.len() as u32).collect(),
             rows: rows.clone(),
         };
-        pack(VERSION, &header, cells())
+        pack(version_of(self.files), &header, cells())
     }
 
     /// The campaign.
@@ -406,6 +433,21 @@ mod tests {
         let zones = Batch::decode(&zones).unwrap();
         assert_eq!((zones.zone(0), zones.zone(1)), ("Europe/Paris", ""));
         assert_eq!((zones.value(2, 0), zones.value(2, 1)), ("v2", "é\né\n"));
+    }
+
+    #[test]
+    fn a_batch_of_a_campaign_with_files_stays_one_that_relays_from_before_leave_alone() {
+        for builder in [BatchBuilder::new(2), BatchBuilder::with_zones(2)] {
+            let built = fill(builder.with_files(), 3);
+            let blob = built.encode(CampaignId(3), ShardId(5), BatchId(1), Timestamp(42));
+            let batch = Batch::decode(&blob).unwrap();
+            let less = batch.encode_only(&[1, 2]);
+            assert_eq!((blob[0], less[0]), (3, 3));
+            assert_eq!(Batch::decode(&less).unwrap().value(2, 0), "v2");
+            assert_eq!(batch.zone(0).is_empty(), !built.zones);
+        }
+        let plain = build(3).encode(CampaignId(3), ShardId(5), BatchId(1), Timestamp(42));
+        assert_eq!(Batch::decode(&plain).unwrap().encode_only(&[1])[0], 2);
     }
 
     #[test]

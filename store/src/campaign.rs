@@ -7,6 +7,8 @@ use mail::window::Window;
 use mail::{Address, CampaignId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::files::FileRecord;
+
 mail::words! {
     /// Where a campaign is in its life.
     CampaignStatus {
@@ -134,6 +136,8 @@ pub struct Campaign {
     pub id: CampaignId,
     /// Its definition.
     pub record: CampaignRecord,
+    /// What its messages carry; settled when it is no draft any more.
+    pub files: Vec<FileRecord>,
     /// Where it is in its life.
     pub status: CampaignStatus,
     /// When the status last changed.

@@ -8,19 +8,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::campaign::{Campaign, CampaignRecord, CampaignStatus};
 use crate::error::StoreError;
+use crate::files::{pack_files, unpack_files};
 use crate::queue::{one, parse};
 use crate::{Store, scripts};
 
 /// What is read. A campaign that an older relay would send otherwise than is meant is written
-/// with a version that it leaves alone: 2 demands verified TLS. All others are written with 1.
-const VERSION: u8 = 2;
+/// with a version that it leaves alone: 2 demands verified TLS, 3 has files. All others are
+/// written with 1.
+const VERSION: u8 = 3;
 
-fn version_of(record: &CampaignRecord) -> u8 {
-    if record.require_tls { 2 } else { 1 }
+pub(crate) fn version_of(record: &CampaignRecord, has_files: bool) -> u8 {
+    match (has_files, record.require_tls) {
+        (true, _) => 3,
+        (false, true) => 2,
+        (false, false) => 1,
+    }
 }
 
 impl Store {
-    fn campaign_key(&self, id: CampaignId) -> String {
+    pub(crate) fn campaign_key(&self, id: CampaignId) -> String {
         self.key(&format!("campaign:{id}"))
     }
 
@@ -66,7 +72,8 @@ impl Store {
             pipe.cmd("HSETNX").arg(&key).arg(name).arg(value).ignore();
         }
         // The record last: without it the campaign does not exist.
-        pipe.cmd("HSETNX").arg(&key).arg("record").arg(pack(version_of(record), record)).ignore();
+        let packed = pack(version_of(record, false), record);
+        pipe.cmd("HSETNX").arg(&key).arg("record").arg(packed).ignore();
         let mut conn = self.conn_for(&key).await?;
         let _: () = pipe.query_async(&mut conn).await?;
         let status: Option<String> =
@@ -124,22 +131,37 @@ impl Store {
         ids.into_iter().zip(words).map(known).collect()
     }
 
-    /// Puts a campaign back into [`active_campaigns`](Self::active_campaigns).
+    /// Puts a campaign back into [`active_campaigns`](Self::active_campaigns); its files stay.
     ///
     /// # Errors
     /// When Redis does not answer.
     pub async fn activate_campaign(&self, id: CampaignId) -> Result<(), StoreError> {
+        let campaign = self.campaign(id).await?;
+        let gone = self.keep_files(id, &campaign.map(|c| c.files).unwrap_or_default()).await?;
+        if !gone.is_empty() {
+            tracing::warn!(campaign = %id, ?gone, "files are gone: its messages will be set aside");
+        }
         let key = self.key("campaigns-active");
         let mut conn = self.conn_for(&key).await?;
         let _: () = redis::cmd("SADD").arg(&key).arg(id.to_string()).query_async(&mut conn).await?;
         self.confirm(&mut conn).await
     }
 
-    /// Takes a campaign that is over out of [`active_campaigns`](Self::active_campaigns).
+    /// Takes a campaign that is over out of [`active_campaigns`](Self::active_campaigns). Its files
+    /// go after a while, unless some of its recipients are set aside and may need them yet.
     ///
     /// # Errors
     /// When Redis does not answer.
     pub async fn retire_campaign(&self, id: CampaignId) -> Result<(), StoreError> {
+        let files = match self.campaign(id).await {
+            Ok(campaign) => campaign.map(|c| c.files).unwrap_or_default(),
+            Err(error) if error.is_passing() => return Err(error),
+            // It is over all the same; its files stay.
+            Err(_) => Vec::new(),
+        };
+        if !files.is_empty() && self.campaign_counters(id).await?.set_aside == 0 {
+            self.expire_files(id, &files).await?;
+        }
         let key = self.key("campaigns-active");
         let mut conn = self.conn_for(&key).await?;
         Ok(redis::cmd("SREM").arg(&key).arg(id.to_string()).query_async(&mut conn).await?)
@@ -156,6 +178,7 @@ impl Store {
             redis::cmd("HGETALL").arg(&key).query_async(&mut conn).await?;
         let Some(packed) = fields.remove("record") else { return Ok(None) };
         let record = unpack(VERSION, &format!("campaign {id}"), &packed)?;
+        let files = unpack_files(id, &fields.remove("files").unwrap_or_default())?;
         let mut notes: HashMap<String, String> = fields
             .into_iter()
             .map(|(name, value)| (name, String::from_utf8_lossy(&value).into_owned()))
@@ -165,7 +188,7 @@ impl Store {
             StoreError::corrupt(format!("campaign {id}"), format!("its status is {word:?}"))
         })?;
         let changed = notes.remove("changed_at").and_then(|t| t.parse().ok()).unwrap_or(0);
-        Ok(Some(Campaign { id, record, status, changed_at: Timestamp(changed), notes }))
+        Ok(Some(Campaign { id, record, files, status, changed_at: Timestamp(changed), notes }))
     }
 
     /// A campaign's status alone; `None` when there is none of that number.
@@ -227,6 +250,32 @@ impl Store {
         to: CampaignStatus,
         at: Timestamp,
     ) -> Result<CampaignStatus, StoreError> {
+        self.status_script(id, from, to, at, &[]).await
+    }
+
+    /// Ends the uploads of a draft, if its files are still what was read with it; answers the
+    /// status it has then.
+    ///
+    /// # Errors
+    /// When Redis does not answer, or there is no such campaign.
+    pub async fn close_draft(
+        &self,
+        campaign: &Campaign,
+        at: Timestamp,
+    ) -> Result<CampaignStatus, StoreError> {
+        let (from, to) = ([CampaignStatus::Draft], CampaignStatus::Closing);
+        let files = pack_files(&campaign.files);
+        self.status_script(campaign.id, &from, to, at, &[&files]).await
+    }
+
+    async fn status_script(
+        &self,
+        id: CampaignId,
+        from: &[CampaignStatus],
+        to: CampaignStatus,
+        at: Timestamp,
+        files: &[&[u8]],
+    ) -> Result<CampaignStatus, StoreError> {
         #[derive(Serialize)]
         struct Change {
             now: u64,
@@ -242,7 +291,7 @@ impl Store {
         };
         let key = self.campaign_key(id);
         let mut conn = self.conn_for(&key).await?;
-        let value = scripts::STATUS.call(&mut conn, &key, &change, &[]).await?;
+        let value = scripts::STATUS.call(&mut conn, &key, &change, files).await?;
         self.confirm(&mut conn).await?;
         let word: String = parse(value)?;
         CampaignStatus::from_word(&word).ok_or_else(|| {
@@ -250,7 +299,8 @@ impl Store {
         })
     }
 
-    /// Keeps a small fact with a campaign; the names `record`, `status` and `changed_at` are taken.
+    /// Keeps a small fact with a campaign; the names `record`, `files`, `status` and
+    /// `changed_at` are taken.
     ///
     /// # Errors
     /// When Redis does not answer.
@@ -357,8 +407,12 @@ mod tests {
     fn a_relay_from_before_leaves_a_campaign_alone_that_demands_tls_and_reads_the_others() {
         let read = |version: u8, demands: bool| {
             let record = record(demands);
-            unpack::<CampaignRecord>(version, "a campaign", &pack(version_of(&record), &record))
+            let packed = pack(version_of(&record, false), &record);
+            unpack::<CampaignRecord>(version, "a campaign", &packed)
         };
+        for demands in [false, true] {
+            assert_eq!(version_of(&record(demands), true), VERSION, "one with files is left alone");
+        }
         assert!(matches!(read(1, true), Err(StoreError::Newer { version: 2, .. })));
         assert!(!read(1, false).expect("a record").require_tls);
         assert!(read(VERSION, true).expect("a record").require_tls);

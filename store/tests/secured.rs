@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mail::queue::{BatchId, CampaignState, Enqueue, Enqueued};
 use mail::{CampaignId, Event, ShardId};
-use store::{Config, Durability, Frame, Position, Store, StoreError};
+use store::{Config, Durability, FileRecord, Frame, Position, Store, StoreError};
 use topologies::server::{Server, free_port};
 
 /// The rule of the document, its placeholders filled.
@@ -143,6 +143,19 @@ async fn use_all(store: &Store) {
     store.retire_campaign(CampaignId(1)).await.unwrap();
     store.note_campaign(CampaignId(1), "n", "v").await.unwrap();
     store.claim_note(CampaignId(1), "n", "v").await.unwrap();
+    let file = FileRecord {
+        name: "a".into(),
+        media_type: "image/png".into(),
+        content_id: None,
+        octets: 1,
+        sha256: String::new(),
+        key: "k".into(),
+    };
+    store.put_file_piece(CampaignId(1), "k", 0, b"x").await.unwrap();
+    let files = std::slice::from_ref(&file);
+    assert!(store.keep_files(CampaignId(1), files).await.unwrap().is_empty());
+    assert_eq!(store.file_pieces(CampaignId(1), &file, 0).await.unwrap(), [b"x"]);
+    store.delete_files(CampaignId(1), files).await.unwrap();
     store.remove_relay("r1").await.unwrap();
     store.senders().await.unwrap();
     assert_eq!(store.api_key_count().await.unwrap(), 0);

@@ -123,6 +123,9 @@ fn pack_chunk(
     let fields = order.form.fields.len();
     let mut batch =
         if order.form.zones { BatchBuilder::with_zones(fields) } else { BatchBuilder::new(fields) };
+    if order.form.files {
+        batch = batch.with_files();
+    }
     let mut values = Vec::with_capacity(fields);
     let event = |kind, index: usize| Event {
         campaign: Some(order.campaign),

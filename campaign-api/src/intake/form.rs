@@ -60,6 +60,8 @@ pub struct Form {
     pub defaults: Vec<Option<String>>,
     /// Whether the campaign has a send window: then time zones are kept.
     pub zones: bool,
+    /// Whether the campaign has files: then relays that know none leave its batches alone.
+    pub files: bool,
     /// Longest line, in octets.
     pub line_max: usize,
     /// Shards of the store.

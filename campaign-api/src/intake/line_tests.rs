@@ -7,6 +7,7 @@ fn form() -> Form {
         fields: vec!["first".into(), "points".into()],
         defaults: vec![None, Some("0".into())],
         zones: false,
+        files: false,
         line_max: 1000,
         shards: 4,
     }

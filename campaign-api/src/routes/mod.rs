@@ -1,5 +1,6 @@
 //! The resources, one file each. What they decide is in the modules beside.
 
+pub(crate) mod attachments;
 pub(crate) mod campaigns;
 pub(crate) mod health;
 pub(crate) mod lists;

@@ -20,7 +20,7 @@ use crate::body::{self, CampaignPath};
 use crate::intake::IntakeError;
 use crate::lifecycle::{self, Step, Verb};
 use crate::problem::{Answer, Problem, chain};
-use crate::{App, clock, closing, view};
+use crate::{App, attachments, clock, closing, view};
 
 const OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 /// Octets of an upload that wait for the disk; the next ones wait in the socket.
@@ -142,10 +142,15 @@ pub(crate) async fn close(State(app): State<App>, caller: Caller, path: Campaign
             let detail = "no recipients have been uploaded yet";
             return Err(Problem::unprocessable("no-recipients", detail));
         }
+        attachments::check(&app, &campaign).await?;
         lifecycle::change(&app.store, &campaign, CampaignStatus::Closing, &caller.0.name).await?;
         drop(lock);
     }
     let campaign = find(&app, &caller, path.0).await?;
+    if campaign.status == CampaignStatus::Draft {
+        let detail = format!("the attachments of {} just changed; try again", campaign.id);
+        return Err(Problem::conflict("upload-running", detail).header(header::RETRY_AFTER, 2));
+    }
     if campaign.status == CampaignStatus::Closing {
         check_here(&app, &campaign)?;
         let mut ended = closing::ensure(&app, campaign.id, &caller.0.name);

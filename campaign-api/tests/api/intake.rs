@@ -68,6 +68,7 @@ impl Bench {
                 fields: vec!["first".into(), "points".into()],
                 defaults: vec![None, Some("0".into())],
                 zones: false,
+                files: false,
                 line_max: 64 << 10,
                 shards: self.store.shards(),
             },

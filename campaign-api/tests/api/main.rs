@@ -6,6 +6,7 @@
 mod redis;
 mod support;
 
+mod attachments;
 mod bad_input;
 mod campaigns;
 mod docs;

@@ -290,6 +290,16 @@ impl Request<'_> {
         Reply::parse(&bytes)
     }
 
+    /// Sends these octets without saying beforehand how many they are.
+    pub async fn send_chunked(self, octets: &[u8]) -> Reply {
+        let head = format!("{}transfer-encoding: chunked\r\n\r\n{:x}\r\n", self.head, octets.len());
+        let mut stream = TcpStream::connect(self.world.address).await.unwrap();
+        stream.write_all(&[head.as_bytes(), octets, b"\r\n0\r\n\r\n"].concat()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        Reply::parse(&answer)
+    }
+
     /// Promises `promised` octets, sends fewer, and waits for the answer.
     pub async fn promise(self, promised: usize, bytes: &[u8]) -> Reply {
         let head = format!("{}content-length: {promised}\r\n\r\n", self.head);

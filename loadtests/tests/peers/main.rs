@@ -120,6 +120,46 @@ fn envelope<'a>(rcpt_to: &'a str) -> Envelope<'a> {
     }
 }
 
+/// A message with an image of so many octets and a file, between lines that begin with dots.
+fn with_files(n: usize, image: usize) -> message::Message {
+    let content = message::Content {
+        from: message::Mailbox { name: None, address: "a@example.org".parse().unwrap() },
+        reply_to: None,
+        subject: n.to_string(),
+        text: Some(".\n..\n".into()),
+        html: Some(".<img src=\"cid:logo\">\n".into()),
+        derive_text: false,
+        headers: vec![("X-Number".into(), n.to_string())],
+        fields: vec![],
+    };
+    let template = message::Template::compile(&content).unwrap();
+    let octets: Vec<u8> = (0..image).map(|n| (n * n % 251) as u8).collect();
+    let files = [
+        ("logo.png", "image/png", Some("logo"), octets.as_slice()),
+        ("é .txt", "text/plain", None, b".\r\n"),
+    ];
+    let heads = files.map(|(name, kind, id, _)| message::FileHead::new(name, kind, id).unwrap());
+    let mut builder =
+        template.encode_files(heads.iter().zip(&files).map(|(h, f)| (h, f.3.len() as u64)));
+    for (head, file) in heads.iter().zip(&files) {
+        builder.add(head, [Ok::<_, ()>(file.3)]).unwrap();
+    }
+    let files = builder.finish().unwrap();
+    let added = message::Envelope {
+        delivery: mail::DeliveryId { shard: mail::ShardId(1), seq: n as u64 },
+        message_id: "1@example.org",
+        date: mail::Timestamp(1_709_210_096_007),
+        unsubscribe_url: None,
+        unsubscribe_mailto: None,
+        feedback_id: None,
+    };
+    let to = "b@peer.example".parse().unwrap();
+    let recipient = message::Recipient { address: &to, name: None, values: &[] };
+    let mut message = message::Message::default();
+    template.render(&recipient, &added, Some(&files), &mut message).unwrap();
+    message
+}
+
 async fn send(session: &mut Session, to: &str, message: &str) -> Transaction {
     session.transact(&envelope(to), message.as_bytes(), || true).await
 }

@@ -59,6 +59,27 @@ async fn postfix_stores_what_was_sent_over_verified_tls_whole_and_in_steps() {
 }
 
 #[tokio::test]
+async fn postfix_stores_messages_with_files_as_they_were_sent() {
+    let Some((postfix, _)) = start("message_size_limit = 60000000").await else { return };
+    let messages = [with_files(1, 5_000), with_files(2, 2_000_000)];
+    for chunking in [true, false] {
+        let mut session = connect(postfix.address(), TlsPolicy::Never, &stranger(), chunking).await;
+        for message in &messages {
+            let done = session.transact(&envelope("ann@peer.example"), message, || true).await;
+            assert!(matches!(done.outcome, Outcome::Accepted), "{done:?}\n{}", postfix.log());
+        }
+        session.quit().await;
+    }
+    let sent = messages.iter().flat_map(|message| {
+        let text = String::from_utf8(message.joined()).unwrap();
+        vec![text[text.find("X-Number: ").unwrap()..].to_owned(); 2]
+    });
+    let (found, sent) = (stored(&ann(&postfix), 4).await, sent.collect::<Vec<_>>());
+    assert!(found == sent, "{} and {} octets", found.concat().len(), sent.concat().len());
+    postfix.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn postfix_refuses_one_recipient_and_takes_the_next() {
     let Some((postfix, _)) = start("").await else { return };
     for chunking in [true, false] {

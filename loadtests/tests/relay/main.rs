@@ -2,6 +2,7 @@
 //! queued arrives or is held, and the queue's accounts agree with the internet's book.
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
+mod attachments;
 mod dane;
 mod flow;
 mod orders;

@@ -26,6 +26,7 @@ use crate::config::{Config, ConfigError};
 use crate::delivery::Destination;
 use crate::demand::{Demands, StsPolicies};
 use crate::egress::Pools;
+use crate::files::CampaignFiles;
 use crate::heart::Heart;
 use crate::hops::{SmartHost, hops};
 use crate::https::Https;
@@ -76,6 +77,7 @@ pub(crate) struct Relay {
     pub(crate) demands: Demands,
     pub(crate) catalog: Catalog,
     pub(crate) batches: Batches,
+    pub(crate) files: CampaignFiles,
     pub(crate) shares: Arc<Shares>,
     pub(crate) placing: Placing,
     pub(crate) heart: Heart,
@@ -207,6 +209,7 @@ impl Relay {
             placing: Placing::default(),
             catalog: Catalog::new(parts.store.clone(), parts.seal, config.sign, shares),
             batches: Batches::default(),
+            files: CampaignFiles::new(parts.store.clone(), config.files_memory_bytes),
             heart: Heart::new(unique, parts.store.shards()),
             register: Arc::new(Register::default()),
             in_hand: Arc::new(AtomicUsize::new(0)),

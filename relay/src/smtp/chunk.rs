@@ -3,6 +3,7 @@
 //! mistaken. What the octets are for is refused before they are read, if it is refused.
 
 use mail::Phase;
+use message::{Piece, Pieces};
 
 use super::outcome::{Ended, Envelope, Outcome, Transaction};
 use super::reply::{Trouble, to_reply};
@@ -25,9 +26,14 @@ impl Session {
     pub(super) fn put_whole(
         &mut self,
         envelope: &Envelope<'_>,
-        message: &[u8],
+        message: Pieces<'_>,
     ) -> Result<(), LineEndError> {
-        wire::check_lines(message)?;
+        for piece in message.iter() {
+            match piece {
+                Piece::Own(octets) => wire::check_lines(octets)?,
+                Piece::Shared(_) => {}
+            }
+        }
         if self.must_reset {
             self.body.extend_from_slice(b"RSET\r\n");
         }
@@ -35,7 +41,7 @@ impl Session {
         wire::rcpt_to(&mut self.body, envelope, self.capabilities);
         let chunk = format!("BDAT {} LAST\r\n", message.len());
         self.body.extend_from_slice(chunk.as_bytes());
-        self.body.extend_from_slice(message);
+        message.iter().for_each(|piece| self.body.extend_from_slice(piece.octets()));
         Ok(())
     }
 

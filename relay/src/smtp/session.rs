@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use mail::{Phase, Reply};
 use mail_send::SmtpClient;
+use message::Shared;
 use smtp_proto::Response;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
@@ -55,6 +56,8 @@ pub struct Session {
     /// Commands on their way out, and the message: kept for their capacity.
     pub(super) commands: Vec<u8>,
     pub(super) body: Vec<u8>,
+    /// What is written after so many octets of the body.
+    pub(super) shared: Vec<(usize, Shared)>,
     pub(super) capabilities: Capabilities,
     pub(super) transactions: u32,
     /// A transaction was left open: RSET comes first.
@@ -123,6 +126,7 @@ impl Session {
             timeouts: target.timeouts.clone(),
             commands: Vec::with_capacity(512),
             body: Vec::new(),
+            shared: Vec::new(),
             capabilities: Capabilities::default(),
             transactions: 0,
             must_reset: false,

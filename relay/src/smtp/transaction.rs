@@ -1,8 +1,12 @@
 //! One message to one recipient over an open session. With PIPELINING (RFC 2920) MAIL,
 //! RCPT and DATA go out in one write, the message and its final dot in another; with CHUNKING
-//! besides, all of it in one (`chunk`).
+//! besides, all of it in one (`chunk`). Files that other messages have too are written from where
+//! they lie.
+
+use std::time::Duration;
 
 use mail::{Phase, Reply};
+use message::{Piece, Pieces};
 use smtp_proto::Response;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
@@ -10,7 +14,8 @@ use tokio::time::timeout;
 use super::outcome::{Ended, Envelope, Outcome, Transaction};
 use super::reply::{Trouble, to_reply};
 use super::session::Session;
-use super::wire;
+use super::stream::Stream;
+use super::wire::{self, LineEndError};
 
 /// A buffer that grew for one large message is let go.
 const BODY_KEPT_OCTETS_MAX: usize = 256 * 1024;
@@ -19,10 +24,10 @@ impl Session {
     /// Sends one message, which ends in CRLF. `before_dot` is asked right before each
     /// write that may hold the final dot. Without a session that
     /// [`is_usable`](Session::is_usable) nothing is sent.
-    pub async fn transact(
+    pub async fn transact<'m>(
         &mut self,
         envelope: &Envelope<'_>,
-        message: &[u8],
+        message: impl Into<Pieces<'m>>,
         before_dot: impl Fn() -> bool,
     ) -> Transaction {
         let mut transaction = Transaction {
@@ -33,7 +38,7 @@ impl Session {
             dot_written: false,
             began: false,
         };
-        let ended = self.run(envelope, message, before_dot, &mut transaction).await;
+        let ended = self.run(envelope, message.into(), before_dot, &mut transaction).await;
         (transaction.phase, transaction.reply, transaction.outcome) = ended;
         if let Outcome::Failed(_) | Outcome::NoReplyAfterDot(_) | Outcome::Withheld =
             transaction.outcome
@@ -42,6 +47,7 @@ impl Session {
         }
         let is_early = matches!(transaction.phase, Phase::Mail | Phase::Rcpt);
         self.asks_first = is_early && matches!(transaction.outcome, Outcome::Refused);
+        self.shared.clear();
         if self.body.capacity() > BODY_KEPT_OCTETS_MAX {
             self.body = Vec::new();
         }
@@ -51,7 +57,7 @@ impl Session {
     async fn run(
         &mut self,
         envelope: &Envelope<'_>,
-        message: &[u8],
+        message: Pieces<'_>,
         before_dot: impl Fn() -> bool,
         done: &mut Transaction,
     ) -> Ended {
@@ -78,7 +84,7 @@ impl Session {
     }
 
     /// Everything that can be told without the server; the message is made ready.
-    fn prepare(&mut self, envelope: &Envelope<'_>, message: &[u8]) -> Result<(), Outcome> {
+    fn prepare(&mut self, envelope: &Envelope<'_>, message: Pieces<'_>) -> Result<(), Outcome> {
         if self.broken {
             return Err(Outcome::Failed(Trouble::Closed));
         }
@@ -94,19 +100,34 @@ impl Session {
         if envelope.require_tls && !self.assures_tls() {
             return Err(Outcome::TlsNotAssured);
         }
-        if let Some(octets_max) = self.capabilities.size
-            && octets_max > 0
-            && message.len() as u64 > octets_max
-        {
+        if let Some(octets_max) = self.too_big_for(message.len()) {
             return Err(Outcome::TooBig { octets_max });
         }
         self.body.clear();
+        self.shared.clear();
         let written = if self.is_in_one_write(message.len()) {
             self.put_whole(envelope, message)
         } else {
-            wire::stuff_dots(message, &mut self.body)
+            self.put_stuffed(message)
         };
         written.map_err(Outcome::Malformed)
+    }
+
+    /// The message and its final dot. What is shared was found clean when it was made.
+    fn put_stuffed(&mut self, message: Pieces<'_>) -> Result<(), LineEndError> {
+        for piece in message.iter() {
+            match piece {
+                Piece::Own(octets) => wire::stuff_lines(octets, &mut self.body)?,
+                Piece::Shared(shared) => self.shared.push((self.body.len(), shared.clone())),
+            }
+        }
+        self.body.extend_from_slice(wire::FINAL_DOT);
+        Ok(())
+    }
+
+    /// What the server takes at most, where a message of so many octets is more (RFC 1870).
+    pub fn too_big_for(&self, octets: usize) -> Option<u64> {
+        self.capabilities.size.filter(|max| *max > 0 && octets as u64 > *max)
     }
 
     /// RFC 8689, 4.2.1.
@@ -314,34 +335,55 @@ impl Session {
 
     /// A server that stopped reading may have said why before it closed.
     pub(super) async fn last_words(&mut self) -> Result<Response<String>, Trouble> {
-        timeout(std::time::Duration::from_secs(2), self.reader.next(&mut self.stream))
+        timeout(Duration::from_secs(2), self.reader.next(&mut self.stream))
             .await
             .unwrap_or(Err(Trouble::Timeout))
     }
 
-    /// Writes block by block, so that a slow server is not a dead one; `false` when the rest
-    /// was withheld. A large message may take longer than a lease is known to last, so the
-    /// question is asked before each block. Once the last octet was taken the server may get
-    /// it, whatever is heard of the connection.
+    /// Writes the body, and what is shared in its places; `false` when the rest was withheld. Once
+    /// the last octet was taken the server may get it, whatever is heard of the connection.
     pub(super) async fn write_body(
         &mut self,
         before_dot: impl Fn() -> bool,
         done: &mut Transaction,
     ) -> Result<bool, Trouble> {
-        let wait = std::time::Duration::from_secs(u64::from(self.timeouts.block_s));
-        let mut at = 0;
-        while at < self.body.len() {
-            if !before_dot() {
-                return Ok(false);
+        let wait = Duration::from_secs(u64::from(self.timeouts.block_s));
+        let mut from = 0;
+        for (to, shared) in &self.shared {
+            for octets in [&self.body[from..*to], shared.octets()] {
+                if !write_blocks(&mut self.stream, octets, wait, &before_dot).await? {
+                    return Ok(false);
+                }
             }
-            let write = timeout(wait, self.stream.write(&self.body[at..])).await;
-            match write.map_err(|_| Trouble::Timeout)?? {
-                0 => return Err(Trouble::Closed),
-                n => at += n,
-            }
+            from = *to;
+        }
+        if !write_blocks(&mut self.stream, &self.body[from..], wait, &before_dot).await? {
+            return Ok(false);
         }
         done.dot_written = true;
         timeout(wait, self.stream.flush()).await.map_err(|_| Trouble::Timeout)??;
         Ok(true)
     }
+}
+
+/// Writes block by block, so that a slow server is not a dead one. A large message may take
+/// longer than a lease is known to last, so the question is asked before each block.
+async fn write_blocks(
+    stream: &mut Stream,
+    octets: &[u8],
+    wait: Duration,
+    before_dot: &impl Fn() -> bool,
+) -> Result<bool, Trouble> {
+    let mut rest = octets;
+    while !rest.is_empty() {
+        if !before_dot() {
+            return Ok(false);
+        }
+        let write = timeout(wait, stream.write(rest)).await;
+        match write.map_err(|_| Trouble::Timeout)?? {
+            0 => return Err(Trouble::Closed),
+            n => rest = &rest[n..],
+        }
+    }
+    Ok(true)
 }

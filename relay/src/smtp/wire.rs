@@ -15,12 +15,16 @@ pub enum LineEndError {
     Open,
 }
 
+/// What ends a message (RFC 5321, 4.1.1.4).
+pub(super) const FINAL_DOT: &[u8] = b".\r\n";
+
 /// Puts the message, its leading dots doubled, and the final dot into `out`.
 pub fn stuff_dots(message: &[u8], out: &mut Vec<u8>) -> Result<(), LineEndError> {
     let start = out.len();
-    let result = stuff(message, out);
-    if result.is_err() {
-        out.truncate(start);
+    let result = stuff_lines(message, out);
+    match &result {
+        Ok(()) => out.extend_from_slice(FINAL_DOT),
+        Err(_) => out.truncate(start),
     }
     result
 }
@@ -30,21 +34,21 @@ pub(super) fn check_lines(message: &[u8]) -> Result<(), LineEndError> {
     each_line_end(message, |_| {})
 }
 
-fn stuff(message: &[u8], out: &mut Vec<u8>) -> Result<(), LineEndError> {
-    out.reserve(message.len() + 64);
-    if message.starts_with(b".") {
+/// Puts whole lines into `out`, their leading dots doubled.
+pub(super) fn stuff_lines(lines: &[u8], out: &mut Vec<u8>) -> Result<(), LineEndError> {
+    out.reserve(lines.len() + 64);
+    if lines.starts_with(b".") {
         out.push(b'.');
     }
     let mut copied = 0;
-    each_line_end(message, |next| {
-        if message.get(next) == Some(&b'.') {
-            out.extend_from_slice(&message[copied..next]);
+    each_line_end(lines, |next| {
+        if lines.get(next) == Some(&b'.') {
+            out.extend_from_slice(&lines[copied..next]);
             out.push(b'.');
             copied = next;
         }
     })?;
-    out.extend_from_slice(&message[copied..]);
-    out.extend_from_slice(b".\r\n");
+    out.extend_from_slice(&lines[copied..]);
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod chunk;
+mod files;
 mod login;
 mod peer;
 mod proxy;
