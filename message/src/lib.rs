@@ -14,6 +14,7 @@ pub mod published;
 mod render;
 pub mod sign;
 mod textual;
+pub mod tlsrpt;
 
 pub use content::{Content, ContentError, Mailbox};
 pub use envelope::{Envelope, Recipient, RenderError};
