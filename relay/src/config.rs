@@ -9,9 +9,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod routing;
+mod tls_reports;
 
 pub(crate) use routing::routes;
 pub use routing::{Auth, HopTls, Route, SmartHost};
+pub use tls_reports::TlsReports;
 
 use crate::schedules::Schedules;
 use crate::smtp::{self, Protocol, SecretFrom, Via};
@@ -79,6 +81,8 @@ pub struct Config {
     pub pace: throttle::Limits,
     /// How long each step of a conversation may take.
     pub timeouts: smtp::Timeouts,
+    /// Reports about TLS to domains that ask for them.
+    pub tls_reports: TlsReports,
 }
 
 /// What one tenant wants otherwise.
@@ -222,6 +226,7 @@ impl Default for Config {
             sites: BTreeMap::new(),
             pace: throttle::Limits::default(),
             timeouts: smtp::Timeouts::default(),
+            tls_reports: TlsReports::default(),
         }
     }
 }
@@ -310,6 +315,7 @@ impl Config {
             }
         }
         routes(self).map_err(ConfigError::Setting)?;
+        self.tls_reports.submitter()?;
         Schedules::new(self)?;
         self.pace.check()?;
         Ok(())

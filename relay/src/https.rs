@@ -1,5 +1,5 @@
-//! One request to one web server, for what the standards of mail ask of the web: MTA-STS policies.
-//! Names are resolved as for mail, private addresses refused, the certificate
+//! One request to one web server, for what the standards of mail ask of the web: MTA-STS policies,
+//! and reports about TLS. Names are resolved as for mail, private addresses refused, the certificate
 //! must be good, nothing is redirected, and an answer has a bound in size and in time.
 
 use std::net::{IpAddr, SocketAddr};
@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dns::Resolver;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT};
+use hyper::http::request::Builder;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -40,6 +41,18 @@ pub(crate) struct Question<'a> {
     pub(crate) path: &'a str,
     /// Octets that are taken of the answer.
     pub(crate) octets_max: usize,
+    pub(crate) within: Duration,
+}
+
+/// What is handed in.
+pub(crate) struct Posting<'a> {
+    pub(crate) host: &'a str,
+    /// Where it is not the usual one.
+    pub(crate) port: Option<u16>,
+    /// Path and query.
+    pub(crate) path: &'a str,
+    pub(crate) media_type: &'static str,
+    pub(crate) body: Bytes,
     pub(crate) within: Duration,
 }
 
@@ -90,18 +103,42 @@ impl Https {
     /// Asks, and waits for the answer.
     pub(crate) async fn ask(&self, question: Question<'_>) -> Result<Answer, HttpsError> {
         let late = || HttpsError::Late(question.host.to_owned(), question.within.as_secs());
-        timeout(question.within, self.converse(&question)).await.map_err(|_| late())?
+        let request = Request::get(question.path).header(HOST, question.host);
+        let request = finish(request, question.path, Bytes::new())?;
+        let place = (question.host, self.port);
+        let read = async |answer| read(&question, answer).await;
+        timeout(question.within, self.converse(place, request, read)).await.map_err(|_| late())?
     }
 
-    async fn converse(&self, question: &Question<'_>) -> Result<Answer, HttpsError> {
-        let host = || question.host.to_owned();
-        let stream = TokioIo::new(self.connect(question).await?);
-        let (mut sender, connection) =
-            http1::handshake(stream).await.map_err(|e| HttpsError::Http(host(), e))?;
+    /// Hands something in, and waits for the status. What else the server says is not read.
+    pub(crate) async fn post(&self, posting: Posting<'_>) -> Result<u16, HttpsError> {
+        let late = || HttpsError::Late(posting.host.to_owned(), posting.within.as_secs());
+        let place = match posting.port {
+            Some(port) => format!("{}:{port}", posting.host),
+            None => posting.host.to_owned(),
+        };
+        let request = Request::post(posting.path)
+            .header(HOST, place)
+            .header(CONTENT_TYPE, posting.media_type)
+            .header(CONTENT_LENGTH, posting.body.len());
+        let request = finish(request, posting.path, posting.body)?;
+        let place = (posting.host, posting.port.unwrap_or(self.port));
+        let status = async |answer: Response<Incoming>| Ok(answer.status().as_u16());
+        timeout(posting.within, self.converse(place, request, status)).await.map_err(|_| late())?
+    }
+
+    async fn converse<T>(
+        &self,
+        (host, port): (&str, u16),
+        request: Request<Full<Bytes>>,
+        read: impl AsyncFnOnce(Response<Incoming>) -> Result<T, HttpsError>,
+    ) -> Result<T, HttpsError> {
+        let strange = |e| HttpsError::Http(host.to_owned(), e);
+        let stream = TokioIo::new(self.connect(host, port).await?);
+        let (mut sender, connection) = http1::handshake(stream).await.map_err(strange)?;
         let answer = async {
-            let request = request(question)?;
             let sent = sender.send_request(request).await;
-            read(question, sent.map_err(|e| HttpsError::Http(host(), e))?).await
+            read(sent.map_err(strange)?).await
         };
         // Both sides of one conversation in one task: when the answer is there or the time is over,
         // nothing of it is left.
@@ -113,13 +150,12 @@ impl Https {
         }
     }
 
-    async fn connect(&self, question: &Question<'_>) -> Result<TlsStream<TcpStream>, HttpsError> {
-        let host = question.host;
+    async fn connect(&self, host: &str, port: u16) -> Result<TlsStream<TcpStream>, HttpsError> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| HttpsError::Question(host.to_owned()))?;
         let mut last = std::io::Error::other("it has no address");
         for ip in self.addresses(host).await? {
-            let addr = SocketAddr::new(ip, self.port);
+            let addr = SocketAddr::new(ip, port);
             match timeout(CONNECT, TcpStream::connect(addr)).await {
                 Ok(Ok(stream)) => {
                     let secured = self.connector.connect(name, stream).await;
@@ -144,11 +180,10 @@ impl Https {
     }
 }
 
-fn request(question: &Question<'_>) -> Result<Request<Empty<Bytes>>, HttpsError> {
-    let request = Request::get(question.path)
-        .header(HOST, question.host)
-        .header(USER_AGENT, concat!("malleposte/", env!("CARGO_PKG_VERSION")));
-    request.body(Empty::new()).map_err(|_| HttpsError::Question(question.path.to_owned()))
+fn finish(request: Builder, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, HttpsError> {
+    let agent = concat!("malleposte/", env!("CARGO_PKG_VERSION"));
+    let request = request.header(USER_AGENT, agent).body(Full::new(body));
+    request.map_err(|_| HttpsError::Question(path.to_owned()))
 }
 
 async fn read(question: &Question<'_>, answer: Response<Incoming>) -> Result<Answer, HttpsError> {

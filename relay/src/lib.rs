@@ -27,12 +27,14 @@ mod rulings;
 mod schedules;
 mod settler;
 mod shares;
+mod signers;
 mod site;
 pub mod smtp;
+mod tls_reports;
 mod unconnected;
 mod verdict;
 mod waiting;
 
-pub use config::{Auth, Config, ConfigError, HopTls, Route, SiteRules, SmartHost, Source, Tenant};
-pub use relay::{Parts, run};
+pub use config::{Auth, Config, ConfigError, HopTls, Route, SiteRules, SmartHost, Source, Tenant, TlsReports};
+pub use relay::{Parts, run, send_tls_reports};
 pub use rests::{Rest, rests};

@@ -152,7 +152,7 @@ impl Store {
         for answer in answers {
             match answer {
                 Ok(value) => {
-                    claimed.extend(parse::<Option<String>>(value)?.iter().filter_map(named))
+                    claimed.extend(parse::<Option<String>>(value)?.as_deref().and_then(named))
                 }
                 Err(error) => trouble = Some(error),
             }
@@ -232,7 +232,7 @@ impl Store {
     }
 }
 
-fn named(name: &String) -> Option<(Day, Domain)> {
+fn named(name: &str) -> Option<(Day, Domain)> {
     let (day, domain) = name.split_once(' ')?;
     Some((day.parse().ok()?, domain.parse().ok()?))
 }

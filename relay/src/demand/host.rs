@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use dns::{Dane, Resolver};
+use mail::tlsrpt::ResultType;
 
 use super::Demand;
-use crate::smtp::{self, DaneWish, SessionError, TlsPolicy, Trouble};
+use crate::smtp::{self, DaneWish, Flaw, SessionError, TlsPolicy, Trouble};
 
 /// How a session with one exchanger is to be secured.
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub(crate) struct HostTls {
     /// Whether DANE was looked for, with whatever result: a session that was opened without will
     /// not do for a domain whose exchangers are proved.
     pub(crate) is_dane_known: bool,
+    /// The TLSA records that were found, of use or not.
+    pub(crate) tlsa: Option<Arc<Dane>>,
     wanted: Wanted,
 }
 
@@ -37,43 +40,48 @@ impl HostTls {
     /// For an exchanger and port, at a site with this rule.
     ///
     /// # Errors
-    /// Why the domain wants nothing sent to it, or why that cannot be known now.
+    /// Why the domain wants nothing sent to it, or why that cannot be known now; of which kind that
+    /// is in reports.
     pub(crate) async fn of(
         rule: TlsPolicy,
         demand: Option<&Demand>,
         resolver: &Resolver,
         (host, port): (&str, u16),
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Flaw> {
         let Some(demand) = demand else { return Ok(Self::by(rule, Wanted::Rule)) };
         if !demand.secure {
             return Self::by_mta_sts(rule, demand, host);
         }
-        match resolver.dane(host, port).await.as_ref() {
+        let found = resolver.dane(host, port).await;
+        match found.as_ref() {
             Dane::Nothing => {
                 Ok(Self { is_dane_known: true, ..Self::by_mta_sts(rule, demand, host)? })
             }
             Dane::Records { base, tlsa } => {
-                Ok(Self::by_dane(rule, demand, (host, base.as_str()), tlsa))
+                let by_dane = Self::by_dane(rule, demand, (host, base.as_str()), tlsa);
+                Ok(Self { tlsa: Some(found.clone()), ..by_dane })
             }
             // Without an answer nobody may be spoken to: whoever can suppress it could else
             // suppress DANE (RFC 7672, 2.1.2).
-            Dane::Temporary { why } => {
-                Err(format!("DNS does not tell whether {host} is secured by DANE: {why}"))
-            }
+            Dane::Temporary { why } => Err(Flaw {
+                result: ResultType::DnssecInvalid,
+                why: format!("DNS does not tell whether {host} is secured by DANE: {why}"),
+            }),
         }
     }
 
     fn by(policy: TlsPolicy, wanted: Wanted) -> Self {
-        Self { policy, dane: None, name: None, is_dane_known: false, wanted }
+        Self { policy, dane: None, name: None, is_dane_known: false, tlsa: None, wanted }
     }
 
-    fn by_mta_sts(rule: TlsPolicy, demand: &Demand, host: &str) -> Result<Self, String> {
+    fn by_mta_sts(rule: TlsPolicy, demand: &Demand, host: &str) -> Result<Self, Flaw> {
         let Some(policy) = demand.enforced() else { return Ok(Self::by(rule, Wanted::Rule)) };
         if !policy.names(host) {
             let named = policy.mx.join(", ");
-            return Err(format!(
+            let why = format!(
                 "the domain's MTA-STS policy wants one of {named} as exchanger, and {host} is none of them"
-            ));
+            );
+            return Err(Flaw { result: ResultType::ValidationFailure, why });
         }
         let is_raised = rule < TlsPolicy::Verified;
         let wanted = if is_raised { Wanted::MtaSts } else { Wanted::Rule };
@@ -96,6 +104,7 @@ impl HostTls {
             dane: (!tlsa.is_empty()).then(|| Arc::new(DaneWish { tlsa, names })),
             name: (base != host).then(|| base.to_owned()),
             is_dane_known: true,
+            tlsa: None,
             wanted: Wanted::Dane,
         }
     }
