@@ -35,6 +35,8 @@ mod unconnected;
 mod verdict;
 mod waiting;
 
-pub use config::{Auth, Config, ConfigError, HopTls, Route, SiteRules, SmartHost, Source, Tenant, TlsReports};
+pub use config::{
+    Auth, Config, ConfigError, HopTls, Route, SiteRules, SmartHost, Source, Tenant, TlsReports,
+};
 pub use relay::{Parts, run, send_tls_reports};
 pub use rests::{Rest, rests};

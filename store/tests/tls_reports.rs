@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
 mod support;
+mod topologies;
 
 use std::time::Duration;
 
@@ -115,6 +116,29 @@ async fn a_claim_is_exclusive_and_is_taken_over_when_it_runs_out() {
     assert!(!claim_all(later + LEASE * 2).await.contains(&"a.example".to_owned()));
     let found = store.tls_day(day, &domain("a.example")).await.unwrap().unwrap();
     assert_eq!((found.state, found.counts.failed()), (sent, 2));
+}
+
+#[tokio::test]
+async fn counts_of_domains_on_several_servers_are_told_and_read_together() {
+    let cluster = topologies::cluster::Cluster::start().await;
+    let store = Store::open(&cluster.config()).await.unwrap();
+    let (day, counts) = (today().before(), some(2));
+    let names: Vec<Domain> = (0..60).map(|n| domain(&format!("d{n}.example"))).collect();
+    let due = day.end();
+    let all: Vec<TlsCounted<'_>> =
+        names.iter().map(|domain| TlsCounted { day, domain, counts: &counts, due }).collect();
+    assert!(store.count_tls(&all).await.into_iter().all(|answer| answer.unwrap()));
+    assert_eq!(store.tls_counts(day, &names).await.unwrap(), vec![counts; 60]);
+    assert_eq!(store.tls_domains(day).await.unwrap().len(), 60);
+    let shards: Vec<_> = store.all_shards().collect();
+    let mut claimed = 0;
+    loop {
+        match store.claim_tls_reports(&shards, due, LEASE).await.unwrap().len() {
+            0 => break,
+            more => claimed += more,
+        }
+    }
+    assert_eq!(claimed, 60);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use loadtests::internet::Kept;
+use loadtests::internet::{Fault, Kept};
 use mail::event::EventKind;
 use mail::tlsrpt::{Counts, Day, Failure, Policy, PolicyKind, ResultType};
 use mail::{Domain, Timestamp};
@@ -337,6 +337,24 @@ async fn nothing_is_counted_where_reports_are_off() {
     world.until(campaign, 20, |c| c.delivered == 1).await;
     world.stop_relays().await;
     assert_eq!(counted(&world, day).await.len(), 1);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dns_that_is_silent_about_reports_holds_up_neither_mail_nor_the_end() {
+    let mut world = World::start_in(PROVIDERS).await;
+    world.internet.zone().add_mx("trying.pretend.example", 10, "mx.trying.pretend.test");
+    world.internet.zone().add_fault("_smtp._tls.trying.pretend.example", Fault::Silent);
+    world.relay("r1", |config| {
+        reporting(config);
+        config.mta_sts = false;
+    });
+    let campaign = world.campaign("t", &["u@trying.pretend.example"], false).await;
+    world.until(campaign, 20, |c| c.delivered == 1).await;
+    let ending = Instant::now();
+    world.stop_relays().await;
+    assert!(ending.elapsed() < Duration::from_secs(10), "{:?}", ending.elapsed());
+    assert!(counted(&world, Day::of(now())).await.is_empty());
     world.stop().await;
 }
 
