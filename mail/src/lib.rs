@@ -24,6 +24,7 @@ pub mod site;
 pub mod sts;
 pub mod throttle;
 pub mod time;
+pub mod tlsrpt;
 pub mod unsubscribe;
 pub mod verp;
 pub mod window;

@@ -18,6 +18,7 @@ mod render;
 mod shared;
 pub mod sign;
 mod textual;
+pub mod tlsrpt;
 
 pub use cid::Unmatched;
 pub use content::{Content, ContentError, Mailbox};

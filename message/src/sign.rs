@@ -27,6 +27,10 @@ const SIGNED: &[&str] = &[
     "list-unsubscribe",
     "list-unsubscribe-post",
     "feedback-id",
+    // Those of a TLS report (RFC 8460, 5.3).
+    "tls-report-domain",
+    "tls-report-submitter",
+    "tls-required",
 ];
 const SEALED: &str = "from:subject";
 

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use mail::window::Window;
 use mail::{Address, CampaignId, Domain};
-use message::{Content, FileHead, Key, Mailbox, Signer, Template};
+use message::{Content, FileHead, Mailbox, Signer, Template};
 use store::{CampaignRecord, FileRecord, SealKeys, Store, StoreError};
 use tokio::sync::Mutex;
 
 use crate::shares::{Flow, Shares};
+use crate::signers::{SignerError, signer};
 
 /// Campaigns kept; the oldest go when there are more.
 const CAMPAIGNS_MAX: usize = 200;
@@ -143,19 +144,11 @@ impl Catalog {
 
     async fn signer(&self, id: CampaignId, domain: &Domain) -> Result<Signer, Unsendable> {
         let none = || Unsendable::NoKey(id, domain.clone());
-        let record =
-            self.store.sender(domain).await.map_err(Unsendable::Record)?.ok_or_else(none)?;
-        let unfit = |e| Unsendable::Key(id, e);
-        let mut keys = Vec::new();
-        for selector in record.active() {
-            let key = selector.open(&self.seal, domain).map_err(Unsendable::Record)?;
-            let algorithm = key.algorithm.parse().map_err(unfit)?;
-            keys.push(Key::read(algorithm, &key.pkcs8, &key.selector).map_err(unfit)?);
+        match signer(&self.store, &self.seal, domain).await {
+            Ok(found) => found.ok_or_else(none),
+            Err(SignerError::Record(error)) => Err(Unsendable::Record(error)),
+            Err(SignerError::Key(error)) => Err(Unsendable::Key(id, error)),
         }
-        if keys.is_empty() {
-            return Err(none());
-        }
-        Signer::new(domain, keys).map_err(unfit)
     }
 }
 

@@ -9,9 +9,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod routing;
+mod tls_reports;
 
 pub(crate) use routing::routes;
 pub use routing::{Auth, HopTls, OAuth, Route, SmartHost};
+pub use tls_reports::TlsReports;
 
 use crate::schedules::Schedules;
 use crate::smtp::{self, Protocol, SecretFrom, Via};
@@ -86,6 +88,8 @@ pub struct Config {
     pub pace: throttle::Limits,
     /// How long each step of a conversation may take.
     pub timeouts: smtp::Timeouts,
+    /// Reports about TLS to domains that ask for them.
+    pub tls_reports: TlsReports,
 }
 
 /// What one tenant wants otherwise.
@@ -230,6 +234,7 @@ impl Default for Config {
             sites: BTreeMap::new(),
             pace: throttle::Limits::default(),
             timeouts: smtp::Timeouts::default(),
+            tls_reports: TlsReports::default(),
         }
     }
 }
@@ -325,6 +330,7 @@ impl Config {
             }
         }
         routes(self).map_err(ConfigError::Setting)?;
+        self.tls_reports.submitter()?;
         Schedules::new(self)?;
         self.pace.check()?;
         Ok(())

@@ -20,6 +20,7 @@ use crate::hops::SmartHost;
 use crate::reach::Reach;
 use crate::relay::{Relay, lock};
 use crate::smtp::{Session, SessionError, Target, TlsClient, TlsPolicy, Trouble};
+use crate::tls_reports::{Tally, Tried};
 
 /// Addresses that one opening tries, and servers that it hears before it gives up for now: each
 /// may take minutes to say nothing, and a connection of the relay is held meanwhile. Postfix has 5
@@ -66,6 +67,7 @@ pub(crate) struct Connector {
     resolver: Arc<Resolver>,
     tls: Arc<TlsClient>,
     reach: Arc<Reach>,
+    tally: Arc<Tally>,
     relay: ConnectorConfig,
     open: Arc<Semaphore>,
     stopping: CancellationToken,
@@ -124,6 +126,7 @@ impl Connector {
             resolver: relay.resolver.clone(),
             tls: relay.tls.clone(),
             reach: relay.reach.clone(),
+            tally: relay.tally.clone(),
             relay: ConnectorConfig {
                 port: smart.as_ref().map_or(config.port, |smart| smart.port),
                 // Whom an operator names may lie anywhere.
@@ -142,12 +145,31 @@ impl Connector {
         }
     }
 
+    /// For what must arrive whatever TLS there is.
+    pub(crate) fn undemanding(
+        relay: &Relay,
+        egress: Arc<Egress>,
+        destination: &Destination,
+    ) -> Self {
+        let mut connector = Self::new(relay, egress, destination);
+        connector.relay.tls = connector.relay.tls.min(TlsPolicy::Opportunistic);
+        connector
+    }
+
     /// How a session with this exchanger is to be secured.
     async fn wanted(&self, demand: Option<&Demand>, host: &str) -> Result<HostTls, SessionError> {
         let place = (host, self.relay.port);
-        HostTls::of(self.relay.tls, demand, &self.resolver, place)
-            .await
-            .map_err(|why| SessionError::trouble(Phase::Tls, Trouble::Policy(why)))
+        HostTls::of(self.relay.tls, demand, &self.resolver, place).await.map_err(|flaw| {
+            demand.iter().for_each(|demand| self.tally.refused(demand, host, &flaw));
+            SessionError::trouble(Phase::Tls, Trouble::Policy(flaw.why))
+        })
+    }
+
+    /// Counts a session for the domain whose mail asked for it.
+    fn count(&self, host: &str, wanted: &HostTls, result: Result<&Session, &SessionError>) {
+        let Some(demand) = Demand::asked_for() else { return };
+        let tried = Tried { host, sending_ip: self.egress.source.address, wanted };
+        self.tally.session(&demand, &tried, result);
     }
 
     /// The addresses of a host that this source may connect to.
@@ -229,12 +251,14 @@ impl Connector {
             };
             match Session::connect(&target, &tls).await {
                 Ok(session) => {
+                    self.count(host, wanted, Ok(&session));
                     self.were_silent(session.silent());
                     self.answered(&session);
                     return Ok(Some(session));
                 }
                 Err(error) if is_everywhere(&error) => return Err(error),
                 Err(error) => {
+                    self.count(host, wanted, Err(&error));
                     match error.peer {
                         // It speaks, and does not want us or cannot: the others of the host may.
                         Some(peer) => {

@@ -29,8 +29,10 @@ mod rulings;
 mod schedules;
 mod settler;
 mod shares;
+mod signers;
 mod site;
 pub mod smtp;
+mod tls_reports;
 pub mod tokens;
 mod unconnected;
 mod verdict;
@@ -38,6 +40,7 @@ mod waiting;
 
 pub use config::{
     Auth, Config, ConfigError, HopTls, OAuth, Route, SiteRules, SmartHost, Source, Tenant,
+    TlsReports,
 };
-pub use relay::{Parts, run};
+pub use relay::{Parts, run, send_tls_reports};
 pub use rests::{Rest, rests};

@@ -65,6 +65,17 @@ pub(crate) fn kill_could_double(connections: usize, unsettled_max: u8) {
     gauge!("malleposte_relay_unsettled_max").set(messages as f64);
 }
 
+/// TLS sessions with a domain that there was no room to count for.
+pub(crate) fn tls_uncounted() {
+    counter!("malleposte_relay_tls_uncounted_total").increment(1);
+}
+
+/// A TLS report to one destination: by mail or to a web server; sent, failed or refused. One that
+/// is given up is dropped once more as a whole.
+pub(crate) fn tls_report(by: &'static str, result: &'static str) {
+    counter!("malleposte_relay_tls_reports_total", "by" => by, "result" => result).increment(1);
+}
+
 /// Outcomes that the store has not confirmed: the last term, should Redis lose its memory.
 pub(crate) fn unsettled(outcomes: usize) {
     gauge!("malleposte_relay_unsettled").set(outcomes as f64);

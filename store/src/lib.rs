@@ -36,6 +36,7 @@ mod settling;
 mod slot;
 mod sts;
 mod suppression;
+mod tls_reports;
 mod topology;
 mod url;
 
@@ -70,6 +71,7 @@ pub use senders::{KeyRefused, Selector, SenderRecord, SigningKey};
 pub use settling::ShardSettle;
 pub use sts::StsRecord;
 pub use suppression::{AddressChange, Returned, Suppression, SuppressionRecord};
+pub use tls_reports::{TLS_COUNTS_KEPT, TlsCounted, TlsDay, TlsReportState};
 
 use arrival::Arrivals;
 use durability::{Confirm, Info};

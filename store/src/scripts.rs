@@ -54,6 +54,9 @@ scripts! {
     RESUME = "resume",
     HOLD = "hold",
     DUMP = "dump",
+    TLS_COUNT = "tls_count",
+    TLS_CLAIM = "tls_claim",
+    TLS_REPORTED = "tls_reported",
 }
 
 /// Teaches the server all scripts, in one round trip: each new connection does, so

@@ -10,15 +10,16 @@ use hickory_proto::dnssec::crypto::EcdsaSigningKey;
 use hickory_proto::dnssec::rdata::DNSKEY;
 use hickory_proto::dnssec::{Algorithm, DnssecSigner, PublicKey as _, SigningKey};
 use hickory_proto::rr::rdata::tlsa::{CertUsage, Matching, Selector};
-use hickory_proto::rr::rdata::{A, MX, NS, SOA, TLSA};
+use hickory_proto::rr::rdata::{A, MX, NS, SOA, TLSA, TXT};
 use hickory_proto::rr::{Name, RData, Record};
 use hickory_server::Server;
 use hickory_server::dnssec::NxProofKind;
 use hickory_server::net::runtime::TokioRuntimeProvider;
 use hickory_server::store::in_memory::InMemoryZoneHandler;
 use hickory_server::zone_handler::{AxfrPolicy, Catalog, ZoneType};
-use mail::Event;
 use mail::event::EventKind;
+use mail::tlsrpt::{Day, PolicyKind, ResultType};
+use mail::{Domain, Event};
 use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::process::{Child, Command};
@@ -67,6 +68,8 @@ fn add_at(zone: &mut Zone, domain: &str, host: &str, port: u16, tlsa: &TLSA) {
     zone.upsert_mut(record(host, RData::A(A(Ipv4Addr::new(127, 0, 0, 23)))), 0);
     let place = format!("_{port}._tcp.{host}");
     zone.upsert_mut(record(&place, RData::TLSA(tlsa.clone())), 0);
+    let asks = TXT::new(vec![format!("v=TLSRPTv1; rua=mailto:tls@{domain}")]);
+    zone.upsert_mut(record(&format!("_smtp._tls.{domain}"), RData::TXT(asks)), 0);
 }
 
 fn tlsa(usage: CertUsage, digest: &[u8]) -> TLSA {
@@ -155,6 +158,36 @@ impl Unbound {
     }
 }
 
+/// What DANE found is counted for reports, under the records that were held against.
+async fn is_counted(world: &World) {
+    let day = Day::of(crate::support::now());
+    let labels = ["good.signed", "wrong.signed", "useless.signed", "bogus.signed", "some.unsigned"];
+    let domains: Vec<Domain> =
+        labels.iter().map(|label| format!("{label}.test").parse().unwrap()).collect();
+    let counts = world.store.tls_counts(day, &domains).await.unwrap();
+    let found: Vec<(PolicyKind, usize, Option<ResultType>)> = counts
+        .iter()
+        .map(|counts| {
+            let mut policies = counts.policies();
+            let (policy, counted) = policies.next().unwrap();
+            assert!(policies.next().is_none(), "{counts:?}");
+            let result = counted.failures.keys().next().map(|failure| failure.result);
+            (policy.kind, policy.strings.len(), result)
+        })
+        .collect();
+    use PolicyKind::{NoPolicyFound, Tlsa};
+    assert_eq!(
+        found,
+        [
+            (Tlsa, 1, None),
+            (Tlsa, 1, Some(ResultType::ValidationFailure)),
+            (Tlsa, 1, Some(ResultType::TlsaInvalid)),
+            (Tlsa, 0, Some(ResultType::DnssecInvalid)),
+            (NoPolicyFound, 0, None),
+        ]
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_signed_zone_says_of_a_certificate_is_done() {
     if !std::path::Path::new(UNBOUND).is_file() {
@@ -226,5 +259,7 @@ async fn what_a_signed_zone_says_of_a_certificate_is_done() {
     assert!(event.note.starts_with(why), "{event:?}");
     let delivered = world.told(EventKind::Delivered).await.len();
     assert_eq!(delivered, 4);
+    world.stop_relays().await;
+    is_counted(&world).await;
     world.stop().await;
 }

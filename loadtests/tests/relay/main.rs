@@ -10,6 +10,7 @@ mod smart_hosts;
 mod sources;
 mod support;
 mod tls;
+mod tls_reports;
 mod unreadable;
 mod windows;
 

@@ -212,9 +212,10 @@ impl World {
         self.relay_sealed(name, seal(), adjust);
     }
 
-    /// With a resolver of its own.
+    /// With a resolver of its own, and with reports about TLS.
     pub(crate) fn relay_resolving(&mut self, dns: &dns::Config) {
-        let config = relay_config(self.internet.smtp_port());
+        let mut config = relay_config(self.internet.smtp_port());
+        config.tls_reports.from = format!("tls-reports@{SENDER}");
         let resolver = Arc::new(dns::Resolver::new(dns).unwrap());
         let parts = relay::Parts { resolver, ..parts(&self.store, self.internet.dns_address()) };
         let stop = CancellationToken::new();

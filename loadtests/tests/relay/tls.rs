@@ -45,10 +45,10 @@ tail = true
 "#;
 
 /// A policy host for all domains: the answers by host name, and how many were asked for.
-struct PolicyHost {
-    port: u16,
+pub(crate) struct PolicyHost {
+    pub(crate) port: u16,
     asked: Arc<AtomicU32>,
-    certificate: String,
+    pub(crate) certificate: String,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -59,18 +59,9 @@ impl Drop for PolicyHost {
 }
 
 impl PolicyHost {
-    async fn start(policies: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start(policies: &[(&str, &str)]) -> Self {
         let names: Vec<String> = policies.iter().map(|(host, _)| (*host).to_owned()).collect();
-        let made = rcgen::generate_simple_self_signed(names).unwrap();
-        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)
-            .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let (acceptor, certificate) = acceptor(names);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let asked = Arc::new(AtomicU32::new(0));
@@ -98,11 +89,25 @@ impl PolicyHost {
                 });
             }
         });
-        Self { port, asked, certificate: made.cert.pem(), task }
+        Self { port, asked, certificate, task }
     }
 }
 
-fn policy(mode: &str, mx: &str) -> String {
+/// A server's side of TLS under these names, and its certificate (PEM).
+pub(crate) fn acceptor(names: Vec<String>) -> (TlsAcceptor, String) {
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    (TlsAcceptor::from(Arc::new(config)), made.cert.pem())
+}
+
+pub(crate) fn policy(mode: &str, mx: &str) -> String {
     let body = format!("version: STSv1\r\nmode: {mode}\r\nmx: {mx}\r\nmax_age: 86400\r\n");
     let length = body.len();
     format!(

@@ -11,6 +11,7 @@ mod queue;
 mod redis;
 mod restore;
 mod serving;
+mod tls_reports;
 mod trace;
 
 use std::path::PathBuf;
@@ -91,6 +92,7 @@ enum Command {
     Key(key::Key),
     Queue(queue::Queue),
     Trace(trace::Trace),
+    TlsReports(tls_reports::TlsReports),
     Backup(backup::Backup),
     Restore(restore::Restore),
     Check(check::Check),
@@ -114,6 +116,7 @@ pub fn main() -> ExitCode {
         Command::Key(command) => command.run(&global),
         Command::Queue(command) => command.run(&global),
         Command::Trace(command) => command.run(&global),
+        Command::TlsReports(command) => command.run(&global),
         Command::Backup(command) => command.run(&global),
         Command::Restore(command) => command.run(&global),
         Command::Check(command) => command.run(&global),

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use dns::{Dane, Resolver};
+use mail::tlsrpt::ResultType;
 
 use super::Demand;
-use crate::smtp::{self, DaneWish, SessionError, TlsPolicy, Trouble};
+use crate::smtp::{self, DaneWish, Flaw, SessionError, TlsPolicy, Trouble};
 
 /// How a session with one exchanger is to be secured.
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub(crate) struct HostTls {
     /// Whether DANE was looked for, with whatever result: a session that was opened without will
     /// not do for a domain whose exchangers are proved.
     pub(crate) is_dane_known: bool,
+    /// The TLSA records that were found, of use or not.
+    pub(crate) tlsa: Option<Arc<Dane>>,
     wanted: Wanted,
 }
 
@@ -37,44 +40,51 @@ impl HostTls {
     /// For an exchanger and port, at a site with this rule.
     ///
     /// # Errors
-    /// Why the domain wants nothing sent to it, or why that cannot be known now.
+    /// Why the domain wants nothing sent to it, or why that cannot be known now; of which kind that
+    /// is in reports.
     pub(crate) async fn of(
         rule: TlsPolicy,
         demand: Option<&Demand>,
         resolver: &Resolver,
         (host, port): (&str, u16),
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Flaw> {
         let Some(demand) = demand else { return Ok(Self::by(rule, Wanted::Rule)) };
         if !demand.secure {
             return Self::by_mta_sts(rule, demand, host);
         }
-        match resolver.dane(host, port).await.as_ref() {
+        let found = resolver.dane(host, port).await;
+        match found.as_ref() {
             Dane::Nothing => {
                 Ok(Self { is_dane_known: true, ..Self::by_mta_sts(rule, demand, host)? })
             }
-            Dane::Records { base, tlsa } => match smtp::usable(tlsa) {
-                none if none.is_empty() => Self::by_unusable(rule, demand, host),
-                usable => Ok(Self::by_dane(rule, demand, (host, base.as_str()), usable)),
-            },
+            Dane::Records { base, tlsa } => {
+                let wish = match smtp::usable(tlsa) {
+                    none if none.is_empty() => Self::by_unusable(rule, demand, host)?,
+                    usable => Self::by_dane(rule, demand, (host, base.as_str()), usable),
+                };
+                Ok(Self { tlsa: Some(found.clone()), ..wish })
+            }
             // Without an answer nobody may be spoken to: whoever can suppress it could else
             // suppress DANE (RFC 7672, 2.1.2).
-            Dane::Temporary { why } => {
-                Err(format!("DNS does not tell whether {host} is secured by DANE: {why}"))
-            }
+            Dane::Temporary { why } => Err(Flaw {
+                result: ResultType::DnssecInvalid,
+                why: format!("DNS does not tell whether {host} is secured by DANE: {why}"),
+            }),
         }
     }
 
     fn by(policy: TlsPolicy, wanted: Wanted) -> Self {
-        Self { policy, dane: None, name: None, is_dane_known: false, wanted }
+        Self { policy, dane: None, name: None, is_dane_known: false, tlsa: None, wanted }
     }
 
-    fn by_mta_sts(rule: TlsPolicy, demand: &Demand, host: &str) -> Result<Self, String> {
+    fn by_mta_sts(rule: TlsPolicy, demand: &Demand, host: &str) -> Result<Self, Flaw> {
         let Some(policy) = demand.enforced() else { return Ok(Self::by(rule, Wanted::Rule)) };
         if !policy.names(host) {
             let named = policy.mx.join(", ");
-            return Err(format!(
+            let why = format!(
                 "the domain's MTA-STS policy wants one of {named} as exchanger, and {host} is none of them"
-            ));
+            );
+            return Err(Flaw { result: ResultType::ValidationFailure, why });
         }
         let is_raised = rule < TlsPolicy::Verified;
         let wanted = if is_raised { Wanted::MtaSts } else { Wanted::Rule };
@@ -83,7 +93,7 @@ impl HostTls {
 
     /// Records without any that is of use still tell that TLS is spoken (RFC 7672, 2.2). They prove
     /// nothing of a certificate, and so take nothing from what MTA-STS demands.
-    fn by_unusable(rule: TlsPolicy, demand: &Demand, host: &str) -> Result<Self, String> {
+    fn by_unusable(rule: TlsPolicy, demand: &Demand, host: &str) -> Result<Self, Flaw> {
         let by_sts = Self::by_mta_sts(rule, demand, host)?;
         let is_raised = by_sts.policy < TlsPolicy::Required;
         Ok(Self {
@@ -107,6 +117,7 @@ impl HostTls {
             dane: Some(Arc::new(DaneWish { tlsa, names })),
             name: (base != host).then(|| base.to_owned()),
             is_dane_known: true,
+            tlsa: None,
             wanted: Wanted::Dane,
         }
     }

@@ -4,6 +4,7 @@
 
 mod host;
 mod sts;
+mod unfetched;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

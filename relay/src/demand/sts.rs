@@ -14,8 +14,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::unfetched::Unfetched;
 use crate::https::{Https, Question};
 use crate::relay::{clock, lock};
+use crate::tls_reports::Tally;
 
 /// A domain's record is looked at again after this; a policy that was removed or changed is
 /// followed that late.
@@ -51,6 +53,7 @@ pub(crate) struct StsPolicies {
     https: Arc<Https>,
     tasks: TaskTracker,
     stopping: CancellationToken,
+    tally: Arc<Tally>,
     known: Mutex<HashMap<Domain, Known>>,
     /// Lookups under way; who has the other end waits for their end.
     under_way: Mutex<HashMap<Domain, watch::Receiver<()>>>,
@@ -91,6 +94,7 @@ impl StsPolicies {
         https: Arc<Https>,
         tasks: TaskTracker,
         stopping: CancellationToken,
+        tally: Arc<Tally>,
     ) -> Self {
         Self {
             store,
@@ -98,6 +102,7 @@ impl StsPolicies {
             https,
             tasks,
             stopping,
+            tally,
             known: Mutex::default(),
             under_way: Mutex::default(),
             fetches: Semaphore::new(FETCHES_MAX),
@@ -213,7 +218,8 @@ impl StsPolicies {
                 let lives = Duration::from_secs(record.policy.max_age_s.into());
                 known(Some(record), lives.clamp(RECHECK_MIN, RECHECK))
             }
-            Err(why) => {
+            Err(Unfetched { result, why }) => {
+                self.tally.unfetched(domain, result, &why);
                 metrics::counter!("malleposte_mta_sts_fetches_total", "result" => "failed")
                     .increment(1);
                 tracing::debug!(domain = domain.as_str(), why, "no MTA-STS policy");
@@ -231,9 +237,9 @@ impl StsPolicies {
         }
     }
 
-    async fn fetch(&self, domain: &Domain) -> Result<Policy, String> {
+    async fn fetch(&self, domain: &Domain) -> Result<Policy, Unfetched> {
         let place = tokio::time::timeout(FETCH, self.fetches.acquire()).await;
-        let _place = place.map_err(|_| "too many other policies are being fetched")?;
+        let _place = place.map_err(|_| "too many other policies are being fetched".to_owned())?;
         let host = format!("mta-sts.{domain}");
         let question = Question {
             host: &host,
@@ -241,16 +247,18 @@ impl StsPolicies {
             octets_max: POLICY_OCTETS_MAX,
             within: FETCH,
         };
-        let answer = self.https.ask(question).await.map_err(|error| error.to_string())?;
+        let answer = self.https.ask(question).await?;
         // Redirects are not followed (RFC 8461, 3.3).
         if answer.status != 200 {
-            return Err(format!("{host} answers with status {}", answer.status));
+            return Err(format!("{host} answers with status {}", answer.status).into());
         }
         if answer.content_type != "text/plain" {
-            return Err(format!("the policy is {:?}, not \"text/plain\"", answer.content_type));
+            let why = format!("the policy is {:?}, not \"text/plain\"", answer.content_type);
+            return Err(Unfetched::invalid(why));
         }
-        let text = std::str::from_utf8(&answer.body).map_err(|_| "the policy is not UTF-8")?;
-        let policy = Policy::parse(text).map_err(|error| error.to_string())?;
+        let text = std::str::from_utf8(&answer.body)
+            .map_err(|_| Unfetched::invalid("the policy is not UTF-8".to_owned()))?;
+        let policy = Policy::parse(text).map_err(|e| Unfetched::invalid(e.to_string()))?;
         metrics::counter!("malleposte_mta_sts_fetches_total", "result" => "fetched").increment(1);
         Ok(policy)
     }

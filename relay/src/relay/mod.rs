@@ -41,6 +41,7 @@ use crate::settler::{self, Places, Settler};
 use crate::shares::Shares;
 use crate::site::{SiteKey, SiteLane};
 use crate::smtp::{self, TlsClient};
+use crate::tls_reports::{Reporting, Tally};
 
 mod pulse;
 mod sites;
@@ -75,6 +76,10 @@ pub(crate) struct Relay {
     pub(crate) tls: Arc<TlsClient>,
     pub(crate) reach: Arc<Reach>,
     pub(crate) demands: Demands,
+    /// Sessions as TLS reports count them.
+    pub(crate) tally: Arc<Tally>,
+    /// What sends the reports, where they are on.
+    pub(crate) reporting: Option<Reporting>,
     pub(crate) catalog: Catalog,
     pub(crate) batches: Batches,
     pub(crate) files: CampaignFiles,
@@ -137,9 +142,12 @@ pub async fn run(
     let beating = CancellationToken::new();
     let heart = tokio::spawn(relay.clone().beat(beating.clone()));
 
+    relay.tasks.spawn(relay.clone().report_tls());
+
     leaser::run(&relay).await;
 
     relay.await_tasks().await;
+    relay.tell_tls_counts().await;
     relay.hand_back_all().await;
     let store = relay.store.clone();
     drop_senders(relay, heart, beating).await;
@@ -149,6 +157,23 @@ pub async fn run(
     }
     tracing::info!(relay = name, "relay ended; everything is settled");
     Ok(())
+}
+
+/// One look for TLS reports that are due at `now`, as a relay that runs has one each minute: those
+/// that no other relay has are sent. Answers how many were tried.
+///
+/// # Errors
+/// When the settings cannot be. Trouble of the store is waited out.
+pub async fn send_tls_reports(
+    config: Config,
+    parts: Parts,
+    now: Timestamp,
+) -> Result<usize, ConfigError> {
+    config.check()?;
+    config.check_addresses()?;
+    let (settlements, _) = mpsc::channel(1);
+    let relay = Relay::new(config, parts, CancellationToken::new(), settlements)?;
+    Ok(relay.send_due_tls_reports(|| now).await)
 }
 
 /// The settler ends when nobody can send to it any more.
@@ -179,13 +204,19 @@ impl Relay {
         let https =
             Https::new(parts.resolver.clone(), roots, config.https_port, config.allow_private);
         let https = Arc::new(https.map_err(wrong)?);
+        let submitter = config.tls_reports.submitter()?;
+        let reporter = submitter.as_ref().map(|(_, submitter)| submitter.domain.clone());
+        let tally = Tally::new(reporter, parts.store.clone(), parts.resolver.clone());
+        let tally = Arc::new(tally);
         let policies = StsPolicies::new(
             parts.store.clone(),
             parts.resolver.clone(),
             https.clone(),
             tasks.clone(),
             stopping.clone(),
+            tally.clone(),
         );
+        let reporting = submitter.map(|by| Reporting::new(by, parts.seal.clone(), https.clone()));
         if !config.sign {
             tracing::warn!("relay.sign is off: nothing is signed here, the next hop must do it");
         }
@@ -219,6 +250,8 @@ impl Relay {
             tls: Arc::new(tls),
             reach: Arc::default(),
             demands: Demands::new(config.mta_sts.then(|| Arc::new(policies))),
+            tally,
+            reporting,
             store: parts.store,
             resolver: parts.resolver,
             return_path_keys: parts.return_path_keys,

@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{Error, RootCertStore};
 
-use super::words::in_short;
+use super::words::Flaw;
 
 const DANE_TA: u8 = 2;
 const DANE_EE: u8 = 3;
@@ -33,7 +33,18 @@ pub enum NoMatch {
     /// No record is about any of the certificates.
     Nothing,
     /// A record names an authority of the chain, and this is wrong with what it gave.
-    Chain(String),
+    Chain(Flaw),
+}
+
+impl NoMatch {
+    /// As reports have it.
+    pub(super) fn flaw(self) -> Flaw {
+        let why = self.to_string();
+        match self {
+            Self::Nothing => Flaw::other(why),
+            Self::Chain(Flaw { result, .. }) => Flaw { result, why },
+        }
+    }
 }
 
 impl fmt::Display for NoMatch {
@@ -82,7 +93,7 @@ pub fn judge(
     for anchor in of(DANE_TA).filter_map(|record| anchor(record, chain)) {
         match is_given_by(anchor, leaf, others, wish, now, algorithms) {
             Ok(()) => return Ok(()),
-            Err(error) => verdict = NoMatch::Chain(in_short(&error)),
+            Err(error) => verdict = NoMatch::Chain(Flaw::of(&error)),
         }
     }
     Err(verdict)

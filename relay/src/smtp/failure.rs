@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use mail::{Phase, Reply};
 
 use super::reply::Trouble;
+use super::words::Flaw;
 
 /// Why a session did not come about, and where.
 #[derive(Debug)]
@@ -30,6 +31,20 @@ impl SessionError {
 
     pub(super) fn refused(phase: Phase, reply: Reply) -> Self {
         Self { phase, reply: Some(reply), trouble: None, peer: None, tls: String::new() }
+    }
+}
+
+impl SessionError {
+    /// What is wrong with the server's TLS, where that is why there is no session.
+    #[must_use]
+    pub fn flaw(&self) -> Option<Flaw> {
+        match (self.phase, &self.reply, &self.trouble) {
+            (Phase::Tls, Some(reply), _) => {
+                Some(Flaw { why: reply.to_string(), ..Flaw::not_offered() })
+            }
+            (Phase::Tls, None, Some(trouble)) => Some(trouble.flaw()),
+            _ => None,
+        }
     }
 }
 

@@ -30,3 +30,4 @@ pub use reply::{ReplyReader, Trouble};
 pub use session::{Session, Target};
 pub use tls::{TlsClient, TlsFacts, trusted_roots};
 pub use wire::{LineEndError, stuff_dots};
+pub use words::Flaw;

@@ -8,6 +8,8 @@ use smtp_proto::Response;
 use smtp_proto::response::parser::ResponseReceiver;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use super::words::Flaw;
+
 /// A reply longer than this is a broken server or a hostile one. RFC 5321, 4.5.3.1.5
 /// asks for 512 a line.
 const REPLY_OCTETS_MAX: usize = 8 * 1024;
@@ -37,7 +39,7 @@ pub enum Trouble {
     OutOfPlace(Reply),
     /// TLS did not come about.
     #[error("handshake failed: {0}")]
-    Tls(String),
+    Tls(Flaw),
     /// What a domain demands of TLS is not to be had, in its own words (MTA-STS, DANE).
     #[error("{0}")]
     Policy(String),
@@ -61,6 +63,17 @@ pub enum Trouble {
     /// The egress source itself cannot be used now, whatever the server: other sources can.
     #[error("{0}")]
     Source(String),
+}
+
+impl Trouble {
+    /// As reports about TLS have it, where it came up with TLS.
+    pub(super) fn flaw(&self) -> Flaw {
+        match self {
+            Self::Tls(flaw) => Flaw { why: self.to_string(), ..flaw.clone() },
+            Self::NotOffered(_) => Flaw::not_offered(),
+            other => Flaw::other(other.to_string()),
+        }
+    }
 }
 
 impl From<io::Error> for Trouble {

@@ -20,7 +20,7 @@ use super::proxy::Via;
 use super::reply::{ReplyReader, Trouble, to_reply};
 use super::stream::Stream;
 use super::tls::{TlsClient, TlsFacts};
-use super::words::in_words;
+use super::words::Flaw;
 
 /// Whom to speak to, from where, and how.
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +72,7 @@ pub struct Session {
     /// What AUTH offers, where it is to be used.
     pub(super) mechanisms: Vec<String>,
     tls: Option<TlsFacts>,
-    plain_because: Option<String>,
+    plain_because: Option<Flaw>,
     is_tls_broken: bool,
     banner: Reply,
     peer: SocketAddr,
@@ -105,7 +105,7 @@ impl Session {
                 let same = Target { addrs: &[peer], ..*target };
                 let plain = Self::open(&same, TlsPolicy::Never, tls).await;
                 let mut session = plain.map_err(|e| SessionError { peer: Some(peer), ..e })?;
-                session.plain_because = Some(trouble.to_string());
+                session.plain_because = Some(trouble.flaw());
                 session.is_tls_broken = true;
                 Ok(session)
             }
@@ -136,7 +136,7 @@ impl Session {
             is_chunking_broken: false,
             mechanisms: Vec::new(),
             tls: None,
-            plain_because: known_plain.then(|| "TLS failed here not long ago".to_owned()),
+            plain_because: known_plain.then(|| Flaw::other("TLS failed here not long ago")),
             is_tls_broken: false,
             banner: Reply::new(220, None, ""),
             peer: addr,
@@ -194,7 +194,7 @@ impl Session {
             }
             // 421 ends the session; any other answer leaves it as it was.
             Err(refused) if answer.code != 421 && may_be_plain => {
-                self.plain_because = Some(refused.to_string());
+                self.plain_because = Some(Flaw { why: refused.to_string(), ..Flaw::not_offered() });
                 Ok(self)
             }
             Err(refused) => Err(*refused),
@@ -207,28 +207,28 @@ impl Session {
         policy: TlsPolicy,
         tls: &TlsClient,
     ) -> Result<Self, SessionError> {
-        let failed = |why: String| SessionError {
+        let failed = |flaw: Flaw| SessionError {
             tls: "failed".to_owned(),
-            ..SessionError::trouble(Phase::Tls, Trouble::Tls(why))
+            ..SessionError::trouble(Phase::Tls, Trouble::Tls(flaw))
         };
         // Whoever sits between might have put commands' answers before the handshake
         // (CVE-2011-0411 and its kin): what came in the clear is not answered to.
         if !self.reader.is_empty() {
-            return Err(failed("octets after the answer to STARTTLS".to_owned()));
+            return Err(failed(Flaw::other("octets after the answer to STARTTLS")));
         }
         let Stream::Plain(stream) = self.stream else {
-            return Err(failed("already encrypted".to_owned()));
+            return Err(failed(Flaw::other("already encrypted")));
         };
         let client = SmtpClient { stream, timeout: self.timeouts.of(Phase::Tls) };
         let encrypted = client
             .into_tls(&tls.connector, target.host)
             .await
-            .map_err(|error| failed(in_words(&error)))?;
+            .map_err(|error| failed(Flaw::of_handshake(&error)))?;
         let facts = tls.facts(encrypted.tls_connection(), target.host);
         if policy == TlsPolicy::Verified
-            && let Err(why) = facts.worth()
+            && let Err(flaw) = facts.worth()
         {
-            return Err(SessionError { tls: facts.to_string(), ..failed(why.clone()) });
+            return Err(SessionError { tls: facts.to_string(), ..failed(flaw.clone()) });
         }
         self.stream = Stream::Tls(Box::new(encrypted.stream));
         self.tls = Some(facts);
@@ -329,7 +329,17 @@ impl Session {
     /// Why there is no encryption although the server offers it.
     #[must_use]
     pub fn plain_because(&self) -> Option<&str> {
-        self.plain_because.as_deref()
+        self.plain_because.as_ref().map(|flaw| flaw.why.as_str())
+    }
+
+    /// What is wrong with the server's TLS where there is no encryption.
+    #[must_use]
+    pub fn plain_flaw(&self) -> Option<Flaw> {
+        match (&self.tls, &self.plain_because) {
+            (Some(_), _) => None,
+            (None, Some(flaw)) => Some(flaw.clone()),
+            (None, None) => Some(Flaw::not_offered()),
+        }
     }
 
     /// Whether TLS was tried just now, and failed in a way that cost a connection.

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use mail::tlsrpt::ResultType;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConnection, Resumption, WebPkiServerVerifier};
 use rustls::crypto::{
@@ -17,8 +18,8 @@ use rustls::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::dane::{DaneWish, judge};
-use super::words::in_short;
+use super::dane::{DaneWish, NoMatch, judge};
+use super::words::Flaw;
 
 /// Servers whose sessions are remembered.
 const RESUMPTION_SERVERS_MAX: usize = 1024;
@@ -33,16 +34,16 @@ pub struct TlsFacts {
     /// Whether the session before was taken up again.
     pub resumed: bool,
     /// Whether a known authority gave the certificate to the server's name, or why not.
-    pub verified: Result<(), String>,
+    pub verified: Result<(), Flaw>,
     /// Whether the certificate is the one that the server's DNS names, or why not; none where
     /// that was not asked for.
-    pub dane: Option<Result<(), String>>,
+    pub dane: Option<Result<(), Flaw>>,
 }
 
 impl TlsFacts {
     /// Whether the server is who it should be: by DANE where that was asked for, else by the
     /// authorities that are known here.
-    pub(super) fn worth(&self) -> &Result<(), String> {
+    pub(super) fn worth(&self) -> &Result<(), Flaw> {
         self.dane.as_ref().unwrap_or(&self.verified)
     }
 }
@@ -110,20 +111,23 @@ impl TlsClient {
         }
     }
 
-    fn judge(&self, wish: &DaneWish, connection: &ClientConnection) -> Result<(), String> {
+    fn judge(&self, wish: &DaneWish, connection: &ClientConnection) -> Result<(), Flaw> {
         let chain = connection.peer_certificates().unwrap_or_default();
-        judge(wish, chain, UnixTime::now(), &self.algorithms).map_err(|why| why.to_string())
+        judge(wish, chain, UnixTime::now(), &self.algorithms).map_err(NoMatch::flaw)
     }
 
-    fn verify(&self, connection: &ClientConnection, host: &str) -> Result<(), String> {
-        let verifier = self.verifier.as_ref().ok_or("no authority is known here")?;
+    fn verify(&self, connection: &ClientConnection, host: &str) -> Result<(), Flaw> {
+        let untrusted =
+            |why: &str| Flaw { result: ResultType::CertificateNotTrusted, why: why.to_owned() };
+        let none = || untrusted("no authority is known here");
+        let verifier = self.verifier.as_ref().ok_or_else(none)?;
         let chain = connection.peer_certificates().unwrap_or_default();
-        let (leaf, others) = chain.split_first().ok_or("no certificate")?;
-        let name = ServerName::try_from(host).map_err(|_| "not a host name")?;
+        let (leaf, others) = chain.split_first().ok_or_else(|| untrusted("no certificate"))?;
+        let name = ServerName::try_from(host).map_err(|_| Flaw::other("not a host name"))?;
         verifier
             .verify_server_cert(leaf, others, &name, &[], UnixTime::now())
             .map(|_| ())
-            .map_err(|error| in_short(&error))
+            .map_err(|error| Flaw::of(&error))
     }
 }
 

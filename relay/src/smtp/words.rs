@@ -1,26 +1,74 @@
-//! What went wrong with TLS, for people who see only this line.
+//! What went wrong with TLS, for people who see only this line, and for reports.
 
+use std::fmt;
+
+use mail::tlsrpt::ResultType;
 use rustls::Error;
 
-/// Why a handshake failed, for people who see only this line.
-pub(super) fn in_words(error: &mail_send::Error) -> String {
-    let io = match error {
-        mail_send::Error::Timeout => return "no answer in time".to_owned(),
-        mail_send::Error::Tls(error) => return in_short(error),
-        mail_send::Error::Io(io) => io,
-        other => return other.to_string(),
-    };
-    match io.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
-        Some(error) => in_short(error),
-        None if io.kind() == std::io::ErrorKind::UnexpectedEof => {
-            "the server closed the connection in the middle of it".to_owned()
+/// What is wrong with a server's TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flaw {
+    /// Of which kind it is in reports (RFC 8460, 4.3).
+    pub result: ResultType,
+    /// In words.
+    pub why: String,
+}
+
+impl Flaw {
+    /// One that reports have no kind for.
+    pub(super) fn other(why: impl Into<String>) -> Self {
+        Self { result: ResultType::ValidationFailure, why: why.into() }
+    }
+
+    /// No STARTTLS.
+    pub(super) fn not_offered() -> Self {
+        Self { result: ResultType::StarttlsNotSupported, why: String::new() }
+    }
+
+    pub(super) fn of(error: &Error) -> Self {
+        Self { result: kind(error), why: in_short(error) }
+    }
+
+    /// Why a handshake failed.
+    pub(super) fn of_handshake(error: &mail_send::Error) -> Self {
+        let io = match error {
+            mail_send::Error::Timeout => return Self::other("no answer in time"),
+            mail_send::Error::Tls(error) => return Self::of(error),
+            mail_send::Error::Io(io) => io,
+            other => return Self::other(other.to_string()),
+        };
+        match io.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+            Some(error) => Self::of(error),
+            None if io.kind() == std::io::ErrorKind::UnexpectedEof => {
+                Self::other("the server closed the connection in the middle of it")
+            }
+            None => Self::other(io.to_string()),
         }
-        None => io.to_string(),
+    }
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+fn kind(error: &Error) -> ResultType {
+    use rustls::CertificateError as C;
+    match error {
+        Error::InvalidCertificate(C::Expired | C::ExpiredContext { .. }) => {
+            ResultType::CertificateExpired
+        }
+        Error::InvalidCertificate(C::NotValidForName | C::NotValidForNameContext { .. }) => {
+            ResultType::CertificateHostMismatch
+        }
+        Error::InvalidCertificate(_) => ResultType::CertificateNotTrusted,
+        _ => ResultType::ValidationFailure,
     }
 }
 
 /// The words of rustls, where they are for people; ours where they are not.
-pub(super) fn in_short(error: &Error) -> String {
+fn in_short(error: &Error) -> String {
     use rustls::CertificateError as C;
     use rustls::InvalidMessage as M;
     match error {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mail::Phase;
+use mail::tlsrpt::ResultType;
 use relay::smtp::{Hop, Session, SessionError, Target, Timeouts, TlsClient, TlsPolicy};
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -138,18 +139,24 @@ async fn connect(
 
 /// Where a good certificate is wanted there is no session, in these words; where any will do there
 /// is one, encrypted all the same.
-async fn is_refused_where_it_matters(served: Served, authority: &Authority, words: &str) {
+async fn is_refused_where_it_matters(
+    served: Served,
+    authority: &Authority,
+    words: &str,
+    result: ResultType,
+) {
     let addr = server(Tls::Served(served.acceptor())).await;
     let client = authority.client();
     let error = connect(addr, TlsPolicy::Verified, &client).await.expect_err("refused");
     assert_eq!(error.to_string(), format!("tls: handshake failed: {words}"));
     assert_eq!((error.phase, error.peer), (Phase::Tls, Some(addr)));
+    assert_eq!(error.flaw().map(|flaw| flaw.result), Some(result));
     assert!(error.tls.starts_with("TLSv1.3 TLS13_"), "{}", error.tls);
     assert!(error.tls.ends_with(" unverified"), "{}", error.tls);
     for policy in [TlsPolicy::Opportunistic, TlsPolicy::Required] {
         let session = connect(addr, policy, &client).await.expect("a session");
-        let why = session.tls().expect("tls").verified.clone();
-        assert_eq!(why, Err(words.to_owned()));
+        let flaw = session.tls().expect("tls").verified.clone().expect_err("not good");
+        assert_eq!((flaw.why.as_str(), flaw.result), (words, result));
         assert_eq!(session.encryption(), error.tls);
     }
 }
@@ -164,6 +171,8 @@ async fn is_done_without_where_it_may(tls: Tls, words: &str) {
         assert_eq!((error.phase, error.tls.as_str()), (Phase::Tls, "failed"));
     }
     let session = connect(addr, TlsPolicy::Opportunistic, &client).await.expect("a session");
+    let flaw = session.plain_flaw().map(|flaw| flaw.result);
+    assert_eq!(flaw, Some(ResultType::ValidationFailure));
     assert_eq!(session.encryption(), "plain");
     assert_eq!(session.plain_because(), Some(format!("handshake failed: {words}").as_str()));
     assert!(session.is_tls_broken());
@@ -185,7 +194,13 @@ async fn an_expired_certificate_is_told_as_such() {
         params.not_before = rcgen::date_time_ymd(2019, 1, 1);
         params.not_after = rcgen::date_time_ymd(2020, 1, 1);
     });
-    is_refused_where_it_matters(expired, &authority, "its certificate has expired").await;
+    is_refused_where_it_matters(
+        expired,
+        &authority,
+        "its certificate has expired",
+        ResultType::CertificateExpired,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -193,7 +208,13 @@ async fn a_certificate_from_the_future_is_told_as_such() {
     let authority = Authority::new();
     let early =
         authority.certificate(|params| params.not_before = rcgen::date_time_ymd(2090, 1, 1));
-    is_refused_where_it_matters(early, &authority, "its certificate is not valid yet").await;
+    is_refused_where_it_matters(
+        early,
+        &authority,
+        "its certificate is not valid yet",
+        ResultType::CertificateNotTrusted,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -204,14 +225,21 @@ async fn a_certificate_for_another_name_is_told_as_such() {
             vec![rcgen::SanType::DnsName("mx.other.example".try_into().expect("a name"))];
     });
     let words = "its certificate is for another name";
-    is_refused_where_it_matters(other, &authority, words).await;
+    is_refused_where_it_matters(other, &authority, words, ResultType::CertificateHostMismatch)
+        .await;
 }
 
 #[tokio::test]
 async fn a_certificate_of_an_unknown_authority_is_told_as_such() {
     let stranger = Authority::named("A stranger").certificate(|_| {});
     let words = "no authority that is known here gave it its certificate";
-    is_refused_where_it_matters(stranger, &Authority::new(), words).await;
+    is_refused_where_it_matters(
+        stranger,
+        &Authority::new(),
+        words,
+        ResultType::CertificateNotTrusted,
+    )
+    .await;
 }
 
 #[tokio::test]
