@@ -369,7 +369,8 @@ impl managed::Manager for Connector {
     async fn create(&self) -> Result<Wire, SessionError> {
         let ended = self.stopping.run_until_cancelled(async {
             let Ok(open) = self.open.clone().acquire_owned().await else { return None };
-            Some(timeout(OPENING_MAX, self.open(open)).await)
+            // Apart, for each worker has room for its largest step as long as it lives.
+            Some(timeout(OPENING_MAX, Box::pin(self.open(open))).await)
         });
         match ended.await.flatten() {
             Some(Ok(opened)) => opened,

@@ -65,7 +65,7 @@ impl CampaignFiles {
             entry.cell.clone()
         };
         // Whoever comes meanwhile waits for the same reading.
-        match cell.get_or_try_init(|| self.read(sending)).await {
+        match cell.get_or_try_init(|| Box::pin(self.read(sending))).await {
             Ok(kept) => Ok(Some(kept.clone())),
             Err(error) => {
                 self.lock().retain(|id, entry| *id != sending.id || entry.cell.initialized());

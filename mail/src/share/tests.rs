@@ -216,9 +216,11 @@ proptest! {
         flows in proptest::collection::vec((0usize..5, 1u64..30, 0.01f64..100.0, 0u8..3), 1..40),
     ) {
         let mut world = World::new(rate, relays);
-        for (relay, campaign, weight, priority) in &flows {
-            let (campaign, priority) = (*campaign, *priority);
-            world.add(relay % relays, campaign, campaign as u32 / 3, *weight, priority, 1_000_000);
+        // A campaign has one weight and one class, whichever relay holds it.
+        let mut known = BTreeMap::new();
+        for (relay, campaign, weight, priority) in flows {
+            let (weight, priority) = *known.entry(campaign).or_insert((weight, priority));
+            world.add(relay % relays, campaign, campaign as u32 / 3, weight, priority, 1_000_000);
         }
         let sum = f64::from(world.run(50));
         prop_assert!(sum <= rate * 5.2 + 1.0, "{sum} at {rate}");

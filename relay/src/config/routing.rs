@@ -206,6 +206,13 @@ impl SmartHost {
         if self.user.is_empty() || self.user.chars().any(char::is_control) {
             return Err(format!("user {:?}: auth needs one", self.user));
         }
+        if host != self.host {
+            return Err(format!(
+                "auth with host {:?}: whoever can forge that domain's DNS would be told the \
+                 password; name the host itself",
+                self.host
+            ));
+        }
         self.check_secret()?;
         if self.tls == HopTls::None && !is_local(host) {
             return Err(format!(
@@ -373,6 +380,7 @@ mod tests {
                 "oauth: \"r\" is not an absolute path",
             ),
             ("user = 'news@example.org'", "", "user \"\": auth needs one"),
+            ("'smtp.office365.com'", "'mx:example.org'", "auth with host \"mx:example.org\""),
             ("auth = 'xoauth2'", "", "auth is \"none\""),
             ("auth = ", "tls = 'none'\nauth = ", "\"smtp.office365.com\" is another"),
             ("auth = ", "pool = 'vip'\nauth = ", "\"vip\" is not one of relay.pools"),
