@@ -24,4 +24,5 @@ pub use audit::{Audit, Books};
 pub use book::Book;
 pub use generator::Generator;
 pub use internet::{Hold, Internet, Listen};
+pub use mix::noise;
 pub use scenario::Scenario;

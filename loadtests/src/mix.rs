@@ -47,3 +47,10 @@ impl Dice {
         ((self.roll() as u128 * n as u128) >> 64) as u64
     }
 }
+
+/// Octets that no text looks like, and that compress to nothing smaller; always the same.
+#[must_use]
+pub fn noise(octets: usize) -> Vec<u8> {
+    let mut dice = Dice::new(1);
+    (0..octets).map(|_| dice.roll() as u8).collect()
+}

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use loadtests::{Internet, Listen, Scenario};
+use loadtests::{Internet, Listen, Scenario, noise};
 use mail_parser::{MessageParser, MimeHeaders};
 use ops::demo::SENDER;
 use ops::redis_child::RedisChild;
@@ -155,18 +155,6 @@ impl Platform {
         assert!(!log.contains("ERROR"), "{log}");
         self.runtime.block_on(self.internet.stop());
     }
-}
-
-/// Octets that no text looks like, and that compress to nothing smaller.
-fn noise(octets: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9u32;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        state as u8
-    };
-    (0..octets).map(|_| next()).collect()
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use loadtests::internet::Kept;
+use loadtests::noise;
 use mail::event::EventKind;
 use mail::{CampaignId, Category, Hygiene, Phase, Scope};
 use mail_parser::{MessageParser, MimeHeaders};
@@ -37,18 +38,6 @@ manner = "sink"
 tail = true
 "#
     )
-}
-
-/// Octets that no text looks like.
-fn noise(octets: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9u32;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        state as u8
-    };
-    (0..octets).map(|_| next()).collect()
 }
 
 /// Puts files as the API does; the second of a pair is the Content-ID.

@@ -12,6 +12,7 @@ mod support;
 mod tls;
 mod tls_reports;
 mod unreadable;
+mod web;
 mod windows;
 
 #[path = "../../../store/tests/support/mod.rs"]

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mail::event::EventKind;
 use relay::{Auth, HopTls, OAuth, Route, SmartHost};
-use rustls::pki_types::PrivateKeyDer;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::World;
+use crate::web::Web;
 
 /// A server that takes everything from whoever knows the password `right`.
 struct Server {
@@ -188,88 +188,42 @@ async fn a_wrong_password_puts_mail_off_in_clear_words_and_a_new_one_is_tried_at
     world.stop().await;
 }
 
-/// Gives out tokens over HTTPS, and keeps the forms that it was asked with.
-struct TokenServer {
-    port: u16,
-    authority: String,
-    forms: Arc<Mutex<Vec<String>>>,
-}
-
-impl TokenServer {
-    async fn start() -> Self {
-        let made = rcgen::generate_simple_self_signed(["tokens.pretend.test".to_owned()]).unwrap();
-        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)
-            .unwrap();
-        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let server = Self { port, authority: made.cert.pem(), forms: Arc::default() };
-        let forms = server.forms.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let stream = acceptor.accept(stream).await.unwrap();
-                give_out(stream, &forms).await.unwrap();
-            }
-        });
-        server
-    }
-}
-
-/// One request: a token, the second time another one, and each time another refresh token.
-async fn give_out<S>(stream: S, forms: &Mutex<Vec<String>>) -> std::io::Result<()>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-{
-    let mut stream = BufReader::new(stream);
-    let (mut line, mut length) = (String::new(), 0);
-    stream.read_line(&mut line).await?;
-    assert_eq!(line, "POST /token?for=mail HTTP/1.1\r\n");
-    while line != "\r\n" {
-        line.clear();
-        stream.read_line(&mut line).await?;
-        let lower = line.to_ascii_lowercase();
-        if let Some(octets) = lower.strip_prefix("content-length: ") {
-            length = octets.trim().parse().unwrap();
-        }
-    }
-    let mut form = vec![0; length];
-    stream.read_exact(&mut form).await?;
-    let number = {
-        let mut forms = forms.lock().unwrap();
-        forms.push(String::from_utf8(form).unwrap());
-        forms.len()
-    };
-    let body = format!(
-        "{{\"access_token\":\"token-{}\",\"token_type\":\"Bearer\",\"expires_in\":3600,\
-          \"refresh_token\":\"refresh-{}\"}}",
-        number.min(2),
-        number + 1
-    );
-    let length = body.len();
-    let answer = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
-    );
-    stream.write_all(answer.as_bytes()).await?;
-    stream.shutdown().await
+/// Gives out tokens, the second time another one, and each time another refresh token; and keeps
+/// the forms that it was asked with.
+async fn token_server() -> (Web, Arc<Mutex<Vec<String>>>) {
+    let forms: Arc<Mutex<Vec<String>>> = Arc::default();
+    let kept = forms.clone();
+    let web = Web::start(&["tokens.pretend.test"], move |head, form| {
+        assert!(head.starts_with("POST /token?for=mail HTTP/1.1\r\n"), "{head}");
+        let mut forms = kept.lock().unwrap();
+        forms.push(String::from_utf8(form.to_vec()).unwrap());
+        let body = format!(
+            "{{\"access_token\":\"token-{}\",\"token_type\":\"Bearer\",\"expires_in\":3600,\
+              \"refresh_token\":\"refresh-{}\"}}",
+            forms.len().min(2),
+            forms.len() + 1
+        );
+        let length = body.len();
+        format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
+             content-length: {length}\r\n\r\n{body}"
+        )
+    })
+    .await;
+    (web, forms)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_is_fetched_used_until_it_is_refused_and_its_refresh_token_kept() {
     let (mut world, server) = (World::start().await, Server::start().await);
-    let tokens = TokenServer::start().await;
+    let (tokens, forms) = token_server().await;
     world.internet.zone().add_a("tokens.pretend.test", std::net::Ipv4Addr::LOCALHOST);
     let folder = tempfile::tempdir().unwrap();
     let (secret, refresh) = (folder.path().join("client"), folder.path().join("refresh"));
     std::fs::write(&secret, "s&cret\n").unwrap();
     std::fs::write(&refresh, "refresh-1\n").unwrap();
     let authority = folder.path().join("authority.pem");
-    std::fs::write(&authority, &tokens.authority).unwrap();
+    std::fs::write(&authority, &tokens.certificate).unwrap();
     let smart = SmartHost {
         auth: Auth::XOAuth2,
         secret_file: PathBuf::new(),
@@ -291,7 +245,7 @@ async fn a_token_is_fetched_used_until_it_is_refused_and_its_refresh_token_kept(
     // The next connection's login finds that the first token has been withdrawn.
     let campaign = send(&world, "acme", &people(200, "a.pretend.example"), true).await;
     world.until(campaign, 30, |n| n.delivered == 200).await;
-    let forms = tokens.forms.lock().unwrap().clone();
+    let forms = forms.lock().unwrap().clone();
     let form = |refresh: u32| {
         format!(
             "grant_type=refresh_token&client_id=app+1&scope=https%3A%2F%2Fmail.example%2F.default&\

@@ -3,21 +3,17 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use base64::Engine as _;
 use mail::CampaignId;
 use mail::event::EventKind;
 use mail::{Category, Event, Phase};
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
 use crate::support::World;
+use crate::web::Web;
 
 /// A provider with one exchanger for three domains, whose TLS is good, and one without TLS.
 const PROVIDERS: &str = r#"
@@ -44,67 +40,18 @@ manner = "plain"
 tail = true
 "#;
 
-/// A policy host for all domains: the answers by host name, and how many were asked for.
-pub(crate) struct PolicyHost {
-    pub(crate) port: u16,
-    asked: Arc<AtomicU32>,
-    pub(crate) certificate: String,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for PolicyHost {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl PolicyHost {
-    pub(crate) async fn start(policies: &[(&str, &str)]) -> Self {
-        let names: Vec<String> = policies.iter().map(|(host, _)| (*host).to_owned()).collect();
-        let (acceptor, certificate) = acceptor(names);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let asked = Arc::new(AtomicU32::new(0));
-        let answers: HashMap<String, String> =
-            policies.iter().map(|(host, text)| ((*host).to_owned(), (*text).to_owned())).collect();
-        let (counter, answers) = (asked.clone(), Arc::new(answers));
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, answers) = (acceptor.clone(), answers.clone());
-                counter.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(async move {
-                    let mut tls = acceptor.accept(stream).await?;
-                    let mut request = Vec::new();
-                    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
-                        if tls.read_buf(&mut request).await? == 0 {
-                            return Ok(());
-                        }
-                    }
-                    let request = String::from_utf8_lossy(&request).to_ascii_lowercase();
-                    assert!(request.starts_with("get /.well-known/mta-sts.txt http/1.1\r\n"));
-                    let host = request.split("host: ").nth(1).and_then(|h| h.lines().next());
-                    let answer = answers.get(host.unwrap_or_default());
-                    tls.write_all(answer.map_or("", String::as_str).as_bytes()).await?;
-                    tls.shutdown().await
-                });
-            }
-        });
-        Self { port, asked, certificate, task }
-    }
-}
-
-/// A server's side of TLS under these names, and its certificate (PEM).
-pub(crate) fn acceptor(names: Vec<String>) -> (TlsAcceptor, String) {
-    let made = rcgen::generate_simple_self_signed(names).unwrap();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    (TlsAcceptor::from(Arc::new(config)), made.cert.pem())
+/// A policy host for all domains: the answers by host name.
+pub(crate) async fn policy_host(policies: &[(&str, &str)]) -> Web {
+    let names: Vec<&str> = policies.iter().map(|(host, _)| *host).collect();
+    let answers: HashMap<String, String> =
+        policies.iter().map(|(host, text)| ((*host).to_owned(), (*text).to_owned())).collect();
+    Web::start(&names, move |head, _| {
+        let head = head.to_ascii_lowercase();
+        assert!(head.starts_with("get /.well-known/mta-sts.txt http/1.1\r\n"));
+        let host = head.split("host: ").nth(1).and_then(|h| h.lines().next());
+        answers.get(host.unwrap_or_default()).cloned().unwrap_or_default()
+    })
+    .await
 }
 
 pub(crate) fn policy(mode: &str, mx: &str) -> String {
@@ -116,7 +63,7 @@ pub(crate) fn policy(mode: &str, mx: &str) -> String {
 }
 
 /// The certificates of the pretend exchangers and of the policy host, as a file of authorities.
-fn authorities(world: &World, host: &PolicyHost) -> tempfile::NamedTempFile {
+fn authorities(world: &World, host: &Web) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     let encoded = pem(world.internet.authority());
     file.write_all(format!("{encoded}\n{}", host.certificate).as_bytes()).unwrap();
@@ -139,7 +86,7 @@ fn announce(world: &World, domains: &[&str]) {
     }
 }
 
-fn relay(world: &mut World, name: &str, host: &PolicyHost, authorities: &tempfile::NamedTempFile) {
+fn relay(world: &mut World, name: &str, host: &Web, authorities: &tempfile::NamedTempFile) {
     let (port, path) = (host.port, authorities.path().display().to_string());
     world.relay(name, |config| {
         config.https_port = port;
@@ -155,7 +102,7 @@ async fn about(world: &World, campaign: CampaignId, kind: EventKind) -> Vec<Even
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_policy_is_kept_to_and_holds_for_its_domain_alone() {
     let good = "mx.good.pretend.test";
-    let host = PolicyHost::start(&[
+    let host = policy_host(&[
         ("mta-sts.strict.pretend.example", &policy("enforce", "*.good.pretend.test")),
         ("mta-sts.wrong.pretend.example", &policy("enforce", "mx.elsewhere.test")),
         ("mta-sts.trying.pretend.example", &policy("testing", "mx.elsewhere.test")),
@@ -219,18 +166,16 @@ async fn a_policy_is_kept_to_and_holds_for_its_domain_alone() {
         let counters = world.counters(campaigns[domain]).await;
         assert_eq!((counters.delivered, counters.failed), (0, 0), "{domain}");
     }
-    assert_eq!(host.asked.load(Ordering::Relaxed), 4, "each policy is fetched once");
+    assert_eq!(host.connections.load(Ordering::Relaxed), 4, "each policy is fetched once");
     world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_policy_outlives_the_relay_that_fetched_it_and_the_record_that_told_of_it() {
     let domain = "wrong.pretend.example";
-    let host = PolicyHost::start(&[(
-        "mta-sts.wrong.pretend.example",
-        &policy("enforce", "mx.elsewhere.test"),
-    )])
-    .await;
+    let host =
+        policy_host(&[("mta-sts.wrong.pretend.example", &policy("enforce", "mx.elsewhere.test"))])
+            .await;
     let mut world = World::start_in(PROVIDERS).await;
     announce(&world, &[domain]);
     let authorities = authorities(&world, &host);
@@ -243,13 +188,13 @@ async fn a_policy_outlives_the_relay_that_fetched_it_and_the_record_that_told_of
     let second = world.campaign("t", &["u2@wrong.pretend.example"], false).await;
     world.until(second, 20, |c| c.deferrals > 0).await;
     assert_eq!(world.counters(second).await.delivered, 0);
-    assert_eq!(host.asked.load(Ordering::Relaxed), 1);
+    assert_eq!(host.connections.load(Ordering::Relaxed), 1);
     world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_policy_host_that_never_answers_holds_up_nobody_else() {
-    let host = PolicyHost::start(&[("mta-sts.strict.pretend.example", "")]).await;
+    let host = policy_host(&[("mta-sts.strict.pretend.example", "")]).await;
     let silent = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let mut world = World::start_in(PROVIDERS).await;
     announce(&world, &["strict.pretend.example"]);

@@ -15,11 +15,11 @@ use mail_auth::{AuthenticatedMessage, DkimResult, MessageAuthenticator};
 use mail_parser::{MessageParser, MimeHeaders};
 use serde_json::{Value, json};
 use store::{TlsCounted, TlsReportState};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::support::{SENDER, World, now, parts, relay_config};
-use crate::tls::{PolicyHost, acceptor, policy};
+use crate::tls::{policy, policy_host};
+use crate::web::Web;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -74,49 +74,20 @@ type Posted = (String, Vec<u8>);
 
 /// A web server that takes reports.
 struct Collector {
-    port: u16,
-    certificate: String,
+    web: Web,
     taken: Arc<Mutex<Vec<Posted>>>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Collector {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 impl Collector {
     async fn start(host: &str) -> Self {
-        let (acceptor, certificate) = acceptor(vec![host.to_owned()]);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let taken = Arc::new(Mutex::new(Vec::new()));
+        let taken: Arc<Mutex<Vec<Posted>>> = Arc::default();
         let takes = taken.clone();
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let Ok(mut tls) = acceptor.accept(stream).await else { continue };
-                let mut octets = Vec::new();
-                let (head, length) = loop {
-                    if tls.read_buf(&mut octets).await.unwrap() == 0 {
-                        panic!("a request was cut off");
-                    }
-                    if let Some(end) = octets.windows(4).position(|end| end == b"\r\n\r\n") {
-                        let head = String::from_utf8(octets.drain(..end + 4).collect()).unwrap();
-                        let length = head.split("content-length: ").nth(1).unwrap();
-                        let length: usize = length.lines().next().unwrap().parse().unwrap();
-                        break (head, length);
-                    }
-                };
-                while octets.len() < length {
-                    tls.read_buf(&mut octets).await.unwrap();
-                }
-                takes.lock().unwrap().push((head, octets));
-                tls.write_all(b"HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n").await.unwrap();
-                let _ = tls.shutdown().await;
-            }
-        });
-        Self { port, certificate, taken, task }
+        let web = Web::start(&[host], move |head, body| {
+            takes.lock().unwrap().push((head.to_owned(), body.to_vec()));
+            "HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n".to_owned()
+        })
+        .await;
+        Self { web, taken }
     }
 }
 
@@ -187,7 +158,7 @@ async fn is_signed(world: &World, kept: &Kept) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_went_wrong_with_tls_is_told_to_those_who_ask() {
     let good = policy("testing", "*.trying.pretend.test");
-    let host = PolicyHost::start(&[
+    let host = policy_host(&[
         ("mta-sts.trying.pretend.example", &good),
         ("mta-sts.wrong.pretend.example", &policy("enforce", "mx.elsewhere.test")),
         ("mta-sts.broken.pretend.example", &policy("sometimes", "*.trying.pretend.test")),
@@ -202,7 +173,7 @@ async fn what_went_wrong_with_tls_is_told_to_those_who_ask() {
         world.internet.zone().add_txt(&format!("_mta-sts.{domain}"), "v=STSv1; id=20260101;");
         world.internet.zone().add_a(&format!("mta-sts.{domain}"), Ipv4Addr::LOCALHOST);
     }
-    let by_web = format!("https://collector.pretend.example:{}/v1/tls?of=us", collector.port);
+    let by_web = format!("https://collector.pretend.example:{}/v1/tls?of=us", collector.web.port);
     asks(&world, "trying.pretend.example", &format!("{BY_MAIL},{by_web}"));
     asks(&world, "wrong.pretend.example", BY_MAIL);
     asks(&world, "broken.pretend.example", BY_MAIL);
@@ -213,7 +184,7 @@ async fn what_went_wrong_with_tls_is_told_to_those_who_ask() {
     }
     // The certificates of the policy host and of the collector, and not that of the exchangers.
     let mut authorities = tempfile::NamedTempFile::new().unwrap();
-    write!(authorities, "{}{}", host.certificate, collector.certificate).unwrap();
+    write!(authorities, "{}{}", host.certificate, collector.web.certificate).unwrap();
     let authorities = authorities.path().display().to_string();
     let (port, path) = (host.port, authorities.clone());
     world.relay("r1", |config| {
