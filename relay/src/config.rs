@@ -8,11 +8,13 @@ use mail::{Domain, egress, retry, share, throttle};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod oauth;
 mod routing;
 mod tls_reports;
 
+pub use oauth::OAuth;
 pub(crate) use routing::routes;
-pub use routing::{Auth, HopTls, OAuth, Route, SmartHost};
+pub use routing::{Auth, HopTls, Route, SmartHost};
 pub use tls_reports::TlsReports;
 
 use crate::schedules::Schedules;
@@ -288,6 +290,17 @@ impl Config {
                 self.return_path_domain
             ));
         }
+        self.check_egress()?;
+        routes(self).map_err(ConfigError::Setting)?;
+        self.tls_reports.submitter()?;
+        Schedules::new(self)?;
+        self.pace.check()?;
+        Ok(())
+    }
+
+    /// Sources, the pools that name them, and the tenants that name those.
+    fn check_egress(&self) -> Result<(), ConfigError> {
+        let refuse = |what: String| Err(ConfigError::Setting(what));
         let mut names: Vec<&str> = self.sources.iter().map(|s| s.name.as_str()).collect();
         names.sort_unstable();
         if let Some(pair) = names.windows(2).find(|p| p[0] == p[1]) {
@@ -329,10 +342,6 @@ impl Config {
                 ));
             }
         }
-        routes(self).map_err(ConfigError::Setting)?;
-        self.tls_reports.submitter()?;
-        Schedules::new(self)?;
-        self.pace.check()?;
         Ok(())
     }
 

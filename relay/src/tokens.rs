@@ -102,7 +102,8 @@ impl Tokens {
         }
         let said = self.fetch(kept.refresh_token.as_deref()).await?;
         let lives = Duration::from_secs(said.expires_in.unwrap_or(LIFETIME));
-        if !said.refresh_token.is_empty() {
+        // One that nobody asked for would change what is asked with the next time.
+        if self.grant.has_refresh_token() && !said.refresh_token.is_empty() {
             kept.refresh_token = self.keep_refresh_token(said.refresh_token);
         }
         let text = said.access_token;
