@@ -1,6 +1,8 @@
 //! Opening sessions to one site: its exchangers in their order, each address of each, within
 //! the relay's connections; and the places for what a session has sent and not settled.
 
+mod tries;
+
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -21,12 +23,8 @@ use crate::reach::Reach;
 use crate::relay::{Relay, lock};
 use crate::smtp::{Session, SessionError, Target, TlsClient, TlsPolicy, Trouble};
 use crate::tls_reports::{Tally, Tried};
+use tries::{Tries, no_address};
 
-/// Addresses that one opening tries, and servers that it hears before it gives up for now: each
-/// may take minutes to say nothing, and a connection of the relay is held meanwhile. Postfix has 5
-/// and 2 (smtp_mx_address_limit, smtp_mx_session_limit).
-const ADDRESSES_MAX: usize = 8;
-const SERVERS_MAX: usize = 2;
 /// A whole opening, whatever its servers do.
 const OPENING_MAX: Duration = Duration::from_secs(600);
 
@@ -71,40 +69,6 @@ pub(crate) struct Connector {
     relay: ConnectorConfig,
     open: Arc<Semaphore>,
     stopping: CancellationToken,
-}
-
-/// What one opening may try yet, and what is to be told if all of it fails.
-struct Tries {
-    addresses: usize,
-    servers: usize,
-    failed: Option<SessionError>,
-}
-
-impl Tries {
-    fn new() -> Self {
-        Self { addresses: ADDRESSES_MAX, servers: SERVERS_MAX, failed: None }
-    }
-
-    fn are_over(&self) -> bool {
-        self.addresses == 0 || self.servers == 0
-    }
-
-    /// What a server said tells more than the silence of another; but one that refuses for good
-    /// does not speak for those that may be back in a moment.
-    fn note(&mut self, error: SessionError) {
-        let worth = |error: &SessionError| match &error.reply {
-            Some(reply) if reply.is_permanent() => 0,
-            None => 1,
-            Some(_) => 2,
-        };
-        if self.failed.as_ref().is_none_or(|failed| worth(&error) >= worth(failed)) {
-            self.failed = Some(error);
-        }
-    }
-
-    fn why(self) -> SessionError {
-        self.failed.unwrap_or_else(|| no_address("no mail exchanger has an address"))
-    }
 }
 
 #[derive(Clone)]
@@ -409,38 +373,14 @@ fn in_turn(exchangers: &[Exchanger], chance: &impl BuildHasher) -> Vec<Exchanger
     turn
 }
 
-fn no_address(why: &str) -> SessionError {
-    SessionError::trouble(Phase::Dns, std::io::Error::other(why.to_owned()))
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use std::collections::HashSet;
-
-    use mail::Reply;
 
     use super::*;
 
     pub(crate) fn exchanger((preference, host): (u16, &str)) -> Exchanger {
         Exchanger { preference, host: host.into() }
-    }
-
-    #[test]
-    fn a_refusal_for_good_does_not_speak_for_those_that_are_down() {
-        let said = |text: &str| SessionError {
-            reply: Reply::parse(text),
-            ..SessionError::trouble(Phase::Banner, Trouble::Closed)
-        };
-        let silent = || SessionError::trouble(Phase::Connect, Trouble::Timeout);
-        let told = |errors: Vec<SessionError>| {
-            let mut tries = Tries::new();
-            errors.into_iter().for_each(|error| tries.note(error));
-            tries.why().reply.map(|reply| reply.code)
-        };
-        assert_eq!(told(vec![silent(), said("554 no mail here")]), None);
-        assert_eq!(told(vec![said("554 no mail here"), silent()]), None);
-        assert_eq!(told(vec![said("421 busy"), said("554 no mail here"), silent()]), Some(421));
-        assert_eq!(told(vec![said("554 no mail here")]), Some(554));
     }
 
     #[test]

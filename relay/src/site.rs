@@ -1,6 +1,7 @@
 //! One (egress source, site) in this relay: the recipients that wait for it, its pace,
 //! its open sessions, and the workers that bring the three together.
 
+mod question;
 mod rest;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::pace::{PaceMeter, SLICE};
 use crate::relay::Relay;
 use crate::shares::Flow;
 use crate::waiting::{Held, Waiting};
+use question::{Looked, Question};
 
 /// A site with nothing to do is forgotten after this if it was in trouble, else when its last
 /// session is closed: of a hundred thousand sites with one recipient each, few are kept.
@@ -76,64 +78,6 @@ pub(crate) struct SiteLane {
 
 /// Between two looks when nothing happens.
 const IDLE_WAIT: Duration = Duration::from_millis(500);
-/// Between two looks at who waits when nothing was ruled.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// A newcomer does not wait for the next slice, but this long after the last question.
-const SOON: Duration = Duration::from_millis(20);
-
-/// When the store is asked for more of the pace.
-struct Question {
-    asked: Instant,
-    due: Instant,
-    /// The last answer gave all that was asked for: the rate does not bind, and whoever came
-    /// since need not wait as if it did.
-    gave_all: bool,
-}
-
-impl Question {
-    fn new() -> Self {
-        let now = Instant::now();
-        Self { asked: now.checked_sub(SOON).unwrap_or(now), due: now, gave_all: false }
-    }
-
-    /// Whether it is time; a newcomer brings it forward, and so does a worker without a grant.
-    fn is_due(&mut self, newcomer: bool, starving: bool) -> bool {
-        if newcomer || (starving && self.gave_all) {
-            self.due = self.due.min(self.asked + SOON);
-        }
-        Instant::now() >= self.due
-    }
-
-    fn answered(&mut self, wait: Duration, gave_all: bool) {
-        self.asked = Instant::now();
-        self.due = self.asked + wait;
-        self.gave_all = gave_all;
-    }
-
-    fn left(&self) -> Duration {
-        self.due.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
-    }
-}
-
-/// When the recipients of a line were last held against what is known: thousands, so not each turn.
-#[derive(Default)]
-struct Looked {
-    at: Option<Instant>,
-    changes: u64,
-}
-
-impl Looked {
-    /// After each change, and once in a while for who came into line beside one.
-    fn is_due(&mut self, changes: u64) -> bool {
-        let is_recent = self.at.is_some_and(|at| at.elapsed() < LOOK_AGAIN);
-        if is_recent && self.changes == changes {
-            return false;
-        }
-        *self = Self { at: Some(Instant::now()), changes };
-        true
-    }
-}
-
 /// One of those who send; counted as long as it lives, however it ends.
 struct Worker(Arc<SiteLane>);
 

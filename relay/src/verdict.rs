@@ -51,7 +51,6 @@ pub(crate) async fn judge(
     carried: u32,
 ) -> Option<Settlement> {
     let phase = transaction.phase;
-    let local = |status: EnhancedStatus, text: String| Reply::new(550, Some(status), &text);
     let (reply, note) = match transaction.outcome {
         smtp::Outcome::Accepted => {
             site.pace.saw(Signal::None, true, carried);
@@ -81,25 +80,20 @@ pub(crate) async fn judge(
             }
             (None, format!("no answer to the final dot ({trouble}): the recipient may have it"))
         }
-        smtp::Outcome::Utf8NotOffered => (
-            Some(local(EnhancedStatus(5, 6, 7), "the server takes no UTF-8 addresses".into())),
-            String::new(),
+        smtp::Outcome::Utf8NotOffered => {
+            refused_here(EnhancedStatus(5, 6, 7), "the server takes no UTF-8 addresses")
+        }
+        smtp::Outcome::TlsNotAssured => refused_here(
+            EnhancedStatus(5, 7, 30),
+            "the campaign demands verified TLS all the way, and the server does not promise it",
         ),
-        smtp::Outcome::TlsNotAssured => (
-            Some(local(
-                EnhancedStatus(5, 7, 30),
-                "the campaign demands verified TLS all the way, and the server does not promise it"
-                    .into(),
-            )),
-            String::new(),
-        ),
-        smtp::Outcome::TooBig { octets_max } => {
-            let text = format!(
+        smtp::Outcome::TooBig { octets_max } => refused_here(
+            EnhancedStatus(5, 3, 4),
+            &format!(
                 "the message is too big: it has {} octets, the server takes {octets_max}",
                 told.bytes
-            );
-            (Some(local(EnhancedStatus(5, 3, 4), text)), String::new())
-        }
+            ),
+        ),
         smtp::Outcome::Malformed(why) => {
             set_aside(relay, job, &why.to_string()).await;
             return None;
@@ -109,6 +103,23 @@ pub(crate) async fn judge(
             return None;
         }
     };
+    not_delivered(relay, site, job, (phase, reply, note), told, carried).await
+}
+
+/// Refused before anything was sent, in the words of a server that would have said so.
+fn refused_here(status: EnhancedStatus, text: &str) -> (Option<Reply>, String) {
+    (Some(Reply::new(550, Some(status), text)), String::new())
+}
+
+/// What a refusal means, or a silence, for the recipient and for the pace.
+async fn not_delivered(
+    relay: &Arc<Relay>,
+    site: &Arc<SiteLane>,
+    job: Job,
+    (phase, reply, note): (Phase, Option<Reply>, String),
+    told: &Told,
+    carried: u32,
+) -> Option<Settlement> {
     let finding = match &reply {
         Some(reply) => classify(&Said::reply(phase, reply)),
         None => network(phase),

@@ -132,6 +132,9 @@ pub async fn run(
     let relay = Arc::new(Relay::new(config, parts, stopping, settlements)?);
     let name = relay.heart.relay().to_owned();
     tracing::info!(relay = name, "relay starts");
+    if !relay.config.sign {
+        tracing::warn!("relay.sign is off: nothing is signed here, the next hop must do it");
+    }
     let places = Places {
         closed: relay.connections.clone(),
         connections_max: relay.config.connections_max as usize,
@@ -187,6 +190,26 @@ async fn drop_senders(
     drop(relay);
 }
 
+/// What counts the TLS sessions, and what sends the reports about them where they are on.
+fn tls_reports(
+    config: &Config,
+    parts: &Parts,
+    https: &Arc<Https>,
+) -> Result<(Arc<Tally>, Option<Reporting>), ConfigError> {
+    let submitter = config.tls_reports.submitter()?;
+    let reporter = submitter.as_ref().map(|(_, submitter)| submitter.domain.clone());
+    let tally = Tally::new(reporter, parts.store.clone(), parts.resolver.clone());
+    let reporting = submitter.map(|by| Reporting::new(by, parts.seal.clone(), https.clone()));
+    Ok((Arc::new(tally), reporting))
+}
+
+fn return_path_domain(config: &Config, host: &str) -> String {
+    match config.return_path_domain.as_str() {
+        "" => format!("returns.{host}"),
+        given => given.to_owned(),
+    }
+}
+
 impl Relay {
     fn new(
         config: Config,
@@ -202,12 +225,10 @@ impl Relay {
         let tls = TlsClient::new(roots.clone()).map_err(wrong)?;
         let tasks = TaskTracker::new();
         let https =
-            Https::new(parts.resolver.clone(), roots, config.https_port, config.allow_private);
-        let https = Arc::new(https.map_err(wrong)?);
-        let submitter = config.tls_reports.submitter()?;
-        let reporter = submitter.as_ref().map(|(_, submitter)| submitter.domain.clone());
-        let tally = Tally::new(reporter, parts.store.clone(), parts.resolver.clone());
-        let tally = Arc::new(tally);
+            Https::new(parts.resolver.clone(), roots, config.https_port, config.allow_private)
+                .map(Arc::new)
+                .map_err(wrong)?;
+        let (tally, reporting) = tls_reports(&config, &parts, &https)?;
         let policies = StsPolicies::new(
             parts.store.clone(),
             parts.resolver.clone(),
@@ -216,14 +237,6 @@ impl Relay {
             stopping.clone(),
             tally.clone(),
         );
-        let reporting = submitter.map(|by| Reporting::new(by, parts.seal.clone(), https.clone()));
-        if !config.sign {
-            tracing::warn!("relay.sign is off: nothing is signed here, the next hop must do it");
-        }
-        let return_path_domain = match config.return_path_domain.as_str() {
-            "" => format!("returns.{}", parts.host),
-            given => given.to_owned(),
-        };
         let shares = Arc::new(Shares::new(config.tenants.clone()));
         let pools = Pools::new(&config, &parts.host).map_err(ConfigError::Setting)?;
         let own_names = pools.all().map(|e| e.source.ehlo.to_ascii_lowercase()).collect();
@@ -256,7 +269,7 @@ impl Relay {
             resolver: parts.resolver,
             return_path_keys: parts.return_path_keys,
             unsubscribe_keys: parts.unsubscribe_keys,
-            return_path_domain,
+            return_path_domain: return_path_domain(&config, &parts.host),
             public_url: config.public_url.trim_end_matches('/').to_owned(),
             sites: Mutex::default(),
             destinations: Mutex::default(),
