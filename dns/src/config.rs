@@ -72,7 +72,7 @@ impl Default for Config {
             timeout_ms: 5000,
             attempts: 2,
             concurrent: 256,
-            cache_entries: 50_000,
+            cache_entries: 20_000,
             ttl_max_s: 3600,
             negative_ttl_max_s: 300,
             failure_ttl_s: 30,
