@@ -175,7 +175,7 @@ impl Client {
     }
 
     async fn send(&mut self, message: &Kept) -> Result<()> {
-        let Kept { from, to, wire } = message;
+        let Kept { from, to, wire, .. } = message;
         let envelope = format!("MAIL FROM:<{from}>\r\nRCPT TO:<{to}>\r\nDATA\r\n");
         self.0.get_mut().write_all(envelope.as_bytes()).await?;
         for code in [250, 250, 354] {

@@ -8,6 +8,8 @@ use std::sync::{Mutex, PoisonError};
 pub struct Kept {
     /// Its return path.
     pub from: String,
+    /// What MAIL said besides.
+    pub parameters: String,
     /// Its recipient.
     pub to: String,
     /// What came between DATA and the final dot, dots doubled as they were on the wire; or after

@@ -24,6 +24,10 @@ pub struct Manner {
     pub no_pipelining: bool,
     /// CHUNKING is offered.
     pub chunking: bool,
+    /// SMTPUTF8 is offered. Without it what is not ASCII in a header is a violation.
+    pub smtputf8: bool,
+    /// REQUIRETLS is offered once the session is encrypted.
+    pub require_tls: bool,
     /// Hidden limits, per client address.
     pub limits: Limits,
     /// Greylisting.

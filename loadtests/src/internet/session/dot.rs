@@ -31,6 +31,11 @@ impl Session {
         for (address, _) in &to {
             shared.book.dot(address, &message_id);
         }
+        if !headers.is_ascii() && !self.parameters.split(' ').any(|word| word == "SMTPUTF8") {
+            let case = "a header that is not ASCII, and MAIL does not say SMTPUTF8".to_owned();
+            shared.book.violation("utf8-header", || case.clone());
+            return Ok(self.refuse_line(&format!("550 5.6.9 {case}"), &to));
+        }
         if shared.world.scenario.strict.reads_bodies()
             && let Err(broken) = shared.inspector.inspect(octets, dots).await
         {
@@ -80,6 +85,7 @@ impl Session {
         for (address, _) in to {
             self.shared.keeper.see(|| Kept {
                 from: self.from.clone().unwrap_or_default(),
+                parameters: self.parameters.clone(),
                 to: address.clone(),
                 wire: self.wire.octets(body.clone()).to_vec(),
             });

@@ -38,6 +38,8 @@ pub(super) struct Session {
     errors: u32,
     messages: u32,
     from: Option<String>,
+    /// What MAIL said besides.
+    parameters: String,
     to: Vec<(String, u16)>,
 }
 
@@ -71,6 +73,7 @@ pub(super) async fn converse(shared: Arc<Shared>, host: HostId, stream: TcpStrea
         errors: 0,
         messages: 0,
         from: None,
+        parameters: String::new(),
         to: Vec::new(),
         shared: Arc::clone(&shared),
     };
@@ -158,6 +161,7 @@ impl Session {
         }
         let size = format!("250-SIZE {}", self.shared.world.scenario.message_octets_max);
         let (pipelining, chunking) = (!manner.no_pipelining, manner.chunking);
+        let (utf8, require_tls) = (manner.smtputf8, manner.require_tls && self.encrypted);
         let tls = manner.tls != Tls::None && !self.encrypted;
         let enhanced = !matches!(manner.style, Style::Gmx | Style::Qq);
         self.wire.push("250-at your service");
@@ -167,6 +171,12 @@ impl Session {
         }
         if chunking {
             self.wire.push("250-CHUNKING");
+        }
+        if utf8 {
+            self.wire.push("250-SMTPUTF8");
+        }
+        if require_tls {
+            self.wire.push("250-REQUIRETLS");
         }
         if tls {
             self.wire.push("250-STARTTLS");
@@ -237,8 +247,16 @@ impl Session {
             self.wire.push("552 5.3.4 Message size exceeds fixed limit");
             return Next::Go;
         }
+        let lacks = |word: &str, has: bool| !has && parameters.split(' ').any(|p| p == word);
+        if lacks("SMTPUTF8", manner.smtputf8)
+            || lacks("REQUIRETLS", manner.require_tls && self.encrypted)
+        {
+            return self.wrong("555 5.5.4 Unsupported option");
+        }
+        let parameters = parameters.trim().to_owned();
         self.to.clear();
         self.from = Some(from.to_owned());
+        self.parameters = parameters;
         self.wire.push("250 2.1.0 Ok");
         Next::Go
     }
