@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use mail::event::EventKind;
-use mail::plain::{Lang, explain, explain_report, phrase};
+use mail::plain::{Lang, explain_event, explain_report, phrase};
 use mail::queue::BATCH_RECIPIENTS_MAX;
 use mail::reply::clean_text;
 use mail::{CampaignId, DeliveryId, Report, Timestamp};
@@ -217,7 +217,7 @@ fn plain_words(entry: &Entry, lang: Lang) -> Option<mail::plain::Plain> {
             let word = event.note.split([':', ' ']).next().unwrap_or_default();
             Report::from_word(word).map(|r| explain_report(r, lang))
         }
-        _ => event.category.map(|c| explain(c, lang)),
+        _ => explain_event(&event.rule, event.category, lang),
     }
 }
 

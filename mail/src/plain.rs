@@ -2,7 +2,10 @@
 //! what the sender of a campaign can do. Terminal, API, console and the guide read
 //! the same sentences here.
 
+mod own;
+
 use crate::category::{Category, Report, words};
+use crate::classify::Own;
 use crate::event::EventKind;
 
 words! {
@@ -46,6 +49,14 @@ pub fn explain(category: Category, lang: Lang) -> Plain {
         Lang::En => category_en(category),
         Lang::Fr => category_fr(category),
     }
+}
+
+/// What an event's rule and category say: our own reasons are told apart, those of servers by what
+/// they come to.
+#[must_use]
+pub fn explain_event(rule: &str, category: Option<Category>, lang: Lang) -> Option<Plain> {
+    let own = Own::from_word(rule).map(|own| own::explain(own, lang));
+    own.or_else(|| category.map(|category| explain(category, lang)))
 }
 
 /// What a returned mail is, and what to do.
@@ -309,7 +320,10 @@ mod tests {
     fn no_two_categories_share_an_explanation() {
         for lang in Lang::ALL {
             let what: HashSet<_> = Category::ALL.iter().map(|c| explain(*c, *lang).what).collect();
+            let own: HashSet<_> = Own::ALL.iter().map(|o| own::explain(*o, *lang).what).collect();
             assert_eq!(what.len(), Category::ALL.len());
+            assert_eq!(own.len(), Own::ALL.len());
+            assert!(what.is_disjoint(&own));
             let reports: HashSet<_> =
                 Report::ALL.iter().map(|r| explain_report(*r, *lang).what).collect();
             assert_eq!(reports.len(), Report::ALL.len());
@@ -320,10 +334,11 @@ mod tests {
 
     #[test]
     fn nobody_reads_jargon() {
-        for c in Category::ALL {
-            for text in [explain(*c, Lang::En), explain(*c, Lang::Fr)] {
+        for lang in Lang::ALL {
+            let categories = Category::ALL.iter().map(|c| explain(*c, *lang));
+            for text in categories.chain(Own::ALL.iter().map(|o| own::explain(*o, *lang))) {
                 for word in ["SMTP", "MX", "550", "RCPT"] {
-                    assert!(!text.what.contains(word) && !text.todo.contains(word), "{c}");
+                    assert!(!text.what.contains(word) && !text.todo.contains(word), "{text:?}");
                 }
             }
         }

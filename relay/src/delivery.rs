@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use deadpool::managed::{Object, PoolError};
 use dns::Exchanger;
 use futures_util::{StreamExt, stream};
-use mail::classify::{Finding, Said, classify};
+use mail::classify::Own;
 use mail::event::EventKind;
 use mail::queue::{End, Outcome};
-use mail::{Address, Domain, EnhancedStatus, Phase, ShardId, Site, Timestamp};
+use mail::{Address, Domain, Phase, ShardId, Site, Timestamp};
 use message::Message;
 use store::LeasedBatch;
 
@@ -287,20 +287,8 @@ pub(crate) enum Whereto {
 /// A refusal that came from no server.
 pub(crate) struct Refusal {
     pub(crate) phase: Phase,
-    pub(crate) code: u16,
-    pub(crate) status: EnhancedStatus,
+    pub(crate) own: Own,
     pub(crate) text: String,
-}
-
-impl Refusal {
-    pub(crate) fn finding(&self) -> Finding {
-        classify(&Said {
-            phase: self.phase,
-            code: Some(self.code),
-            status: Some(self.status),
-            text: &self.text,
-        })
-    }
 }
 
 pub(crate) async fn set_aside(relay: &Arc<Relay>, job: Job, why: &str) {

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mail::classify::{Finding, Permanence, Said, Signal, classify};
-use mail::{Category, EnhancedStatus, Hygiene, Phase, Scope};
+use mail::classify::{Finding, Own, Said, Signal, classify};
+use mail::{Category, EnhancedStatus, Hygiene, Phase};
 
 use crate::job::{Job, Settlement};
 use crate::relay::Relay;
@@ -45,7 +45,7 @@ pub(crate) async fn not_connected(
     }
     let finding = match &error.reply {
         Some(reply) => classify(&Said::reply(error.phase, reply)),
-        None => network(error.phase),
+        None => without_reply(error),
     };
     match &error.reply {
         Some(reply) => site.heard_trouble(&reply.to_string()),
@@ -80,7 +80,7 @@ async fn not_let_in(
     phase: Phase,
     (why, passing): (&str, bool),
 ) {
-    let failure = shut_out(relay, site, phase, why, passing);
+    let failure = shut_out(relay, site, why, passing);
     let note = failure.1.clone();
     let failure = Failure { phase, reply: None, finding: failure.0, note: &note };
     let settlement = conclude(relay, job, failure, Some(site)).await;
@@ -91,7 +91,6 @@ async fn not_let_in(
 pub(crate) fn shut_out(
     relay: &Relay,
     site: &SiteLane,
-    phase: Phase,
     why: &str,
     passing: bool,
 ) -> (Finding, String) {
@@ -105,16 +104,7 @@ pub(crate) fn shut_out(
         Some(smart) if !passing => smart.shuts(relay.now(), why),
         _ => site.unreachable(relay.now()),
     }
-    let category = Category::Policy;
-    let finding = Finding {
-        category,
-        permanence: Permanence::Temporary,
-        scope: Scope::Site,
-        signal: Signal::None,
-        rule: "smart-host",
-        ..network(phase)
-    };
-    (finding, note)
+    (Own::SmartHost.finding(), note)
 }
 
 /// The egress source's own trouble: another of its pool goes, and if none can this is put off.
@@ -129,8 +119,7 @@ async fn source_failed(
     site.heard_trouble(why);
     let Some(job) = relay.push_beside(site, job) else { return };
     site.unreachable(relay.now());
-    let finding = Finding { scope: Scope::Source, signal: Signal::None, ..network(phase) };
-    let failure = Failure { phase, reply: None, finding, note: why };
+    let failure = Failure { phase, reply: None, finding: Own::Source.finding(), note: why };
     let settlement = conclude(relay, job, failure, Some(site)).await;
     relay.settle(settlement).await;
 }
@@ -144,7 +133,7 @@ async fn demand_unmet(
     error: &SessionError,
     why: &str,
 ) {
-    let finding = Finding { scope: Scope::Site, ..network(error.phase) };
+    let finding = Own::TlsDemand.finding();
     let failure = Failure { phase: error.phase, reply: None, finding, note: why };
     let mut settlement = conclude(relay, job, failure, Some(site)).await;
     tell_tls(&mut settlement, &error.tls);
@@ -157,9 +146,44 @@ fn tell_tls(settlement: &mut Settlement, tls: &str) {
     }
 }
 
+/// No session and no reply: mostly the network's trouble, which the pace hears of; what is found out
+/// about the server is told by its own name.
+fn without_reply(error: &SessionError) -> Finding {
+    let network = network(error.phase);
+    match &error.trouble {
+        Some(Trouble::Tls(_) | Trouble::NotOffered(_)) => {
+            Finding { rule: Own::TlsRule.as_str(), ..network }
+        }
+        Some(Trouble::Ourselves(_)) => Finding { rule: Own::Loop.as_str(), ..network },
+        _ => network,
+    }
+}
+
 /// What is told is in our words, and the rules are about those of servers: they do not read it.
 pub(crate) fn network(phase: Phase) -> Finding {
     let status = Some(EnhancedStatus(4, 4, 1));
     let finding = classify(&Said { phase, code: Some(451), status, text: "" });
     Finding { category: Category::Network, hygiene: Hygiene::None, ..finding }
+}
+
+#[cfg(test)]
+mod tests {
+    use mail::Scope;
+    use mail::classify::Permanence;
+
+    use super::*;
+
+    #[test]
+    fn what_is_found_out_about_a_server_has_its_own_name_and_is_the_networks_trouble() {
+        for (trouble, rule) in [
+            (Trouble::Ourselves("us.example".into()), Own::Loop.as_str()),
+            (Trouble::NotOffered("STARTTLS"), Own::TlsRule.as_str()),
+            (Trouble::Timeout, network(Phase::Ehlo).rule),
+        ] {
+            let found = without_reply(&SessionError::trouble(Phase::Ehlo, trouble));
+            assert_eq!((found.rule, found.category), (rule, Category::Network));
+            assert_eq!((found.permanence, found.scope), (Permanence::Temporary, Scope::Site));
+            assert_eq!(found.signal, Signal::SiteTrouble, "the pace hears of it");
+        }
+    }
 }

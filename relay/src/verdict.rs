@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mail::classify::{Finding, Permanence, Said, Signal, classify};
+use mail::classify::{Finding, Own, Permanence, Said, Signal, classify};
 use mail::event::EventKind;
 use mail::queue::{End, Outcome};
 use mail::retry::{Hint, Next};
-use mail::{Category, EnhancedStatus, Event, Phase, Reply, Scope};
+use mail::{Category, Event, Phase, Reply, Scope};
 
 use crate::delivery::{Refusal, set_aside};
 use crate::job::{Job, Settlement};
@@ -31,10 +31,9 @@ pub(crate) struct Told {
 }
 
 pub(crate) async fn refuse_all(relay: &Arc<Relay>, jobs: Vec<Job>, refusal: &Refusal) {
-    let finding = refusal.finding();
-    let reply = Reply::new(refusal.code, Some(refusal.status), &refusal.text);
+    let reply = refusal.own.reply(&refusal.text);
     for job in jobs {
-        let failure = Failure { phase: refusal.phase, reply: Some(&reply), finding, note: "" };
+        let failure = Failure::own(refusal.phase, refusal.own, &reply);
         let settlement = conclude(relay, job, failure, None).await;
         relay.settle(settlement).await;
     }
@@ -81,19 +80,21 @@ pub(crate) async fn judge(
             (None, format!("no answer to the final dot ({trouble}): the recipient may have it"))
         }
         smtp::Outcome::Utf8NotOffered => {
-            refused_here(EnhancedStatus(5, 6, 7), "the server takes no UTF-8 addresses")
+            let (own, text) = utf8(&job);
+            return Some(refused_here(relay, site, job, (own, text), told).await);
         }
-        smtp::Outcome::TlsNotAssured => refused_here(
-            EnhancedStatus(5, 7, 30),
-            "the campaign demands verified TLS all the way, and the server does not promise it",
-        ),
-        smtp::Outcome::TooBig { octets_max } => refused_here(
-            EnhancedStatus(5, 3, 4),
-            &format!(
+        smtp::Outcome::TlsNotAssured => {
+            let text =
+                "the campaign demands verified TLS all the way, and the server does not promise it";
+            return Some(refused_here(relay, site, job, (Own::RequireTls, text), told).await);
+        }
+        smtp::Outcome::TooBig { octets_max } => {
+            let text = format!(
                 "the message is too big: it has {} octets, the server takes {octets_max}",
                 told.bytes
-            ),
-        ),
+            );
+            return Some(refused_here(relay, site, job, (Own::TooBig, &text), told).await);
+        }
         smtp::Outcome::Malformed(why) => {
             set_aside(relay, job, &why.to_string()).await;
             return None;
@@ -106,9 +107,34 @@ pub(crate) async fn judge(
     not_delivered(relay, site, job, (phase, reply, note), told, carried).await
 }
 
-/// Refused before anything was sent, in the words of a server that would have said so.
-fn refused_here(status: EnhancedStatus, text: &str) -> (Option<Reply>, String) {
-    (Some(Reply::new(550, Some(status), text)), String::new())
+/// Whose address is not ASCII: what a campaign has is so for all of its recipients.
+fn utf8(job: &Job) -> (Own, &'static str) {
+    match job.content.sending.template.needs_smtputf8() {
+        true => (
+            Own::Utf8Sender,
+            "From or Reply-To is not ASCII, and the server takes no such headers (SMTPUTF8)",
+        ),
+        false => (
+            Own::Utf8Recipient,
+            "the address is not ASCII, and the server takes no such addresses (SMTPUTF8)",
+        ),
+    }
+}
+
+/// Refused before anything was sent, in the words of a server that would have said so. The pace
+/// learns nothing: nobody was asked.
+async fn refused_here(
+    relay: &Arc<Relay>,
+    site: &Arc<SiteLane>,
+    job: Job,
+    (own, text): (Own, &str),
+    told: &Told,
+) -> Settlement {
+    let reply = own.reply(text);
+    let mut settlement =
+        conclude(relay, job, Failure::own(Phase::Local, own, &reply), Some(site)).await;
+    told.add_to(&mut settlement);
+    settlement
 }
 
 /// What a refusal means, or a silence, for the recipient and for the pace.
@@ -125,7 +151,7 @@ async fn not_delivered(
         None => network(phase),
     };
     if let (Some(_), Some(said)) = (&site.smart, reply.as_ref().filter(|r| is_about_login(r))) {
-        let (finding, note) = shut_out(relay, site, phase, &said.to_string(), false);
+        let (finding, note) = shut_out(relay, site, &said.to_string(), false);
         let failure = Failure { phase, reply: None, finding, note: &note };
         return Some(conclude(relay, job, failure, Some(site)).await);
     }
@@ -144,9 +170,7 @@ async fn not_delivered(
     }
     let failure = Failure { phase, reply: reply.as_ref(), finding, note: &note };
     let mut settlement = conclude(relay, job, failure, Some(site)).await;
-    if let Some(event) = &mut settlement.event {
-        told.write(event);
-    }
+    told.add_to(&mut settlement);
     Some(settlement)
 }
 
@@ -172,6 +196,10 @@ fn delivered(
 }
 
 impl Told {
+    fn add_to(&self, settlement: &mut Settlement) {
+        settlement.event.iter_mut().for_each(|event| self.write(event));
+    }
+
     fn write(&self, event: &mut Event) {
         event.mx.clone_from(&self.mx);
         event.tls.clone_from(&self.tls);
@@ -186,6 +214,13 @@ pub(crate) struct Failure<'a> {
     pub(crate) reply: Option<&'a Reply>,
     pub(crate) finding: Finding,
     pub(crate) note: &'a str,
+}
+
+impl<'a> Failure<'a> {
+    /// One that was found here, and how a server would have said it.
+    pub(crate) fn own(phase: Phase, own: Own, reply: &'a Reply) -> Self {
+        Self { phase, reply: Some(reply), finding: own.finding(), note: "" }
+    }
 }
 
 /// Failed, expired or deferred; a dead address is suppressed before its failure is settled.

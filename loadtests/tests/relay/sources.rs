@@ -39,7 +39,7 @@ async fn blocking(for_ms: u64) -> World {
     World::start_in(&BLOCKING.replace("BLOCKED_MS", &for_ms.to_string())).await
 }
 
-fn source(name: &str, address: &str) -> Source {
+pub(crate) fn source(name: &str, address: &str) -> Source {
     Source { address: Some(address.parse().unwrap()), ..Source::named(name) }
 }
 

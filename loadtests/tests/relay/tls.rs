@@ -12,6 +12,7 @@ use mail::event::EventKind;
 use mail::{Category, Event, Phase};
 use tokio::net::TcpListener;
 
+use crate::refusals::sentence;
 use crate::support::World;
 use crate::web::Web;
 
@@ -162,6 +163,7 @@ async fn a_policy_is_kept_to_and_holds_for_its_domain_alone() {
         for event in deferred {
             assert!(event.note.starts_with(why), "{event:?}");
             assert_eq!((event.phase, event.category), (Some(Phase::Tls), Some(Category::Network)));
+            assert!(sentence(&event).contains("proved to be safe"), "{event:?}");
         }
         let counters = world.counters(campaigns[domain]).await;
         assert_eq!((counters.delivered, counters.failed), (0, 0), "{domain}");
@@ -228,5 +230,6 @@ async fn a_sites_rule_wants_more_or_less_than_what_is_common() {
     assert_eq!(delivered[0].tls, "");
     let deferred = about(&world, bare, EventKind::Deferred).await;
     assert_eq!(deferred[0].note, "STARTTLS is not offered");
+    assert!(sentence(&deferred[0]).contains("Our operators want"), "{:?}", deferred[0]);
     world.stop().await;
 }

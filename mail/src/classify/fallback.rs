@@ -68,12 +68,14 @@ fn of_status(status: EnhancedStatus, said: &Said<'_>) -> Option<(Category, &'sta
         (_, 4, _) => (C::Network, "status-x.4.0"),
         (_, 5, 3) => (C::Policy, "status-x.5.3"),
         (_, 5, 1 | 2 | 4 | 5 | 6) => (C::Protocol, "status-x.5.1"),
+        // Addresses and headers beyond ASCII, which no words of the message are (RFC 6531, 4.2).
+        (_, 6, 7 | 9) => (C::Protocol, "status-x.6.7"),
         (_, 6, _) => (C::Content, "status-x.6.0"),
         (4, 7, 0 | 28) => (C::RateLimited, "status-4.7.0"),
         (4, 7, 1) if matches!(said.phase, Phase::Rcpt | Phase::Returned) => {
             (C::Greylisted, "status-4.7.1")
         }
-        (_, 7, 8 | 9 | 20..=24 | 26 | 29 | 30 | 509) => (C::Auth, "status-x.7.26"),
+        (_, 7, 8 | 9 | 20..=24 | 26 | 29 | 509) => (C::Auth, "status-x.7.26"),
         (_, 7, 25) => (C::ReputationBlock, "status-x.7.25"),
         (_, 7, 27) => (C::Policy, "status-x.7.27"),
         (5, 7, 13) => (C::MailboxDisabled, "status-5.7.13"),
@@ -126,6 +128,8 @@ mod tests {
             (Phase::Rcpt, "451 4.7.1", C::Greylisted, Hygiene::None),
             (Phase::Dot, "550 5.7.1", C::Content, Hygiene::None),
             (Phase::Mail, "550", C::Policy, Hygiene::None),
+            (Phase::Mail, "553 5.6.7", C::Protocol, Hygiene::None),
+            (Phase::Mail, "550 5.7.30", C::Policy, Hygiene::None),
             (Phase::Banner, "554", C::ReputationBlock, Hygiene::None),
             (Phase::Rcpt, "556", C::NoDomain, Hygiene::Count),
             (Phase::Returned, "", C::Undetermined, Hygiene::Count),

@@ -5,10 +5,12 @@
 
 mod fallback;
 mod fold;
+mod own;
 mod rules;
 
 pub(crate) use fold::cut;
 pub use fold::fold;
+pub use own::Own;
 
 use serde::Serialize;
 

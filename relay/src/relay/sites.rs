@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use dns::{Exchanger, Route};
+use mail::classify::Own;
 use mail::event::EventKind;
 use mail::orders::{Order, ScopeKind, Subject};
 use mail::throttle::Why;
-use mail::{Domain, EnhancedStatus, Event, Phase, ShardId, Site, Timestamp};
+use mail::{Domain, Event, Phase, ShardId, Site, Timestamp};
 
 use super::{Relay, lock};
 use crate::delivery::{Destination, Refusal, Whereto, pool_by};
@@ -64,13 +65,12 @@ impl Relay {
             Route::Temporary { why } => why.clone(),
         };
         let text = format!("the smart host {:?} is mx:{domain}: {why}", smart.name);
-        let status = EnhancedStatus(4, 4, 3);
-        Whereto::Nowhere(Refusal { phase: Phase::Dns, code: 451, status, text })
+        Whereto::Nowhere(Refusal { phase: Phase::Dns, own: Own::SmartHost, text })
     }
 
     async fn at_exchangers(&self, domain: &Domain) -> Whereto {
-        let refusal = |code, status, text: &str| {
-            Whereto::Nowhere(Refusal { phase: Phase::Dns, code, status, text: text.to_owned() })
+        let refusal = |own, text: &str| {
+            Whereto::Nowhere(Refusal { phase: Phase::Dns, own, text: text.to_owned() })
         };
         let route = self.resolver.route(domain).await;
         match route.as_ref() {
@@ -78,7 +78,7 @@ impl Relay {
                 let exchangers = before_ourselves(exchangers, &self.own_names);
                 if exchangers.is_empty() {
                     let text = "mail loops back to this host, which is the domain's exchanger";
-                    return refusal(554, EnhancedStatus(5, 4, 6), text);
+                    return refusal(Own::Loop, text);
                 }
                 let hosts: Vec<&str> = exchangers.iter().map(|e| e.host.as_ref()).collect();
                 let site = Site::of_hosts(&hosts);
@@ -91,18 +91,13 @@ impl Relay {
                 known.insert(domain.clone(), destination.clone());
                 Whereto::Site(destination)
             }
-            Route::NullMx => {
-                refusal(556, EnhancedStatus(5, 1, 10), "the domain takes no mail: null MX")
+            Route::NullMx => refusal(Own::NullMx, "the domain takes no mail: null MX"),
+            Route::NoSuchDomain => refusal(Own::NoDomain, "no such domain"),
+            Route::NoMail => {
+                refusal(Own::NoExchanger, "the domain has no mail exchanger and no address")
             }
-            Route::NoSuchDomain => refusal(550, EnhancedStatus(5, 1, 2), "no such domain"),
-            Route::NoMail => refusal(
-                550,
-                EnhancedStatus(5, 1, 2),
-                "the domain has no mail exchanger and no address",
-            ),
             Route::Temporary { why } => {
-                let text = format!("the domain cannot be resolved now: {why}");
-                refusal(451, EnhancedStatus(4, 4, 3), &text)
+                refusal(Own::Unresolved, &format!("the domain cannot be resolved now: {why}"))
             }
         }
     }

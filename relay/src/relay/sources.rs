@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use mail::classify::Own;
 use mail::egress::{Standing, chosen};
-use mail::{EnhancedStatus, Phase, Site, Timestamp};
+use mail::{Phase, Site, Timestamp};
 
 use super::{Relay, lock};
 use crate::delivery::{Destination, Refusal};
@@ -156,7 +157,7 @@ impl Relay {
             tracing::error!(pool, "mail waits for an egress pool that no relay has");
         }
         let text = format!("no relay has the egress pool {pool:?}: add it to relay.pools");
-        Refusal { phase: Phase::Local, code: 451, status: EnhancedStatus(4, 3, 5), text }
+        Refusal { phase: Phase::Local, own: Own::NoPool, text }
     }
 
     /// What was told of a missing pool is told again when the relay has had nothing to do.
