@@ -70,6 +70,21 @@ async fn a_signature_is_verified_by_others() {
     assert!(verified(&mail, &record).await, "{text}");
 }
 
+/// Octets beyond ASCII are neither folded nor blanks: they are signed as they go out (RFC 8616, 3).
+#[tokio::test]
+async fn a_sender_beyond_ascii_is_signed_as_it_goes_out() {
+    let (signer, record, _) = signer();
+    let text = String::from_utf8(MESSAGE.to_vec()).unwrap();
+    let text = text.replace("From: a <a@example.org>", "From: a  <j\u{fc}rgen\u{a0}@example.org>");
+    let text = text.replace("Date:", "Reply-To: \u{30e1}\u{3000}\u{85}@example.org\r\nDate:");
+    let mut mail = Message::from(text.into_bytes());
+    signer.sign(AT, &mut mail).unwrap();
+    let mail = mail.joined();
+    assert!(verified(&mail, &record).await, "{}", String::from_utf8_lossy(&mail));
+    let another = String::from_utf8(mail).unwrap().replace('\u{fc}', "ue");
+    assert!(!verified(another.as_bytes(), &record).await);
+}
+
 #[tokio::test]
 async fn ed25519_signs_alone_or_beside_rsa() {
     for algorithms in [

@@ -165,7 +165,7 @@ pub(crate) async fn attempt(
     let envelope = smtp::Envelope {
         mail_from: &mail_from,
         rcpt_to: job.address(),
-        smtputf8: address.needs_smtputf8(),
+        smtputf8: address.needs_smtputf8() || job.content.sending.template.needs_smtputf8(),
         envelope_id: &envelope_id,
         require_tls: job.content.sending.require_tls,
     };

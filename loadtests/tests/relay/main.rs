@@ -13,6 +13,7 @@ mod support;
 mod tls;
 mod tls_reports;
 mod unreadable;
+mod utf8;
 mod web;
 mod windows;
 

@@ -83,8 +83,9 @@ pub(super) fn is_path(text: &str) -> bool {
         && !text.chars().any(|c| c.is_control() || c.is_whitespace() || matches!(c, '<' | '>'))
 }
 
-/// `MAIL FROM:<path> SIZE=n SMTPUTF8 REQUIRETLS RET=HDRS ENVID=id`, each parameter where it is offered. A
-/// report shall return the headers alone: they say which message it was, and are short.
+/// `MAIL FROM:<path> SIZE=n BODY=8BITMIME SMTPUTF8 REQUIRETLS RET=HDRS ENVID=id`, each parameter where
+/// it is offered. Bodies are 7bit in any case, headers are not where SMTPUTF8 is needed (RFC 6531,
+/// 3.6). A report shall return the headers alone: they say which message it was, and are short.
 pub(super) fn mail_from(
     out: &mut Vec<u8>,
     envelope: &Envelope<'_>,
@@ -99,6 +100,9 @@ pub(super) fn mail_from(
         out.extend_from_slice(size.to_string().as_bytes());
     }
     if envelope.smtputf8 {
+        if offered.eight_bit_mime {
+            out.extend_from_slice(b" BODY=8BITMIME");
+        }
         out.extend_from_slice(b" SMTPUTF8");
     }
     if envelope.require_tls {
@@ -224,8 +228,19 @@ mod tests {
             commands(none),
             "MAIL FROM:<b-1@example.org>\r\nRCPT TO:<ann+x=y@example.com>\r\n"
         );
+        let with_utf8 = |offered: Capabilities| {
+            let mut out = Vec::new();
+            mail_from(&mut out, &Envelope { smtputf8: true, ..envelope }, 29, offered);
+            String::from_utf8(out).expect("ascii")
+        };
+        let utf8 = Capabilities { smtputf8: true, ..none };
+        assert_eq!(with_utf8(utf8), "MAIL FROM:<b-1@example.org> SMTPUTF8\r\n");
         assert_eq!(
-            commands(Capabilities { dsn: true, size: Some(0), ..none }),
+            with_utf8(Capabilities { eight_bit_mime: true, ..utf8 }),
+            "MAIL FROM:<b-1@example.org> BODY=8BITMIME SMTPUTF8\r\n"
+        );
+        assert_eq!(
+            commands(Capabilities { dsn: true, size: Some(0), eight_bit_mime: true, ..none }),
             "MAIL FROM:<b-1@example.org> SIZE=29 RET=HDRS ENVID=s3.12+20a\r\n\
              RCPT TO:<ann+x=y@example.com> NOTIFY=FAILURE ORCPT=rfc822;ann+2Bx+3Dy@example.com\r\n"
         );
