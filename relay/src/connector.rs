@@ -2,6 +2,7 @@
 //! the relay's connections; and the places for what a session has sent and not settled.
 
 mod tries;
+mod wire;
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
@@ -23,39 +24,11 @@ use crate::reach::Reach;
 use crate::relay::{Relay, lock};
 use crate::smtp::{Session, SessionError, Target, TlsClient, TlsPolicy, Trouble};
 use crate::tls_reports::{Tally, Tried};
-use tries::{Tries, no_address};
+use tries::{Tries, as_required, no_address, no_promise};
+pub(crate) use wire::{Place, Wire};
 
 /// A whole opening, whatever its servers do.
 const OPENING_MAX: Duration = Duration::from_secs(600);
-
-/// An open session and the places for what it has sent and not settled.
-pub(crate) struct Wire {
-    pub(crate) session: Session,
-    /// The exchanger's name.
-    pub(crate) host: String,
-    /// Name and address, as events tell it.
-    pub(crate) mx: String,
-    /// How it was secured.
-    pub(crate) tls: HostTls,
-    unsettled: Arc<Semaphore>,
-    open: Arc<OwnedSemaphorePermit>,
-}
-
-/// The place of one unsettled message. The connection counts as open until the last of
-/// its messages is settled, closed or not: so connections times places is what a kill can double.
-#[derive(Debug)]
-pub(crate) struct Place {
-    _unsettled: OwnedSemaphorePermit,
-    _open: Arc<OwnedSemaphorePermit>,
-}
-
-impl Wire {
-    /// Waits until another message may be unsettled.
-    pub(crate) async fn place(&self) -> Option<Place> {
-        let unsettled = self.unsettled.clone().acquire_owned().await.ok()?;
-        Some(Place { _unsettled: unsettled, _open: self.open.clone() })
-    }
-}
 
 /// Opens sessions to a site.
 pub(crate) struct Connector {
@@ -122,8 +95,12 @@ impl Connector {
 
     /// How a session with this exchanger is to be secured.
     async fn wanted(&self, demand: Option<&Demand>, host: &str) -> Result<HostTls, SessionError> {
-        let place = (host, self.relay.port);
-        HostTls::of(self.relay.tls, demand, &self.resolver, place).await.map_err(|flaw| {
+        let (place, mut rule) = ((host, self.relay.port), self.relay.tls);
+        if let Some(demand) = demand.filter(|_| Demand::requires_tls()) {
+            demand.must_prove(host)?;
+            rule = rule.max(TlsPolicy::Verified);
+        }
+        HostTls::of(rule, demand, &self.resolver, place).await.map_err(|flaw| {
             demand.iter().for_each(|demand| self.tally.refused(demand, host, &flaw));
             SessionError::trouble(Phase::Tls, Trouble::Policy(flaw.why))
         })
@@ -218,6 +195,12 @@ impl Connector {
                     self.count(host, wanted, Ok(&session));
                     self.were_silent(session.silent());
                     self.answered(&session);
+                    if Demand::requires_tls() && !session.assures_tls() {
+                        tries.servers -= 1;
+                        tries.note(no_promise(host));
+                        session.quit().await;
+                        return Ok(None);
+                    }
                     return Ok(Some(session));
                 }
                 Err(error) if is_everywhere(&error) => return Err(error),
@@ -231,7 +214,7 @@ impl Connector {
                         }
                         None => self.were_silent(&std::mem::take(&mut left)),
                     }
-                    tries.note(wanted.explain(host, error));
+                    tries.note(as_required(host, wanted.explain(host, error)));
                 }
             }
         }
@@ -241,7 +224,8 @@ impl Connector {
     /// The exchangers in their order, each address of each, until one lets us in; last of all
     /// those addresses that did not answer of late.
     async fn open(&self, open: OwnedSemaphorePermit) -> Result<Wire, SessionError> {
-        let mut tries = Tries::new();
+        // RFC 8689, 4.2.1: each exchanger is asked before it is said that none will do.
+        let mut tries = if Demand::requires_tls() { Tries::of_all() } else { Tries::new() };
         let (mut avoided, mut no_way, mut has_way) = (Vec::new(), None, false);
         let exchangers = in_turn(&lock(&self.exchangers), &RandomState::new());
         let demand = Demand::asked_for();
@@ -350,6 +334,11 @@ impl managed::Manager for Connector {
         match Demand::asked_for() {
             Some(demand) if !demand.is_met_by(&wire.host, &wire.tls, &wire.session) => {
                 Err(RecycleError::message("it is not what the domain demands of TLS"))
+            }
+            Some(demand)
+                if Demand::requires_tls() && !demand.is_assured_by(&wire.host, &wire.session) =>
+            {
+                Err(RecycleError::message("it is not what the message demands of TLS"))
             }
             Some(_) | None => Ok(()),
         }

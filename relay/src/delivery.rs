@@ -27,7 +27,7 @@ use crate::placing::Placed;
 use crate::relay::{Lined, Relay};
 use crate::shares::Flow;
 use crate::site::SiteLane;
-use crate::smtp::{self, Trouble};
+use crate::smtp::{self, SessionError, Trouble};
 use crate::unconnected::not_connected;
 use crate::verdict::{Told, judge, refuse_all};
 
@@ -216,13 +216,18 @@ async fn session(
     site: &Arc<SiteLane>,
     job: Job,
 ) -> Option<(Job, Object<Connector>)> {
-    let demand = job.demand.as_deref();
-    if let Some(error) = demand.and_then(Demand::rests) {
+    let (demand, requires_tls) = (job.demand.as_deref(), job.content.sending.require_tls);
+    let refused = match demand {
+        Some(demand) => demand.rests(requires_tls),
+        None if requires_tls => unproved(relay, site).await,
+        None => None,
+    };
+    if let Some(error) = refused {
         not_connected(relay, site, job, &error).await;
         return None;
     }
     let session = match &job.demand {
-        Some(demand) => demand.scope(site.sessions.get()).await,
+        Some(demand) => demand.scope(requires_tls, site.sessions.get()).await,
         None => site.sessions.get().await,
     };
     match session {
@@ -235,8 +240,8 @@ async fn session(
             None
         }
         Err(PoolError::Backend(error)) => {
-            if let (Some(Trouble::Policy(why)), Some(demand)) = (&error.trouble, demand) {
-                demand.failed(why);
+            if let (Some(trouble), Some(demand)) = (&error.trouble, demand) {
+                demand.failed(trouble);
             }
             not_connected(relay, site, job, &error).await;
             None
@@ -246,6 +251,17 @@ async fn session(
             None
         }
     }
+}
+
+/// What requires TLS goes to a smart host that DNS names only where that is proved, as with
+/// exchangers (RFC 8689, 4.2.1).
+async fn unproved(relay: &Relay, site: &SiteLane) -> Option<SessionError> {
+    let named = site.smart.as_ref()?.exchangers_of.as_ref()?;
+    if relay.resolver.is_secure_route(named).await {
+        return None;
+    }
+    let why = format!("DNSSEC does not prove the exchangers of {named}, and REQUIRETLS demands it");
+    Some(SessionError::trouble(Phase::Tls, Trouble::NotAssured { own: Own::Unproved, why }))
 }
 
 fn encryption(wire: &Wire, demand: Option<&Demand>) -> String {

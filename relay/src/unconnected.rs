@@ -26,6 +26,9 @@ pub(crate) async fn not_connected(
     let text = error.trouble.as_ref().map(ToString::to_string).unwrap_or_default();
     match &error.trouble {
         Some(Trouble::Policy(why)) => return demand_unmet(relay, site, job, error, why).await,
+        Some(Trouble::NotAssured { own, why }) => {
+            return not_assured(relay, site, job, error, (*own, why)).await;
+        }
         Some(Trouble::Source(why)) => {
             site.egress.failed(relay.now(), why);
             return source_failed(relay, site, job, error.phase, why).await;
@@ -135,6 +138,21 @@ async fn demand_unmet(
 ) {
     let finding = Own::TlsDemand.finding();
     let failure = Failure { phase: error.phase, reply: None, finding, note: why };
+    let mut settlement = conclude(relay, job, failure, Some(site)).await;
+    tell_tls(&mut settlement, &error.tls);
+    relay.settle(settlement).await;
+}
+
+/// The way to the recipient is not as the message demands it. That is no trouble of the site.
+async fn not_assured(
+    relay: &Arc<Relay>,
+    site: &Arc<SiteLane>,
+    job: Job,
+    error: &SessionError,
+    (own, why): (Own, &str),
+) {
+    let reply = own.reply(why);
+    let failure = Failure::own(error.phase, own, &reply);
     let mut settlement = conclude(relay, job, failure, Some(site)).await;
     tell_tls(&mut settlement, &error.tls);
     relay.settle(settlement).await;

@@ -83,10 +83,13 @@ pub(crate) async fn judge(
             let (own, text) = utf8(&job);
             return Some(refused_here(relay, site, job, (own, text), told).await);
         }
-        smtp::Outcome::TlsNotAssured => {
-            let text =
-                "the campaign demands verified TLS all the way, and the server does not promise it";
-            return Some(refused_here(relay, site, job, (Own::RequireTls, text), told).await);
+        // Exchangers are asked before: see `connector`. This is a smart host.
+        smtp::Outcome::TlsNotAssured { is_verified } => {
+            let because = match is_verified {
+                true => (Own::RequireTls, "the campaign demands REQUIRETLS, which is not offered"),
+                false => (Own::Unproved, "the campaign demands REQUIRETLS, and TLS is not verified"),
+            };
+            return Some(refused_here(relay, site, job, because, told).await);
         }
         smtp::Outcome::TooBig { octets_max } => {
             let text = format!(

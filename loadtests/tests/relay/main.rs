@@ -7,6 +7,7 @@ mod dane;
 mod flow;
 mod orders;
 mod refusals;
+mod require_tls;
 mod smart_hosts;
 mod sources;
 mod support;

@@ -64,7 +64,7 @@ pub(crate) fn policy(mode: &str, mx: &str) -> String {
 }
 
 /// The certificates of the pretend exchangers and of the policy host, as a file of authorities.
-fn authorities(world: &World, host: &Web) -> tempfile::NamedTempFile {
+pub(crate) fn authorities(world: &World, host: &Web) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     let encoded = pem(world.internet.authority());
     file.write_all(format!("{encoded}\n{}", host.certificate).as_bytes()).unwrap();
@@ -87,7 +87,12 @@ fn announce(world: &World, domains: &[&str]) {
     }
 }
 
-fn relay(world: &mut World, name: &str, host: &Web, authorities: &tempfile::NamedTempFile) {
+pub(crate) fn relay(
+    world: &mut World,
+    name: &str,
+    host: &Web,
+    authorities: &tempfile::NamedTempFile,
+) {
     let (port, path) = (host.port, authorities.path().display().to_string());
     world.relay(name, |config| {
         config.https_port = port;

@@ -72,6 +72,12 @@ impl Own {
         Finding { category, permanence, hygiene, scope, signal, rule, confidence: 100 }
     }
 
+    /// Whether trying again cannot help.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        self.finding().permanence == Permanence::Permanent
+    }
+
     /// As a server would have said it, with these words (RFC 3463 and its registry).
     #[must_use]
     pub fn reply(self, text: &str) -> Reply {
@@ -102,7 +108,7 @@ mod tests {
         for own in Own::ALL {
             let (finding, reply) = (own.finding(), own.reply("why"));
             let status = reply.status.expect("a status");
-            assert_eq!(reply.is_permanent(), finding.permanence == Permanence::Permanent, "{own}");
+            assert_eq!(reply.is_permanent(), own.is_final(), "{own}");
             assert_eq!(u16::from(status.0), reply.code / 100, "{own}");
             assert_eq!((finding.rule, finding.signal), (own.as_str(), Signal::None));
             assert_ne!(finding.hygiene, Hygiene::Suppress, "{own}");

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use mail::classify::Own;
 use mail::sts::Mode;
 use mail::{Domain, Timestamp};
 
@@ -30,7 +31,14 @@ const NOT_YET: Duration = Duration::from_secs(5);
 tokio::task_local! {
     /// Whose mail a session is opened for. The pool of sessions hands no argument to what opens
     /// one or looks whether one will do; both run in the task that asks for a session.
-    static ASKED_FOR: Arc<Demand>;
+    static ASKED_FOR: Asked;
+}
+
+/// For whom a session is asked, and for what.
+struct Asked {
+    demand: Arc<Demand>,
+    /// The message demands verified TLS all the way (RFC 8689).
+    requires_tls: bool,
 }
 
 /// What one domain demands.
@@ -40,13 +48,23 @@ pub(crate) struct Demand {
     pub(crate) sts: Option<Arc<mail::sts::Policy>>,
     /// DNSSEC proves which exchangers it has: what it proves of them counts too (RFC 7672, 2.2.1).
     pub(crate) secure: bool,
+    /// It may have a policy, which could not be fetched.
+    is_unsure: bool,
     /// When it could not be met, and why.
     failed: Mutex<Option<(Instant, String)>>,
+    /// When none of its exchangers would do for a message that requires TLS, and why.
+    unassured: Mutex<Option<(Instant, Own, String)>>,
 }
 
 impl Demand {
     fn new(domain: Domain, sts: Option<Arc<mail::sts::Policy>>, secure: bool) -> Self {
-        Self { domain, sts, secure, failed: Mutex::default() }
+        let (failed, unassured) = (Mutex::default(), Mutex::default());
+        Self { domain, sts, secure, is_unsure: false, failed, unassured }
+    }
+
+    fn is_as(&self, sts: Option<&Arc<mail::sts::Policy>>, secure: bool, is_unsure: bool) -> bool {
+        let is_known = self.secure == secure && self.is_unsure == is_unsure;
+        is_known && self.sts.as_ref() == sts
     }
 
     /// The policy, if it is to be enforced.
@@ -68,27 +86,81 @@ impl Demand {
         self.enforced().is_none_or(|policy| policy.names(host) && is_verified())
     }
 
-    /// Runs what asks for a session in this domain's name.
-    pub(crate) async fn scope<T>(self: &Arc<Self>, asks: impl Future<Output = T>) -> T {
-        ASKED_FOR.scope(self.clone(), asks).await
+    /// Whether it is proved that the domain has this exchanger: its MX records are signed, or its
+    /// MTA-STS policy, which comes over HTTPS, names it (RFC 8689, 4.2.1).
+    fn proves(&self, host: &str) -> bool {
+        let names = |policy: &mail::sts::Policy| policy.mode != Mode::None && policy.names(host);
+        self.secure || self.sts.as_deref().is_some_and(names)
+    }
+
+    /// Whether a session will do for a message that requires TLS all the way (RFC 8689, 4.2.1).
+    pub(crate) fn is_assured_by(&self, host: &str, session: &Session) -> bool {
+        self.proves(host) && session.assures_tls()
+    }
+
+    /// Nothing is asked of an exchanger that may be another's.
+    pub(crate) fn must_prove(&self, host: &str) -> Result<(), SessionError> {
+        // A policy that is enforced and does not name it says so itself.
+        if self.proves(host) || self.enforced().is_some() {
+            return Ok(());
+        }
+        let what = format!("{host} is an exchanger of {}, as REQUIRETLS demands", self.domain);
+        let (own, why) = match self.is_unsure {
+            true => (
+                Own::Unencrypted,
+                format!("no MTA-STS policy can be had now that proves that {what}"),
+            ),
+            false => (Own::Unproved, format!("neither DNSSEC nor MTA-STS proves that {what}")),
+        };
+        Err(SessionError::trouble(mail::Phase::Tls, Trouble::NotAssured { own, why }))
+    }
+
+    /// Runs what asks for a session in this domain's name, for a message that requires TLS or not.
+    pub(crate) async fn scope<T>(
+        self: &Arc<Self>,
+        requires_tls: bool,
+        asks: impl Future<Output = T>,
+    ) -> T {
+        ASKED_FOR.scope(Asked { demand: self.clone(), requires_tls }, asks).await
     }
 
     /// Whose session is being asked for; nobody's in particular, outside of [`scope`](Self::scope).
     pub(crate) fn asked_for() -> Option<Arc<Self>> {
-        ASKED_FOR.try_with(Arc::clone).ok()
+        ASKED_FOR.try_with(|asked| asked.demand.clone()).ok()
     }
 
-    /// It could not be met.
-    pub(crate) fn failed(&self, why: &str) {
-        *lock(&self.failed) = Some((Instant::now(), why.to_owned()));
+    /// Whether the session is asked for by a message that requires TLS all the way.
+    pub(crate) fn requires_tls() -> bool {
+        ASKED_FOR.try_with(|asked| asked.requires_tls).unwrap_or(false)
+    }
+
+    /// It could not be met, if that is what the trouble is.
+    pub(crate) fn failed(&self, trouble: &Trouble) {
+        let now = Instant::now();
+        match trouble {
+            Trouble::Policy(why) => *lock(&self.failed) = Some((now, why.clone())),
+            Trouble::NotAssured { own, why } => {
+                *lock(&self.unassured) = Some((now, *own, why.clone()));
+            }
+            _ => {}
+        }
     }
 
     /// Why it could not be met, if that is not long ago.
-    pub(crate) fn rests(&self) -> Option<SessionError> {
+    pub(crate) fn rests(&self, requires_tls: bool) -> Option<SessionError> {
+        let is_recent = |at: &Instant| at.elapsed() < RESTS;
+        let ago =
+            |why: &str, at: &Instant| format!("{why} (found {} s ago)", at.elapsed().as_secs());
         let failed = lock(&self.failed);
-        let (at, why) = failed.as_ref().filter(|(at, _)| at.elapsed() < RESTS)?;
-        let why = format!("{why} (found {} s ago)", at.elapsed().as_secs());
-        Some(SessionError::trouble(mail::Phase::Tls, Trouble::Policy(why)))
+        let unassured = lock(&self.unassured);
+        let trouble = match (failed.as_ref(), unassured.as_ref()) {
+            (Some((at, why)), _) if is_recent(at) => Trouble::Policy(ago(why, at)),
+            (_, Some((at, own, why))) if requires_tls && is_recent(at) => {
+                Trouble::NotAssured { own: *own, why: ago(why, at) }
+            }
+            _ => return None,
+        };
+        Some(SessionError::trouble(mail::Phase::Tls, trouble))
     }
 
     /// What history keeps of a session's encryption: see `Event::tls`.
@@ -144,21 +216,24 @@ impl Demands {
     /// A domain's demand. Waits a moment for a policy that is not known yet, and no longer: those
     /// of other domains wait behind it.
     pub(crate) async fn of(&self, domain: &Domain, secure: bool, now: Timestamp) -> Demanded {
-        let sts = match &self.sts {
-            None => None,
+        let (sts, is_unsure) = match &self.sts {
+            None => (None, false),
             Some(policies) => match policies.standing(domain, now).await {
-                Standing::Known(policy) => policy,
+                Standing::Known(policy) => (policy, false),
+                Standing::Unfetched => (None, true),
                 Standing::NotYet => return Demanded::NotYet(now + NOT_YET),
             },
         };
         let mut known = lock(&self.known);
-        if let Some(demand) = known.get(domain).filter(|d| d.sts == sts && d.secure == secure) {
+        if let Some(demand) = known.get(domain).filter(|d| d.is_as(sts.as_ref(), secure, is_unsure))
+        {
             return Demanded::This(demand.clone());
         }
         if known.len() >= DOMAINS_MAX {
             known.clear();
         }
-        let demand = Arc::new(Demand::new(domain.clone(), sts, secure));
+        let demand = Demand { is_unsure, ..Demand::new(domain.clone(), sts, secure) };
+        let demand = Arc::new(demand);
         known.insert(domain.clone(), demand.clone());
         Demanded::This(demand)
     }

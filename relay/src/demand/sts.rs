@@ -42,6 +42,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) enum Standing {
     /// It has this one, or none.
     Known(Option<Arc<Policy>>),
+    /// None is known, and it tells of one that could not be fetched: as none, but for whom a policy
+    /// would help.
+    Unfetched,
     /// It is being looked up.
     NotYet,
 }
@@ -78,12 +81,21 @@ impl Drop for Lookup {
 struct Known {
     record: Option<Arc<(StsRecord, Arc<Policy>)>>,
     recheck_at: Instant,
+    /// It tells of a policy that is not this one, and that could not be fetched.
+    is_unfetched: bool,
 }
 
 impl Known {
     fn policy(&self, now: Timestamp) -> Option<Arc<Policy>> {
         let kept = self.record.as_deref().filter(|(record, _)| record.expires_at() > now)?;
         Some(kept.1.clone())
+    }
+
+    fn standing(&self, now: Timestamp) -> Standing {
+        match self.policy(now) {
+            None if self.is_unfetched => Standing::Unfetched,
+            policy => Standing::Known(policy),
+        }
     }
 }
 
@@ -113,14 +125,13 @@ impl StsPolicies {
     pub(crate) async fn standing(self: &Arc<Self>, domain: &Domain, now: Timestamp) -> Standing {
         let known = lock(&self.known).get(domain).cloned();
         if let Some(known) = known {
-            let policy = known.policy(now);
             let is_due = known.recheck_at <= Instant::now();
-            let has_run_out = known.record.is_some() && policy.is_none();
+            let has_run_out = known.record.is_some() && known.policy(now).is_none();
             if is_due {
                 self.look_up(&[domain]);
             }
             if !(is_due && has_run_out) {
-                return Standing::Known(policy);
+                return known.standing(now);
             }
         }
         self.look_up(&[domain]);
@@ -131,7 +142,7 @@ impl StsPolicies {
             let _ = tokio::time::timeout(PATIENCE, ends.changed()).await;
         }
         match lock(&self.known).get(domain) {
-            Some(known) if known.recheck_at > Instant::now() => Standing::Known(known.policy(now)),
+            Some(known) if known.recheck_at > Instant::now() => known.standing(now),
             _ => Standing::NotYet,
         }
     }
@@ -201,7 +212,11 @@ impl StsPolicies {
         let now = clock();
         let kept = stored.ok().flatten().or_else(remembered);
         let kept = kept.filter(|record| record.expires_at() > now);
-        let Some(id) = self.current_id(domain).await else { return known(kept, RECHECK) };
+        let id = match self.current_id(domain).await {
+            Ok(Some(id)) => id,
+            Ok(None) => return known(kept, RECHECK),
+            Err(_) => return Known { is_unfetched: true, ..known(kept, RECHECK) },
+        };
         let is_current = |record: &StsRecord| record.id == id && !runs_out_soon(record, now);
         if kept.as_ref().is_some_and(is_current) {
             return known(kept, RECHECK);
@@ -223,17 +238,21 @@ impl StsPolicies {
                 metrics::counter!("malleposte_mta_sts_fetches_total", "result" => "failed")
                     .increment(1);
                 tracing::debug!(domain = domain.as_str(), why, "no MTA-STS policy");
-                known(kept, FAILED)
+                Known { is_unfetched: true, ..known(kept, FAILED) }
             }
         }
     }
 
     /// The id that the domain tells of its policy. Without one it has none that is new: whoever
     /// can make the record vanish shall not make the policy vanish (RFC 8461, 10.2).
-    async fn current_id(&self, domain: &Domain) -> Option<String> {
+    ///
+    /// # Errors
+    /// Why DNS does not tell now.
+    async fn current_id(&self, domain: &Domain) -> Result<Option<String>, String> {
         match self.resolver.txt(&format!("_mta-sts.{domain}")).await {
-            Txt::Found(texts) => policy_id(&texts).map(str::to_owned),
-            Txt::NotFound | Txt::Temporary { .. } => None,
+            Txt::Found(texts) => Ok(policy_id(&texts).map(str::to_owned)),
+            Txt::NotFound => Ok(None),
+            Txt::Temporary { why } => Err(why),
         }
     }
 
@@ -269,7 +288,7 @@ fn known(record: Option<StsRecord>, recheck: Duration) -> Known {
         let policy = Arc::new(record.policy.clone());
         Arc::new((record, policy))
     });
-    Known { record, recheck_at: Instant::now() + recheck }
+    Known { record, recheck_at: Instant::now() + recheck, is_unfetched: false }
 }
 
 /// Little of its time is left: a newer is fetched before it is over (RFC 8461, 3.3).

@@ -37,7 +37,10 @@ pub enum Outcome {
     Utf8NotOffered,
     /// The message demands verified TLS all the way, and this session has none, or the server does
     /// not promise it for the way from there.
-    TlsNotAssured,
+    TlsNotAssured {
+        /// Whether this session has it, so that it is the promise that is missing.
+        is_verified: bool,
+    },
     /// The server cannot take it and was not asked: larger than its SIZE.
     TooBig {
         /// What it takes.

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use mail::classify::Own;
 use mail::{EnhancedStatus, Reply};
 use smtp_proto::Response;
 use smtp_proto::response::parser::ResponseReceiver;
@@ -43,6 +44,14 @@ pub enum Trouble {
     /// What a domain demands of TLS is not to be had, in its own words (MTA-STS, DANE).
     #[error("{0}")]
     Policy(String),
+    /// The message demands verified TLS all the way (RFC 8689), and why it cannot have it here.
+    #[error("{why}")]
+    NotAssured {
+        /// What that means.
+        own: Own,
+        /// In words.
+        why: String,
+    },
     /// The server says that it is who we are.
     #[error("it calls itself {0}, which is our own name: mail to it would come back to us")]
     Ourselves(String),

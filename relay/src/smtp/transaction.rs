@@ -98,7 +98,7 @@ impl Session {
             return Err(Outcome::Utf8NotOffered);
         }
         if envelope.require_tls && !self.assures_tls() {
-            return Err(Outcome::TlsNotAssured);
+            return Err(Outcome::TlsNotAssured { is_verified: self.is_verified() });
         }
         if let Some(octets_max) = self.too_big_for(message.len()) {
             return Err(Outcome::TooBig { octets_max });
@@ -130,9 +130,15 @@ impl Session {
         self.capabilities.size.filter(|max| *max > 0 && octets as u64 > *max)
     }
 
-    /// RFC 8689, 4.2.1.
-    fn assures_tls(&self) -> bool {
-        self.capabilities.require_tls && self.tls().is_some_and(|tls| tls.worth().is_ok())
+    /// Whether the server promises verified TLS for the way from there, over a session that has it
+    /// (RFC 8689, 4.2.1). Whether the server is one of the recipient's is another question.
+    #[must_use]
+    pub fn assures_tls(&self) -> bool {
+        self.capabilities.require_tls && self.is_verified()
+    }
+
+    fn is_verified(&self) -> bool {
+        self.tls().is_some_and(|tls| tls.worth().is_ok())
     }
 
     /// A server may have said 421, or left, while the session was idle; then nothing is

@@ -162,7 +162,7 @@ fn verdict(transaction: &Transaction) -> Result<(), Undelivered> {
         Outcome::TooBig { octets_max } => {
             Err(Undelivered::ForGood(format!("its server takes {octets_max} octets at most")))
         }
-        Outcome::TlsNotAssured | Outcome::Malformed(_) | Outcome::BadPath => {
+        Outcome::TlsNotAssured { .. } | Outcome::Malformed(_) | Outcome::BadPath => {
             Err(Undelivered::ForGood("it cannot be written as SMTP".to_owned()))
         }
     }

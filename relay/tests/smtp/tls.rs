@@ -96,13 +96,17 @@ async fn a_message_that_demands_tls_all_the_way_goes_where_it_is_promised_and_no
     let knowing = TlsClient::new(roots).expect("tls");
     let stranger = TlsClient::new(RootCertStore::empty()).expect("tls");
     let envelope = Envelope { require_tls: true, ..ENVELOPE };
-    for (client, goes) in [(&knowing, true), (&stranger, false), (&knowing, false)] {
+    for (client, knows, goes) in
+        [(&knowing, true, true), (&stranger, false, false), (&knowing, true, false)]
+    {
         let mut session =
             connect_as(addr, TlsPolicy::Opportunistic, client).await.expect("a session");
         let done = session.transact(&envelope, MESSAGE, || true).await;
         match done.outcome {
             Outcome::Accepted => assert!(goes),
-            Outcome::TlsNotAssured => assert!(!goes && !done.began),
+            Outcome::TlsNotAssured { is_verified } => {
+                assert!(!goes && !done.began && is_verified == knows);
+            }
             other => panic!("{other:?}"),
         }
         session.quit().await;
