@@ -38,13 +38,13 @@ pub(crate) async fn not_connected(
             return source_failed(relay, site, job, error.phase, why).await;
         }
         Some(Trouble::Login { why, passing }) => {
-            return not_let_in(relay, site, job, error.phase, (why, *passing)).await;
+            return not_let_in(relay, site, job, error, (why, *passing)).await;
         }
         _ => {}
     }
     if let (Some(_), Some(reply)) = (&site.smart, &error.reply) {
         let passing = !reply.is_permanent();
-        return not_let_in(relay, site, job, error.phase, (&reply.to_string(), passing)).await;
+        return not_let_in(relay, site, job, error, (&reply.to_string(), passing)).await;
     }
     let finding = match &error.reply {
         Some(reply) => classify(&Said::reply(error.phase, reply)),
@@ -80,13 +80,13 @@ async fn not_let_in(
     relay: &Arc<Relay>,
     site: &Arc<SiteLane>,
     job: Job,
-    phase: Phase,
+    error: &SessionError,
     (why, passing): (&str, bool),
 ) {
-    let failure = shut_out(relay, site, why, passing);
-    let note = failure.1.clone();
-    let failure = Failure { phase, reply: None, finding: failure.0, note: &note };
-    let settlement = conclude(relay, job, failure, Some(site)).await;
+    let (finding, note) = shut_out(relay, site, why, passing);
+    let failure = Failure { phase: error.phase, reply: None, finding, note: &note };
+    let mut settlement = conclude(relay, job, failure, Some(site)).await;
+    tell_tls(&mut settlement, &error.tls);
     relay.settle(settlement).await;
 }
 

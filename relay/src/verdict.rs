@@ -87,7 +87,9 @@ pub(crate) async fn judge(
         smtp::Outcome::TlsNotAssured { is_verified } => {
             let because = match is_verified {
                 true => (Own::RequireTls, "the campaign demands REQUIRETLS, which is not offered"),
-                false => (Own::Unproved, "the campaign demands REQUIRETLS, and TLS is not verified"),
+                false => {
+                    (Own::Unproved, "the campaign demands REQUIRETLS, and TLS is not verified")
+                }
             };
             return Some(refused_here(relay, site, job, because, told).await);
         }
@@ -156,7 +158,9 @@ async fn not_delivered(
     if let (Some(_), Some(said)) = (&site.smart, reply.as_ref().filter(|r| is_about_login(r))) {
         let (finding, note) = shut_out(relay, site, &said.to_string(), false);
         let failure = Failure { phase, reply: None, finding, note: &note };
-        return Some(conclude(relay, job, failure, Some(site)).await);
+        let mut settlement = conclude(relay, job, failure, Some(site)).await;
+        told.add_to(&mut settlement);
+        return Some(settlement);
     }
     let signal = match pace_signal(&finding, phase) {
         // Said to the first message it is about something else: another connection hears it too.

@@ -13,6 +13,7 @@ mod sources;
 mod support;
 mod tls;
 mod tls_reports;
+mod told_tls;
 mod unreadable;
 mod utf8;
 mod web;

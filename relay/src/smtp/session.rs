@@ -14,10 +14,10 @@ use tokio::time::timeout;
 use super::capabilities::Capabilities;
 use super::config::{Timeouts, TlsPolicy};
 use super::dial::{Dialled, dial};
-use super::failure::SessionError;
+use super::failure::{SessionError, not_ourselves, positive};
 use super::login::{Hop, offered};
 use super::proxy::Via;
-use super::reply::{ReplyReader, Trouble, to_reply};
+use super::reply::{ReplyReader, Trouble};
 use super::stream::Stream;
 use super::tls::{TlsClient, TlsFacts};
 use super::words::Flaw;
@@ -157,16 +157,24 @@ impl Session {
             self = self.encrypt(target, policy, tls).await?;
         }
         let banner = self.reply(Phase::Banner).await;
-        let banner = banner.map_err(|t| SessionError::trouble(Phase::Banner, t))?;
-        self.banner = positive(Phase::Banner, &banner)?;
-        self.greet(target).await?;
+        let banner = banner.map_err(|t| self.told(SessionError::trouble(Phase::Banner, t)))?;
+        self.banner = positive(Phase::Banner, &banner).map_err(|e| self.told(e))?;
+        let greeted = self.greet(target).await;
+        greeted.map_err(|e| self.told(e))?;
         if !target.hop.implicit_tls {
             self = self.secure(target, policy, tls).await?;
         }
         if let Some(login) = target.hop.login {
-            self.log_in(target, login).await?;
+            let logged_in = self.log_in(target, login).await;
+            logged_in.map_err(|e| self.told(e))?;
         }
         Ok(self)
+    }
+
+    /// An error with what came of TLS, where it had come about by then.
+    fn told(&self, error: impl Into<SessionError>) -> SessionError {
+        let tls = self.tls.as_ref().map(ToString::to_string).unwrap_or_default();
+        SessionError { tls, ..error.into() }
     }
 
     async fn secure(
@@ -189,8 +197,10 @@ impl Session {
                 self = self.encrypt(target, policy, tls).await?;
                 // What was offered in the clear does not count (RFC 3207, 4.2).
                 self.capabilities = Capabilities::default();
-                self.greet(target).await?;
-                Ok(self)
+                match self.greet(target).await {
+                    Ok(()) => Ok(self),
+                    Err(error) => Err(self.told(error)),
+                }
             }
             // 421 ends the session; any other answer leaves it as it was.
             Err(refused) if answer.code != 421 && may_be_plain => {
@@ -380,25 +390,4 @@ impl Session {
         })
         .await;
     }
-}
-
-fn positive(phase: Phase, answer: &Response<String>) -> Result<Reply, Box<SessionError>> {
-    let reply = to_reply(answer);
-    if reply.is_positive() {
-        Ok(reply)
-    } else if reply.code < 400 {
-        Err(Box::new(SessionError::trouble(phase, Trouble::OutOfPlace(reply))))
-    } else {
-        Err(Box::new(SessionError::refused(phase, reply)))
-    }
-}
-
-/// A server that answers to our own name is this host, or believes to be it: what it took would
-/// come back to us (RFC 5321, 6.3).
-fn not_ourselves(answer: &Response<String>, name: &str) -> Result<(), Trouble> {
-    let its_name = answer.message.split_whitespace().next().unwrap_or_default();
-    if its_name.eq_ignore_ascii_case(name) {
-        return Err(Trouble::Ourselves(name.to_owned()));
-    }
-    Ok(())
 }

@@ -162,7 +162,10 @@ async fn a_wrong_password_is_told_without_showing_it_and_a_passing_trouble_is_to
             .await;
         let login = login(Mechanism::Plain, path.clone());
         let tls = (TlsPolicy::Verified, &client);
-        let (why, passing) = why(log_in(addr, tls, Begins::StartTls, &login).await);
+        let refused = log_in(addr, tls, Begins::StartTls, &login).await;
+        let tls = refused.as_ref().map_err(|error| error.tls.clone()).expect_err("refused");
+        assert!(tls.ends_with(" verified"), "{tls:?}");
+        let (why, passing) = why(refused);
         assert!(why.contains("AUTH PLAIN as \"tim\"") && why.contains(&answer[..9]), "{why}");
         assert_eq!(passing, passes, "{answer}");
         peer.await.expect("the script");

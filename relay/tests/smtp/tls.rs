@@ -216,6 +216,41 @@ async fn a_refused_starttls_leaves_the_session_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_server_that_refuses_us_after_the_handshake_is_told_with_its_tls() {
+    for said in ["550 5.7.1 not you\r\n", "421 4.3.2 closing\r\n", "garbage\r\n", ""] {
+        let (config, roots) = certificate("mx.example");
+        let (listener, addr) = listen().await;
+        let peer = tokio::spawn(async move {
+            let mut peer = starttls(accept(&listener).await, config).await;
+            peer.expect("EHLO").await;
+            peer.say(said).await;
+        });
+        let client = TlsClient::new(roots).expect("tls");
+        let error = connect_as(addr, TlsPolicy::Opportunistic, &client).await.expect_err("refused");
+        assert_eq!(error.phase, Phase::Ehlo, "{said:?}");
+        assert!(error.tls.starts_with("TLSv1.3 ") && error.tls.ends_with(" verified"), "{error:?}");
+        peer.await.expect("peer");
+    }
+}
+
+#[tokio::test]
+async fn a_421_to_starttls_ends_the_session_and_no_other_is_begun() {
+    let (listener, addr) = listen().await;
+    let peer = tokio::spawn(async move {
+        let mut peer = accept(&listener).await;
+        peer.greet("STARTTLS").await;
+        peer.expect("STARTTLS").await;
+        peer.say("421 4.3.2 going down\r\n").await;
+        assert_eq!(peer.line().await, "", "nothing is said after a 421");
+        let again = listener.accept();
+        assert!(tokio::time::timeout(std::time::Duration::from_millis(200), again).await.is_err());
+    });
+    let error = connect_with(addr, TlsPolicy::Opportunistic).await.expect_err("421");
+    assert_eq!((error.phase, error.reply.as_ref().map(|r| r.code)), (Phase::Tls, Some(421)));
+    peer.await.expect("peer");
+}
+
+#[tokio::test]
 async fn what_was_said_before_the_handshake_is_never_taken_for_encrypted() {
     let (addr, _peer) = server(|mut peer| async move {
         peer.greet("STARTTLS").await;
