@@ -4,9 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use mail::{Phase, Reply};
-use smtp_proto::Response;
 
-use super::reply::{Trouble, to_reply};
+use super::reply::{Response, Trouble, to_reply};
 use super::words::Flaw;
 
 /// Why a session did not come about, and where.
@@ -68,7 +67,7 @@ impl From<Box<SessionError>> for SessionError {
 }
 
 /// The reply, if it agrees.
-pub(super) fn positive(phase: Phase, answer: &Response<String>) -> Result<Reply, Box<SessionError>> {
+pub(super) fn positive(phase: Phase, answer: &Response) -> Result<Reply, Box<SessionError>> {
     let reply = to_reply(answer);
     if reply.is_positive() {
         Ok(reply)
@@ -81,8 +80,8 @@ pub(super) fn positive(phase: Phase, answer: &Response<String>) -> Result<Reply,
 
 /// A server that answers to our own name is this host, or believes to be it: what it took would
 /// come back to us (RFC 5321, 6.3).
-pub(super) fn not_ourselves(answer: &Response<String>, name: &str) -> Result<(), Trouble> {
-    let its_name = answer.message.split_whitespace().next().unwrap_or_default();
+pub(super) fn not_ourselves(answer: &Response, name: &str) -> Result<(), Trouble> {
+    let its_name = answer.text.split_whitespace().next().unwrap_or_default();
     if its_name.eq_ignore_ascii_case(name) {
         return Err(Trouble::Ourselves(name.to_owned()));
     }

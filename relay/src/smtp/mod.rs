@@ -26,7 +26,7 @@ pub use failure::SessionError;
 pub use login::{Hop, Login, Mechanism, NoSecret, SecretFrom};
 pub use outcome::{Envelope, Outcome, Transaction};
 pub use proxy::{Protocol, Via, ViaError};
-pub use reply::{ReplyReader, Trouble};
+pub use reply::{ReplyReader, Response, Trouble};
 pub use session::{Session, Target};
 pub use tls::{TlsClient, TlsFacts, trusted_roots};
 pub use wire::{LineEndError, stuff_dots};

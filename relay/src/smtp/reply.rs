@@ -5,15 +5,13 @@ use std::io;
 
 use mail::classify::Own;
 use mail::{EnhancedStatus, Reply};
-use smtp_proto::Response;
-use smtp_proto::response::parser::ResponseReceiver;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::words::Flaw;
 
-/// A reply longer than this is a broken server or a hostile one. RFC 5321, 4.5.3.1.5
-/// asks for 512 a line.
-const REPLY_OCTETS_MAX: usize = 8 * 1024;
+/// A reply longer than this is a broken server or a hostile one: 64 lines of 512 octets, which is
+/// what RFC 5321, 4.5.3.1.5 gives a line; it sets no bound to their number.
+const REPLY_OCTETS_MAX: usize = 32 * 1024;
 /// What is read at a time; a pipeline's replies mostly fit.
 const READ_OCTETS: usize = 2048;
 
@@ -35,6 +33,9 @@ pub enum Trouble {
     /// Not SMTP.
     #[error("not a reply: {0:?}")]
     Garbage(String),
+    /// Lines of one reply that do not agree (RFC 5321, 4.2.1: "MUST be the same").
+    #[error("a reply with two codes, {0} and {1}")]
+    TwoCodes(u16, u16),
     /// A reply that does not fit what was asked.
     #[error("a reply out of place: {0}")]
     OutOfPlace(Reply),
@@ -98,14 +99,25 @@ impl From<io::Error> for Trouble {
     }
 }
 
+/// A reply as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    /// Three digits, 200 to 599.
+    pub code: u16,
+    /// The enhanced status (RFC 2034), the last one where lines have several.
+    pub status: Option<EnhancedStatus>,
+    /// What it said: its lines without code and status, LF between them.
+    pub text: String,
+}
+
 /// Reads replies off a stream.
 #[derive(Default)]
 pub struct ReplyReader {
     buffer: Vec<u8>,
     /// Where the unread octets of `buffer` begin.
     at: usize,
-    receiver: ResponseReceiver,
-    /// Octets of the reply that is being read.
+    /// The lines so far of the reply that is being read, and how many octets they were.
+    begun: Option<Response>,
     octets: usize,
 }
 
@@ -114,16 +126,15 @@ impl ReplyReader {
     pub async fn next<S: AsyncRead + Unpin>(
         &mut self,
         stream: &mut S,
-    ) -> Result<Response<String>, Trouble> {
+    ) -> Result<Response, Trouble> {
         loop {
             if let Some(response) = self.parse()? {
                 return Ok(response);
             }
-            self.buffer.resize(READ_OCTETS, 0);
-            let read = stream.read(&mut self.buffer).await;
-            self.buffer.truncate(read.as_ref().copied().unwrap_or(0));
+            self.buffer.drain(..self.at);
             self.at = 0;
-            if read? == 0 {
+            self.buffer.reserve(READ_OCTETS);
+            if stream.read_buf(&mut self.buffer).await? == 0 {
                 return Err(Trouble::Closed);
             }
         }
@@ -132,7 +143,7 @@ impl ReplyReader {
     /// Whether nothing was received beyond the last reply.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.at == self.buffer.len() && self.octets == 0
+        self.at == self.buffer.len() && self.begun.is_none()
     }
 
     /// Takes in octets that were read by others.
@@ -143,50 +154,79 @@ impl ReplyReader {
     }
 
     /// A reply out of what is there; `None` when more is needed.
-    pub(super) fn parse(&mut self) -> Result<Option<Response<String>>, Trouble> {
-        let unread = &self.buffer[self.at..];
-        if unread.is_empty() {
-            return Ok(None);
-        }
-        let mut octets = unread.iter();
-        let result = self.receiver.parse(&mut octets);
-        let used = unread.len() - octets.len();
-        let began = self.at;
-        self.at += used;
-        self.octets += used;
-        match result {
-            Ok(response) => {
-                self.receiver.reset();
-                self.octets = 0;
-                if !(200..600).contains(&response.code) {
-                    return Err(self.garbage(began));
+    pub(super) fn parse(&mut self) -> Result<Option<Response>, Trouble> {
+        loop {
+            let unread = &self.buffer[self.at..];
+            let Some(end) = memchr::memchr(b'\n', unread) else { return self.unended() };
+            self.octets += end + 1;
+            if self.octets > REPLY_OCTETS_MAX {
+                return Err(Trouble::TooLong);
+            }
+            let Some((line, is_last)) = line(unread[..end].trim_ascii_end()) else {
+                return Err(self.garbage());
+            };
+            self.at += end + 1;
+            match &mut self.begun {
+                None => self.begun = Some(line),
+                Some(begun) if begun.code != line.code => {
+                    return Err(Trouble::TwoCodes(begun.code, line.code));
                 }
-                Ok(Some(response))
+                Some(begun) => {
+                    begun.status = line.status.or(begun.status);
+                    begun.text.push('\n');
+                    begun.text.push_str(&line.text);
+                }
             }
-            Err(smtp_proto::Error::NeedsMoreData { .. }) if self.octets <= REPLY_OCTETS_MAX => {
-                Ok(None)
+            if is_last {
+                self.octets = 0;
+                return Ok(self.begun.take());
             }
-            Err(smtp_proto::Error::NeedsMoreData { .. } | smtp_proto::Error::ResponseTooLong) => {
-                Err(Trouble::TooLong)
-            }
-            Err(_) => Err(self.garbage(began)),
+        }
+    }
+
+    /// A line that has no end yet, if it can become one of a reply.
+    fn unended(&self) -> Result<Option<Response>, Trouble> {
+        let unread = &self.buffer[self.at..];
+        let (code, rest) = unread.split_at(unread.len().min(3));
+        let is_begun = code.iter().all(u8::is_ascii_digit)
+            && rest.first().is_none_or(|octet| matches!(octet, b' ' | b'-' | b'\r'));
+        match is_begun {
+            false => Err(self.garbage()),
+            true if self.octets + unread.len() > REPLY_OCTETS_MAX => Err(Trouble::TooLong),
+            true => Ok(None),
         }
     }
 
     /// What came instead of a reply, its beginning.
-    fn garbage(&self, began: usize) -> Trouble {
-        let unread = &self.buffer[began..];
+    fn garbage(&self) -> Trouble {
+        let unread = &self.buffer[self.at..];
         let seen = String::from_utf8_lossy(&unread[..unread.len().min(60)]);
         Trouble::Garbage(mail::reply::clean_text(&seen))
     }
 }
 
+/// A line of a reply, and whether it is its last (RFC 5321, 4.2).
+fn line(octets: &[u8]) -> Option<(Response, bool)> {
+    let (code, rest) = octets.split_at_checked(3)?;
+    let code = std::str::from_utf8(code).ok()?.parse().ok()?;
+    let (is_last, text) = match rest.split_first() {
+        None => (true, rest),
+        Some((b' ', text)) => (true, text),
+        Some((b'-', text)) => (false, text),
+        Some(_) => return None,
+    };
+    let text = String::from_utf8_lossy(text);
+    let (first, others) = text.split_once(' ').unwrap_or((&text, ""));
+    let (status, text) = match first.parse() {
+        Ok(status) => (Some(status), others.to_owned()),
+        Err(_) => (None, text.into_owned()),
+    };
+    (200..600).contains(&code).then_some((Response { code, status, text }, is_last))
+}
+
 /// The shared form of a reply.
-pub(super) fn to_reply(response: &Response<String>) -> Reply {
-    let [class, subject, detail] = response.esc;
-    let status = matches!(class, 2 | 4 | 5)
-        .then(|| EnhancedStatus(class, u16::from(subject), u16::from(detail)));
-    Reply::new(response.code, status, &response.message)
+pub(super) fn to_reply(response: &Response) -> Reply {
+    Reply::new(response.code, response.status, &response.text)
 }
 
 #[cfg(test)]
@@ -221,6 +261,29 @@ mod tests {
             read_all(&[b"250-2.1.0 a\r\n250 2.1.0 b\r\n550 5.1.1 no\r\n421 4.7.0 bye\r\n25"]).await;
         assert_eq!(replies, ["250 2.1.0 a b", "550 5.1.1 no", "421 4.7.0 bye"]);
         assert_eq!(end, "the connection was closed");
+        let (replies, _) = read_all(&[b"250\r\n550 5.7.509 no\n220-a\r\n220-\r\n220 b\r\n"]).await;
+        assert_eq!(replies, ["250 ", "550 5.7.509 no", "220 a b"]);
+    }
+
+    #[tokio::test]
+    async fn full_lines_are_read_as_many_as_there_is_room_for() {
+        let line = |mark: &str| [format!("250{mark}").as_bytes(), &[b'x'; 506], b"\r\n"].concat();
+        assert_eq!(line("-").len(), 512);
+        let reply = |lines: usize| [line("-").repeat(lines - 1), line(" ")].concat();
+        for lines in [1, 9, 64] {
+            let mut reader = ReplyReader::default();
+            reader.feed(&reply(lines));
+            let read = reader.parse().expect("a reply").expect("a whole one");
+            assert_eq!((read.code, read.text.len()), (250, 507 * lines - 1));
+            assert!(reader.is_empty());
+        }
+        assert_eq!(read_all(&[&reply(65)]).await.1, "a reply of more than 32768 octets");
+    }
+
+    #[tokio::test]
+    async fn lines_of_one_reply_have_one_code() {
+        let (replies, end) = read_all(&[b"250 ok\r\n250-yes\r\n550 no\r\n250 ok\r\n"]).await;
+        assert_eq!((replies.len(), end.as_str()), (1, "a reply with two codes, 250 and 550"));
     }
 
     #[tokio::test]

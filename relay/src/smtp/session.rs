@@ -7,7 +7,6 @@ use std::net::{IpAddr, SocketAddr};
 use mail::{Phase, Reply};
 use mail_send::SmtpClient;
 use message::Shared;
-use smtp_proto::Response;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
@@ -17,7 +16,7 @@ use super::dial::{Dialled, dial};
 use super::failure::{SessionError, not_ourselves, positive};
 use super::login::{Hop, offered};
 use super::proxy::Via;
-use super::reply::{ReplyReader, Trouble};
+use super::reply::{ReplyReader, Response, Trouble};
 use super::stream::Stream;
 use super::tls::{TlsClient, TlsFacts};
 use super::words::Flaw;
@@ -247,7 +246,7 @@ impl Session {
 
     async fn greet(&mut self, target: &Target<'_>) -> Result<(), SessionError> {
         let name = target.ehlo_name;
-        let knows_us = |answer: &Response<String>| match target.hop.may_be_namesake {
+        let knows_us = |answer: &Response| match target.hop.may_be_namesake {
             true => Ok(()),
             false => not_ourselves(answer, name),
         };
@@ -265,18 +264,14 @@ impl Session {
         }
         positive(Phase::Ehlo, &answer)?;
         knows_us(&answer).map_err(trouble)?;
-        self.capabilities = Capabilities::of(&answer.message);
+        self.capabilities = Capabilities::of(&answer.text);
         if target.hop.login.is_some() {
-            self.mechanisms = offered(&answer.message);
+            self.mechanisms = offered(&answer.text);
         }
         Ok(())
     }
 
-    pub(super) async fn ask(
-        &mut self,
-        phase: Phase,
-        command: &[u8],
-    ) -> Result<Response<String>, Trouble> {
+    pub(super) async fn ask(&mut self, phase: Phase, command: &[u8]) -> Result<Response, Trouble> {
         timeout(self.timeouts.of(phase), async {
             self.stream.write_all(command).await?;
             self.stream.flush().await
@@ -286,7 +281,7 @@ impl Session {
         self.reply(phase).await
     }
 
-    pub(super) async fn reply(&mut self, phase: Phase) -> Result<Response<String>, Trouble> {
+    pub(super) async fn reply(&mut self, phase: Phase) -> Result<Response, Trouble> {
         // Replies of a pipeline mostly came together: no timer for those.
         if let Some(response) = self.reader.parse()? {
             return Ok(response);

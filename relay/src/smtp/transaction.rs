@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use mail::{Phase, Reply};
 use message::{Piece, Pieces};
-use smtp_proto::Response;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::outcome::{Ended, Envelope, Outcome, Transaction};
-use super::reply::{Trouble, to_reply};
+use super::reply::{Response, Trouble, to_reply};
 use super::session::Session;
 use super::stream::Stream;
 use super::wire::{self, LineEndError};
@@ -340,7 +339,7 @@ impl Session {
     }
 
     /// A server that stopped reading may have said why before it closed.
-    pub(super) async fn last_words(&mut self) -> Result<Response<String>, Trouble> {
+    pub(super) async fn last_words(&mut self) -> Result<Response, Trouble> {
         timeout(Duration::from_secs(2), self.reader.next(&mut self.stream))
             .await
             .unwrap_or(Err(Trouble::Timeout))
