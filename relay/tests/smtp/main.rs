@@ -4,6 +4,7 @@ mod certificates;
 mod chunk;
 mod files;
 mod login;
+mod order;
 mod peer;
 mod proxy;
 mod tls;
