@@ -74,10 +74,7 @@ impl Resolver {
     async fn look_up_dane(&self, host: &str, port: u16) -> Result<(Dane, Duration), String> {
         // Asked only where the address is proved: name servers that know no DNSSEC often do not
         // answer for TLSA either (RFC 7672, 2.2.1).
-        let (bases, mut ttl) = match self.bases(host).await? {
-            (None, ttl) => return Ok((Dane::Nothing, ttl)),
-            (Some(bases), ttl) => (bases, ttl),
-        };
+        let (bases, mut ttl) = self.bases(host).await?;
         for base in bases {
             match self.ask(&format!("_{port}._tcp.{base}"), RecordType::TLSA).await {
                 Ok(answer) => {
@@ -97,16 +94,16 @@ impl Resolver {
     }
 
     /// The names that TLSA records are looked for at: what the host is an alias of, then itself.
-    /// None where no address of it is proved.
-    async fn bases(&self, host: &str) -> Result<(Option<Vec<String>>, Duration), String> {
+    /// None where nothing of it is proved.
+    async fn bases(&self, host: &str) -> Result<(Vec<String>, Duration), String> {
         let (a, aaaa) =
             tokio::join!(self.ask(host, RecordType::A), self.ask(host, RecordType::AAAA));
-        let mut ttl = self.ttl_max();
-        let mut secure = None;
+        let (mut ttl, mut is_alias, mut secure) = (self.ttl_max(), false, None);
         for answer in [a, aaaa] {
             match answer {
                 Ok(answer) => {
                     ttl = ttl.min(answer.ttl);
+                    is_alias |= answer.records.iter().any(|r| matches!(r.data, RData::CNAME(_)));
                     secure = secure.or(answer.secure.then_some(answer));
                 }
                 Err(Negative::NoSuchName(for_now) | Negative::NoRecord(for_now, _)) => {
@@ -115,13 +112,27 @@ impl Resolver {
                 Err(Negative::Failed(why)) => return Err(why),
             }
         }
-        let Some(secure) = secure else { return Ok((None, ttl)) };
+        let itself = host.to_ascii_lowercase();
+        let Some(secure) = secure else {
+            let is_proved = is_alias && self.is_secure_alias(host).await?;
+            return Ok((is_proved.then_some(itself).into_iter().collect(), ttl));
+        };
         let owner = secure.records.iter().find(|r| matches!(r.data, RData::A(_) | RData::AAAA(_)));
         let owner = owner.map(|r| r.name.to_ascii().trim_end_matches('.').to_ascii_lowercase());
         let mut bases: Vec<String> = owner.into_iter().collect();
-        bases.push(host.to_ascii_lowercase());
+        bases.push(itself);
         bases.dedup();
-        Ok((Some(bases), ttl))
+        Ok((bases, ttl))
+    }
+
+    /// Whether it is proved that a host is an alias, whatever it is an alias of: then its own name
+    /// may have records, although what it leads to is not proved (RFC 7672, 2.2.2).
+    async fn is_secure_alias(&self, host: &str) -> Result<bool, String> {
+        match self.ask(host, RecordType::CNAME).await {
+            Ok(answer) => Ok(answer.secure),
+            Err(Negative::NoSuchName(_) | Negative::NoRecord(..)) => Ok(false),
+            Err(Negative::Failed(why)) => Err(why),
+        }
     }
 }
 

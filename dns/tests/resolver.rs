@@ -11,7 +11,7 @@ use dns::{
 };
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::tlsa::{CertUsage, Matching, Selector};
-use hickory_proto::rr::rdata::{A, AAAA, MX, SOA, TLSA, TXT};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, MX, SOA, TLSA, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use mail::Domain;
 use tokio::net::UdpSocket;
@@ -64,8 +64,12 @@ fn answer(zone: &Zone, question: &[u8]) -> Option<Vec<u8>> {
     message.metadata.authentic_data = matches!(said, Say::Proved(_));
     match said {
         Say::Records(records) | Say::Proved(records) => {
+            let mut owner = query.name().clone();
             for data in records {
-                message.add_answer(Record::from_rdata(query.name().clone(), 60, data));
+                let next =
+                    if let RData::CNAME(CNAME(to)) = &data { to.clone() } else { owner.clone() };
+                message.add_answer(Record::from_rdata(owner, 60, data));
+                owner = next;
             }
         }
         Say::Nothing => {
@@ -116,6 +120,10 @@ fn tlsa() -> RData {
     RData::TLSA(TLSA::new(CertUsage::DaneEe, Selector::Spki, Matching::Sha256, digest))
 }
 
+fn alias() -> RData {
+    RData::CNAME(CNAME(name("a.example")))
+}
+
 fn zone() -> Zone {
     let records = |list: &[RData]| Say::Records(list.to_vec());
     HashMap::from([
@@ -154,6 +162,16 @@ fn zone() -> Zone {
         (("_26._tcp.mx.proved.example", RecordType::TLSA), records(&[tlsa()])),
         (("_27._tcp.mx.proved.example", RecordType::TLSA), Say::Failure),
         (("_25._tcp.a.example", RecordType::TLSA), Say::Proved(vec![tlsa()])),
+        // Three aliases of a host without signatures: the first two are signed, the last is not.
+        (("alias.example", RecordType::A), records(&[alias(), ip("192.0.2.1")])),
+        (("alias.example", RecordType::CNAME), Say::Proved(vec![alias()])),
+        (("_25._tcp.alias.example", RecordType::TLSA), Say::Proved(vec![tlsa()])),
+        (("mute.example", RecordType::A), records(&[alias(), ip("192.0.2.1")])),
+        (("mute.example", RecordType::CNAME), Say::Failure),
+        (("_25._tcp.mute.example", RecordType::TLSA), Say::Proved(vec![tlsa()])),
+        (("loose.example", RecordType::A), records(&[alias(), ip("192.0.2.1")])),
+        (("loose.example", RecordType::CNAME), records(&[alias()])),
+        (("_25._tcp.loose.example", RecordType::TLSA), Say::Proved(vec![tlsa()])),
     ])
 }
 
@@ -352,6 +370,20 @@ async fn the_word_of_a_trusted_server_is_taken_where_that_is_wanted_and_nowhere_
     let plain = Resolver::new(&config(&server)).expect("a resolver");
     assert!(!plain.is_secure_route(&domain("proved.example")).await);
     assert_eq!(*plain.dane("mx.proved.example", 25).await, Dane::Nothing);
+}
+
+/// RFC 7672, 2.2.2: what the alias leads to is not proved, that it is one is.
+#[tokio::test]
+async fn a_signed_alias_of_a_host_without_signatures_has_its_own_records() {
+    let server = name_server(zone()).await;
+    let trusting = Config { dnssec: Dnssec::TrustAd, ..config(&server) };
+    let trusting = Resolver::new(&trusting).expect("a resolver");
+    let tlsa = Tlsa { usage: 3, selector: 1, matching: 1, data: vec![7; 32] };
+    let records = Dane::Records { base: "alias.example".into(), tlsa: vec![tlsa] };
+    assert_eq!(*trusting.dane("alias.example", 25).await, records);
+    assert_eq!(*trusting.dane("loose.example", 25).await, Dane::Nothing);
+    let failed = trusting.dane("mute.example", 25).await;
+    assert!(matches!(&*failed, Dane::Temporary { why } if why.contains("CNAME")), "{failed:?}");
 }
 
 #[test]
