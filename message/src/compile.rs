@@ -49,6 +49,7 @@ impl<'a> Compiler<'a> {
         env.set_undefined_behavior(UndefinedBehavior::Lenient);
         env.set_fuel(Some(FUEL));
         env.remove_global("debug");
+        env.add_filter("link", link);
         Self { content, env }
     }
 
@@ -133,6 +134,19 @@ fn syntax(part: &str, error: &minijinja::Error) -> ContentError {
         None => error.kind().to_string(),
     };
     ContentError::Syntax { part: part.to_owned(), line: error.line().unwrap_or(1), detail }
+}
+
+/// What a link may be that comes out of a value. Escaping keeps a value inside its quotes, and says
+/// nothing of what a reader does with `javascript:` there.
+const LINKS: &[&str] = &["https:", "http:", "mailto:", "tel:"];
+
+/// A value that may stand where a link goes; nothing in place of others.
+fn link(value: String) -> String {
+    let value = value.trim();
+    let is = |scheme: &&&str| {
+        value.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme))
+    };
+    LINKS.iter().find(is).map_or_else(String::new, |_| value.to_owned())
 }
 
 fn nearest(field: &str, fields: &[String]) -> Option<String> {

@@ -102,6 +102,44 @@ fn merge_values_cannot_break_out() {
 }
 
 #[test]
+fn what_a_value_may_link_to_is_filtered_where_the_template_asks_for_it() {
+    let content = Content {
+        html: Some("<a href=\"{{ url|link }}\">{{ first }}</a>".into()),
+        text: Some("{{ url | link }}".into()),
+        ..content()
+    };
+    let shown = |url: &str| {
+        let mail = render(&content, &["Ann", "K7", url]).unwrap();
+        let parsed = MessageParser::default().parse(&mail).expect("a message");
+        let html = parsed.body_html(0).unwrap().replace("&#x2f;", "/");
+        let href = html.strip_prefix("<a href=\"").unwrap().split_once('"').unwrap();
+        assert_eq!(href.1, ">Ann</a>", "{html}");
+        assert_eq!(parsed.body_text(0).unwrap(), href.0.replace("&quot;", "\""));
+        href.0.to_owned()
+    };
+    for good in ["https://x.example/?a", "HTTP://x.example", "mailto:a@example.org", "tel:+331"] {
+        assert_eq!(shown(good), good);
+    }
+    assert_eq!(
+        shown(" https://x.example/\" onclick=\"x"),
+        "https://x.example/&quot; onclick=&quot;x"
+    );
+    for bad in [
+        "javascript:alert(1)",
+        " JaVaScRiPt:x",
+        "java\tscript:x",
+        "data:text/html,x",
+        "//x.example",
+        "x",
+        "",
+        "é",
+        "httpsé:",
+    ] {
+        assert_eq!(shown(bad), "", "{bad:?}");
+    }
+}
+
+#[test]
 fn other_scripts_read_back() {
     let mail = render(&content(), &["漢字 😀 é", "عربى", "u"]).unwrap();
     assert!(mail.is_ascii());
