@@ -6,6 +6,8 @@ mod attachments;
 mod dane;
 mod flow;
 mod orders;
+#[path = "../others/mod.rs"]
+mod others;
 mod smart_hosts;
 mod sources;
 mod support;

@@ -4,6 +4,8 @@ mod certificates;
 mod chunk;
 mod files;
 mod login;
+#[path = "../../../loadtests/tests/others/mod.rs"]
+mod others;
 mod peer;
 mod proxy;
 mod tls;
