@@ -11,7 +11,7 @@ use dns::{
 };
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::tlsa::{CertUsage, Matching, Selector};
-use hickory_proto::rr::rdata::{A, AAAA, MX, SOA, TLSA, TXT};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, MX, SOA, TLSA, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use mail::Domain;
 use tokio::net::UdpSocket;
@@ -22,6 +22,13 @@ enum Say {
     Records(Vec<RData>),
     /// With the word of this server that DNSSEC proves them.
     Proved(Vec<RData>),
+    /// An alias of the first, which has the others.
+    Followed(&'static str, Vec<RData>),
+    /// The same, with nothing said of the end.
+    Alias(&'static str),
+    ProvedAlias(&'static str),
+    /// The same, with nothing there.
+    Dangling(&'static str),
     Nothing,
     NoSuchName,
     Failure,
@@ -61,8 +68,24 @@ fn answer(zone: &Zone, question: &[u8]) -> Option<Vec<u8>> {
     message.add_query(query.clone());
     let soa = SOA::new(name("ns.example"), name("admin.example"), 1, 60, 60, 60, 60);
     let soa = Record::from_rdata(name("example"), 60, RData::SOA(soa));
-    message.metadata.authentic_data = matches!(said, Say::Proved(_));
+    message.metadata.authentic_data = matches!(said, Say::Proved(_) | Say::ProvedAlias(_));
+    let alias =
+        |of: &str| Record::from_rdata(query.name().clone(), 60, RData::CNAME(CNAME(name(of))));
     match said {
+        Say::Followed(of, records) => {
+            message.add_answer(alias(of));
+            for data in records {
+                message.add_answer(Record::from_rdata(name(of), 60, data));
+            }
+        }
+        Say::Alias(of) | Say::ProvedAlias(of) => {
+            message.add_answer(alias(of));
+        }
+        Say::Dangling(of) => {
+            message.add_answer(alias(of));
+            message.add_authority(soa);
+        }
+
         Say::Records(records) | Say::Proved(records) => {
             for data in records {
                 message.add_answer(Record::from_rdata(query.name().clone(), 60, data));
@@ -148,6 +171,21 @@ fn zone() -> Zone {
             records(&[RData::TXT(TXT::new(vec!["v=DKIM1; ".into(), "p=abc".into()]))]),
         ),
         (("keyless.example", RecordType::TXT), Say::Failure),
+        (
+            ("followed.example", RecordType::MX),
+            Say::Followed("target.example", vec![mx(10, "a.example")]),
+        ),
+        (("alias.example", RecordType::MX), Say::Alias("second.example")),
+        (("second.example", RecordType::MX), Say::Alias("many.example")),
+        (("mx.alias.example", RecordType::A), Say::Alias("a.example")),
+        (("mx.alias.example", RecordType::AAAA), Say::Alias("a.example")),
+        (("dangling.example", RecordType::MX), Say::Dangling("nothing.example")),
+        (("astray.example", RecordType::MX), Say::Alias("failing.example")),
+        (("gone.example", RecordType::MX), Say::Alias("missing.example")),
+        (("round.example", RecordType::MX), Say::Alias("again.example")),
+        (("again.example", RecordType::MX), Say::Alias("round.example")),
+        (("proved-alias.example", RecordType::MX), Say::ProvedAlias("proved.example")),
+        (("half-proved.example", RecordType::MX), Say::Alias("proved.example")),
         (("proved.example", RecordType::MX), Say::Proved(vec![mx(10, "mx.proved.example")])),
         (("mx.proved.example", RecordType::A), Say::Proved(vec![ip("192.0.2.9")])),
         (("_25._tcp.mx.proved.example", RecordType::TLSA), Say::Proved(vec![tlsa()])),
@@ -198,6 +236,28 @@ async fn each_way_to_have_no_mail_is_told_apart() {
         assert!(why.contains(name), "{why}");
         assert_eq!(hosts(&of(name).await), [[""; 0]; 0]);
     }
+}
+
+/// Name servers follow aliases, most of them; what one of the others does not say is no "no".
+#[tokio::test]
+async fn an_alias_is_followed_whoever_does_it() {
+    let (_server, resolver) = start().await;
+    let of = async |name: &str| (*resolver.route(&domain(name)).await).clone();
+    assert_eq!(hosts(&of("followed.example").await), [["a.example"]]);
+    let many = [vec!["a.example", "b.example"], vec!["c.example"]];
+    assert_eq!(hosts(&of("alias.example").await), many);
+    let found = resolver.addresses("mx.alias.example").await.expect("addresses");
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert_eq!(of("dangling.example").await, Route::NoMail);
+    assert_eq!(of("gone.example").await, Route::NoSuchDomain);
+    for name in ["astray.example", "round.example"] {
+        assert!(matches!(of(name).await, Route::Temporary { .. }), "{name}");
+    }
+    let server = name_server(zone()).await;
+    let trusting = Config { dnssec: Dnssec::TrustAd, ..config(&server) };
+    let trusting = Resolver::new(&trusting).expect("a resolver");
+    assert!(trusting.is_secure_route(&domain("proved-alias.example")).await);
+    assert!(!trusting.is_secure_route(&domain("half-proved.example")).await);
 }
 
 /// What an MX record names is all that takes mail (RFC 5321, 5.1), and no reason to fail for good.
