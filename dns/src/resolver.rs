@@ -190,7 +190,8 @@ impl Resolver {
         }
     }
 
-    /// The addresses of a host, never none, in the order that the configuration wants.
+    /// The addresses of a host, never none, the two families in turn; the configuration says which
+    /// begins.
     pub async fn addresses(&self, host: &str) -> Addresses {
         let now = Instant::now();
         if let Some(addresses) = self.hosts.get(host, now) {
@@ -219,13 +220,13 @@ impl Resolver {
                 vec![aaaa, a]
             }
         };
-        let mut found = Vec::new();
+        let mut families: Vec<Vec<IpAddr>> = Vec::new();
         let mut ttl = self.ttl_max();
         let mut none = NoAddresses::NoSuchHost;
         for answer in &answers {
             match answer {
                 Ok(lookup) => {
-                    found.extend(addresses(lookup));
+                    families.push(addresses(lookup).collect());
                     ttl = ttl.min(lookup.ttl);
                     none = worse(none, NoAddresses::NoAddress);
                 }
@@ -240,7 +241,9 @@ impl Resolver {
                 }
             }
         }
-        found.truncate(ADDRESSES_MAX);
+        let each = |nth: usize| families.iter().filter_map(move |family| family.get(nth));
+        let in_turn = (0..ADDRESSES_MAX).flat_map(each).copied();
+        let found: Vec<IpAddr> = in_turn.take(ADDRESSES_MAX).collect();
         if found.is_empty() { (Err(none), ttl) } else { (Ok(found.into()), ttl) }
     }
 

@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
 mod attachments;
+mod broken_peers;
 mod dane;
 mod flow;
+mod ipv6;
 mod orders;
 #[path = "../others/mod.rs"]
 mod others;
+mod server;
 mod smart_hosts;
 mod sources;
 mod support;
