@@ -6,6 +6,7 @@ mod attachments;
 mod broken_peers;
 mod dane;
 mod flow;
+mod hops_tls;
 mod ipv6;
 mod orders;
 #[path = "../others/mod.rs"]

@@ -47,7 +47,7 @@ impl Web {
 }
 
 /// A server's side of TLS under these names, and its certificate (PEM).
-fn acceptor(names: &[&str]) -> (TlsAcceptor, String) {
+pub(crate) fn acceptor(names: &[&str]) -> (TlsAcceptor, String) {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let made = rcgen::generate_simple_self_signed(names).unwrap();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
