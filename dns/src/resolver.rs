@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use crate::answer::{Answer, Asker, Negative, denial};
 use crate::cache::Cache;
-use crate::config::{Config, ConfigError, Family};
+use crate::config::{Config, ConfigError, Dnssec, Family};
 use crate::dane::Dane;
 use crate::special::{is_localhost, is_outside_dns};
 
@@ -159,23 +159,19 @@ impl Resolver {
                     Some(what) => Route::Temporary {
                         why: format!("its MX record names {what:?}, which is no mail exchanger"),
                     },
-                    None => return self.implicit_route(domain, answer.secure, answer.ttl).await,
+                    None => return self.implicit_route(domain, answer.ttl).await,
                 };
                 (route, answer.secure, answer.ttl)
             }
             Err(Negative::NoSuchName(ttl)) => (Route::NoSuchDomain, false, ttl),
-            Err(Negative::NoRecord(ttl, secure)) => self.implicit_route(domain, secure, ttl).await,
+            Err(Negative::NoRecord(ttl, _)) => self.implicit_route(domain, ttl).await,
             Err(Negative::Failed(why)) => (Route::Temporary { why }, false, self.failure_ttl()),
         }
     }
 
     /// Without MX records the domain is its own exchanger, if it has an address.
-    async fn implicit_route(
-        &self,
-        domain: &str,
-        secure: bool,
-        ttl: Duration,
-    ) -> (Route, bool, Duration) {
+    async fn implicit_route(&self, domain: &str, ttl: Duration) -> (Route, bool, Duration) {
+        let secure = self.is_proved(domain).await;
         let itself = || vec![Exchanger { preference: 0, host: domain.into() }];
         match self.addresses(domain).await {
             Ok(_) => (Route::Hosts(itself()), secure, ttl),
@@ -188,6 +184,18 @@ impl Resolver {
                 (Route::Temporary { why }, false, self.failure_ttl())
             }
         }
+    }
+
+    /// Whether DNSSEC proves an address of a domain, and with it that it has no MX record, if the
+    /// name server says so: a resolver that validates lets no "no" pass without a proof in a zone
+    /// that is signed. Of the "no" itself the AD bit is lost on its way through hickory's pool.
+    async fn is_proved(&self, domain: &str) -> bool {
+        if self.config.dnssec == Dnssec::Off {
+            return false;
+        }
+        let is_secure = |answer: Result<Answer, _>| answer.is_ok_and(|answer| answer.secure);
+        is_secure(self.ask(domain, RecordType::A).await)
+            || is_secure(self.ask(domain, RecordType::AAAA).await)
     }
 
     /// The addresses of a host, never none, the two families in turn; the configuration says which

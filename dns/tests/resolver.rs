@@ -191,6 +191,7 @@ fn zone() -> Zone {
         (("again.example", RecordType::MX), Say::Alias("round.example")),
         (("proved-alias.example", RecordType::MX), Say::ProvedAlias("proved.example")),
         (("half-proved.example", RecordType::MX), Say::Alias("proved.example")),
+        (("own.example", RecordType::A), Say::Proved(vec![ip("192.0.2.9")])),
         (("proved.example", RecordType::MX), Say::Proved(vec![mx(10, "mx.proved.example")])),
         (("mx.proved.example", RecordType::A), Say::Proved(vec![ip("192.0.2.9")])),
         (("_25._tcp.mx.proved.example", RecordType::TLSA), Say::Proved(vec![tlsa()])),
@@ -404,7 +405,11 @@ async fn the_word_of_a_trusted_server_is_taken_where_that_is_wanted_and_nowhere_
     let trusting = Config { dnssec: Dnssec::TrustAd, ..config(&server) };
     let trusting = Resolver::new(&trusting).expect("a resolver");
     assert!(trusting.is_secure_route(&domain("proved.example")).await);
-    assert!(!trusting.is_secure_route(&domain("many.example")).await);
+    // Its own exchanger, and that it has no other is proved.
+    assert!(trusting.is_secure_route(&domain("own.example")).await);
+    for name in ["many.example", "implicit.example", "nothing.example"] {
+        assert!(!trusting.is_secure_route(&domain(name)).await, "{name}");
+    }
     let tlsa = Tlsa { usage: 3, selector: 1, matching: 1, data: vec![7; 32] };
     let records = Dane::Records { base: "mx.proved.example".into(), tlsa: vec![tlsa] };
     assert_eq!(*trusting.dane("mx.proved.example", 25).await, records);

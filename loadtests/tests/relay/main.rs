@@ -5,6 +5,7 @@
 mod attachments;
 mod broken_peers;
 mod dane;
+mod dane_names;
 mod flow;
 mod hops_tls;
 mod ipv6;
