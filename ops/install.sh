@@ -55,6 +55,8 @@ missing_test_packages() {
     have haproxy || echo haproxy
     # Network namespaces, in which that platform runs.
     have ip || echo iproute2
+    # It judges the units.
+    have systemd-analyze || echo systemd
     # Mail servers and their kin, written by others, that the relay is tried on.
     have_sbin postfix || echo postfix
     have_sbin opendkim || echo opendkim

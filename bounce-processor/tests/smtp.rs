@@ -1,9 +1,11 @@
 //! The port against everything that may be said to it.
 #![allow(clippy::unwrap_used, reason = "in tests an unwrap is an assertion")]
 
+#[path = "../../loadtests/tests/others/mod.rs"]
+mod others;
 mod support;
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bounce_processor::Config;
@@ -336,16 +338,12 @@ async fn a_mail_under_way_is_finished_when_it_stops() {
 
 #[tokio::test]
 async fn another_client_than_ours_gets_its_mail_through() {
-    let known = Command::new("swaks").arg("--version").stdout(Stdio::null()).status();
-    if known.is_err() {
-        eprintln!("SKIPPED: swaks is not installed (apt-get install swaks)");
-        return;
-    }
+    let Some(swaks) = others::program_or_skip("swaks") else { return };
     let p = Platform::start().await;
     let (address, path) = (p.address, p.path());
     let body = dsn(ANN, "5.1.1", "550 5.1.1 user unknown");
     let swaks = tokio::task::spawn_blocking(move || {
-        Command::new("swaks")
+        Command::new(swaks)
             .args(["--server", "127.0.0.1", "--port", &address.port().to_string()])
             .args(["--pipeline", "--from", "<>", "--to", &path, "--data", &body])
             .output()

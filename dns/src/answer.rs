@@ -9,11 +9,14 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer, RetryDnsHandle};
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::proto::op::{DnsRequestOptions, Query, ResponseCode};
-use hickory_resolver::proto::rr::{Name, Record, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
 
 use crate::config::{Config, ConfigError, Dnssec};
+
+/// Aliases that are followed by asking again. Every name server has some such bound.
+const ALIASES_MAX: usize = 8;
 
 /// Records that were found.
 pub(crate) struct Answer {
@@ -21,6 +24,29 @@ pub(crate) struct Answer {
     pub(crate) ttl: Duration,
     /// DNSSEC proves all of them.
     pub(crate) secure: bool,
+    /// There is nothing else, if what was asked for is not among them.
+    is_final: bool,
+}
+
+impl Answer {
+    /// What a name is an alias of by these records, if that must be asked for: nothing is said of
+    /// records of this type there, or that there are none.
+    fn left_at(&self, name: &Name, kind: RecordType) -> Option<Name> {
+        if self.is_final || self.records.iter().any(|record| record.record_type() == kind) {
+            return None;
+        }
+        let mut end = name;
+        // As often as there are records: they may go round in a circle.
+        for _ in &self.records {
+            let alias = self.records.iter().find_map(|record| match &record.data {
+                RData::CNAME(alias_of) if record.name == *end => Some(&alias_of.0),
+                _ => None,
+            });
+            let Some(alias_of) = alias else { break };
+            end = alias_of;
+        }
+        (end != name).then(|| end.clone())
+    }
 }
 
 /// A negative answer, and how long it holds.
@@ -63,8 +89,28 @@ impl Asker {
         Ok(Self { servers: RetryDnsHandle::new(pool, config.attempts), options, trusts_ad })
     }
 
-    /// The answer, and whether it is proved; of a negative one too.
+    /// The answer, and whether it is proved; of a negative one too. A name server should follow
+    /// aliases; where one does not, it has said nothing yet of what was asked for.
     pub(crate) async fn ask(
+        &self,
+        name: Name,
+        kind: RecordType,
+        ttl_max: Duration,
+    ) -> Result<Answer, (NetError, bool)> {
+        let mut answer = self.ask_once(name.clone(), kind, ttl_max).await?;
+        let mut name = name;
+        for _ in 0..=ALIASES_MAX {
+            let Some(alias_of) = answer.left_at(&name, kind) else { return Ok(answer) };
+            name = alias_of;
+            let (ttl, is_proved) = (answer.ttl, answer.secure);
+            let asked = self.ask_once(name.clone(), kind, ttl_max.min(ttl)).await;
+            answer = asked.map_err(|(error, secure)| (error, secure && is_proved))?;
+            answer.secure &= is_proved;
+        }
+        Err((NetError::from(format!("more than {ALIASES_MAX} aliases follow one another")), false))
+    }
+
+    async fn ask_once(
         &self,
         name: Name,
         kind: RecordType,
@@ -75,10 +121,13 @@ impl Asker {
         let secure = self.trusts_ad && response.metadata.authentic_data;
         let response =
             DnsError::from_response(response).map_err(|error| (NetError::from(error), secure))?;
+        // With the zone's SOA it says that there is nothing at the end of the aliases (RFC 2308, 2).
+        let is_final =
+            response.soa().is_some() || response.metadata.response_code == ResponseCode::NXDomain;
         let records = response.into_message().answers;
         let ttl = records.iter().map(|r| r.ttl).min().unwrap_or(0);
         let ttl = Duration::from_secs(ttl.into()).min(ttl_max);
-        Ok(Answer { records, ttl, secure })
+        Ok(Answer { records, ttl, secure, is_final })
     }
 }
 

@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Family {
-    /// IPv4, then IPv6: providers demand more of IPv6 senders (reverse names, SPF, DKIM).
+    /// IPv6 and IPv4 in turn, as RFC 8305 (4) wants it, so that IPv6 that leads nowhere costs one
+    /// address and not all: none where this host has no route, a second where it is silent.
     #[default]
-    Ipv4First,
-    /// IPv6, then IPv4.
     Ipv6First,
+    /// IPv4 and IPv6 in turn: for a host whose IPv6 address has no reverse name, which providers
+    /// demand of IPv6 senders.
+    Ipv4First,
     /// IPv4 alone, for hosts without IPv6.
     Ipv4Only,
     /// IPv6 alone.
@@ -58,7 +60,10 @@ pub struct Config {
     /// Seconds that a failure (no answer, or an error) is remembered: without it each
     /// recipient of a broken domain would wait for the timeout again.
     pub failure_ttl_s: u64,
-    /// Which addresses are wanted, and in what order.
+    /// Which addresses are wanted, and which family begins; the two take turns. A source with an
+    /// address of its own connects to those of that address's family alone. Where this host's
+    /// IPv6 address has no reverse name, which many providers demand of IPv6 senders and not of
+    /// others, choose "ipv4-first" or "ipv4-only".
     pub family: Family,
     /// Whether DNSSEC is used, and with it DANE: "off", or "trust-ad" of a resolver on this machine
     /// that validates, which `servers` must name.

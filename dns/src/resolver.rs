@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use crate::answer::{Answer, Asker, Negative, denial};
 use crate::cache::Cache;
-use crate::config::{Config, ConfigError, Family};
+use crate::config::{Config, ConfigError, Dnssec, Family};
 use crate::dane::Dane;
 use crate::special::{is_localhost, is_outside_dns};
 
@@ -159,23 +159,19 @@ impl Resolver {
                     Some(what) => Route::Temporary {
                         why: format!("its MX record names {what:?}, which is no mail exchanger"),
                     },
-                    None => return self.implicit_route(domain, answer.secure, answer.ttl).await,
+                    None => return self.implicit_route(domain, answer.ttl).await,
                 };
                 (route, answer.secure, answer.ttl)
             }
             Err(Negative::NoSuchName(ttl)) => (Route::NoSuchDomain, false, ttl),
-            Err(Negative::NoRecord(ttl, secure)) => self.implicit_route(domain, secure, ttl).await,
+            Err(Negative::NoRecord(ttl, _)) => self.implicit_route(domain, ttl).await,
             Err(Negative::Failed(why)) => (Route::Temporary { why }, false, self.failure_ttl()),
         }
     }
 
     /// Without MX records the domain is its own exchanger, if it has an address.
-    async fn implicit_route(
-        &self,
-        domain: &str,
-        secure: bool,
-        ttl: Duration,
-    ) -> (Route, bool, Duration) {
+    async fn implicit_route(&self, domain: &str, ttl: Duration) -> (Route, bool, Duration) {
+        let secure = self.is_proved(domain).await;
         let itself = || vec![Exchanger { preference: 0, host: domain.into() }];
         match self.addresses(domain).await {
             Ok(_) => (Route::Hosts(itself()), secure, ttl),
@@ -190,7 +186,20 @@ impl Resolver {
         }
     }
 
-    /// The addresses of a host, never none, in the order that the configuration wants.
+    /// Whether DNSSEC proves an address of a domain, and with it that it has no MX record, if the
+    /// name server says so: a resolver that validates lets no "no" pass without a proof in a zone
+    /// that is signed. Of the "no" itself the AD bit is lost on its way through hickory's pool.
+    async fn is_proved(&self, domain: &str) -> bool {
+        if self.config.dnssec == Dnssec::Off {
+            return false;
+        }
+        let is_secure = |answer: Result<Answer, _>| answer.is_ok_and(|answer| answer.secure);
+        is_secure(self.ask(domain, RecordType::A).await)
+            || is_secure(self.ask(domain, RecordType::AAAA).await)
+    }
+
+    /// The addresses of a host, never none, the two families in turn; the configuration says which
+    /// begins.
     pub async fn addresses(&self, host: &str) -> Addresses {
         let now = Instant::now();
         if let Some(addresses) = self.hosts.get(host, now) {
@@ -219,13 +228,13 @@ impl Resolver {
                 vec![aaaa, a]
             }
         };
-        let mut found = Vec::new();
+        let mut families: Vec<Vec<IpAddr>> = Vec::new();
         let mut ttl = self.ttl_max();
         let mut none = NoAddresses::NoSuchHost;
         for answer in &answers {
             match answer {
                 Ok(lookup) => {
-                    found.extend(addresses(lookup));
+                    families.push(addresses(lookup).collect());
                     ttl = ttl.min(lookup.ttl);
                     none = worse(none, NoAddresses::NoAddress);
                 }
@@ -240,7 +249,9 @@ impl Resolver {
                 }
             }
         }
-        found.truncate(ADDRESSES_MAX);
+        let each = |nth: usize| families.iter().filter_map(move |family| family.get(nth));
+        let in_turn = (0..ADDRESSES_MAX).flat_map(each).copied();
+        let found: Vec<IpAddr> = in_turn.take(ADDRESSES_MAX).collect();
         if found.is_empty() { (Err(none), ttl) } else { (Ok(found.into()), ttl) }
     }
 

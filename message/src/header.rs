@@ -174,12 +174,43 @@ mod tests {
         assert_eq!(of(" "), "From: a@example.org\r\n");
     }
 
+    /// RFC 2047, 2: at most 75 characters of an encoded word, and 76 of a line with one.
+    fn assert_words_are_short(header: &str) -> Result<(), TestCaseError> {
+        for line in header.split("\r\n").filter(|line| line.contains("=?utf-8?B?")) {
+            prop_assert!(line.len() <= 76, "{}: {}", line.len(), line);
+            for word in line.split(' ').filter(|word| word.starts_with("=?")) {
+                prop_assert!(word.len() <= 75 && word.ends_with("?="), "{}", word);
+            }
+        }
+        Ok(())
+    }
+
     proptest! {
+        #[test]
+        fn what_has_blanks_is_folded_at_them(
+            name in "[A-Z][a-z-]{0,14}", text in "[a-z0-9.,:]{1,58}( [a-z0-9.,:]{1,58}){0,30}"
+        ) {
+            let header = written(&name, &text);
+            prop_assert!(header.lines().all(|line| line.len() <= 76), "{header}");
+            prop_assert_eq!(header.replace("\r\n", ""), format!("{name}: {text}"));
+        }
+
+        #[test]
+        fn names_of_any_length_stay_on_short_lines(
+            header in "[A-Z][a-z-]{0,30}", name in "(\\PC{0,80}|[é漢😀 ]{0,60}|[ -~]{0,60})",
+            local in "[a-z]{1,60}"
+        ) {
+            let mut out = Vec::new();
+            mailbox(&mut out, &header, Some(&name), &format!("{local}@example.org"));
+            assert_words_are_short(&String::from_utf8(out).expect("ascii"))?;
+        }
+
         #[test]
         fn what_is_written_reads_back_on_short_lines(text in "([ -~]{0,300}|.{0,200}|[é漢😀 ]{0,90}|x{800,1900}|(x| {1,1200}){0,9})") {
             let header = written("Subject", &text);
             prop_assert!(header.is_ascii());
             prop_assert!(header.split("\r\n").all(|l| l.len() <= 998 && !l.contains(['\r', '\n'])));
+            assert_words_are_short(&header)?;
             let mail = format!("{header}\r\nbody\r\n");
             let parsed = mail_parser::MessageParser::default().parse(&mail).expect("a message");
             let squeeze = |s: &str| s.split_whitespace().collect::<Vec<_>>().join(" ");

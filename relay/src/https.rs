@@ -2,7 +2,7 @@
 //! reports about TLS, tokens to log in with. Names are resolved as for mail, private addresses refused, the certificate
 //! must be good, nothing is redirected, and an answer has a bound in size and in time.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+use crate::smtp::race;
 
 /// An address that does not answer in this time is passed over.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -155,26 +157,25 @@ impl Https {
     async fn connect(&self, host: &str, port: u16) -> Result<TlsStream<TcpStream>, HttpsError> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| HttpsError::Question(host.to_owned()))?;
-        let mut last = std::io::Error::other("it has no address");
-        for ip in self.addresses(host).await? {
-            let addr = SocketAddr::new(ip, port);
-            match timeout(CONNECT, TcpStream::connect(addr)).await {
-                Ok(Ok(stream)) => {
-                    let secured = self.connector.connect(name, stream).await;
-                    return secured.map_err(|e| HttpsError::Tls(host.to_owned(), e));
-                }
-                Ok(Err(error)) => last = error,
-                Err(_) => last = std::io::ErrorKind::TimedOut.into(),
-            }
-        }
-        Err(HttpsError::Connect(host.to_owned(), last))
+        let attempt = |addr| async move {
+            let connected = timeout(CONNECT, TcpStream::connect(addr)).await;
+            connected.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+        };
+        let addrs = self.addresses(host, port).await?;
+        let (stream, ..) = race(&addrs, attempt, |_| false).await.map_err(|error| {
+            let error = error.unwrap_or_else(|| std::io::Error::other("it has no address"));
+            HttpsError::Connect(host.to_owned(), error)
+        })?;
+        let secured = self.connector.connect(name, stream).await;
+        secured.map_err(|e| HttpsError::Tls(host.to_owned(), e))
     }
 
-    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, HttpsError> {
+    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, HttpsError> {
         let none = |why: String| HttpsError::Address(host.to_owned(), why);
         let found = self.resolver.addresses(host).await.map_err(|why| none(why.to_string()))?;
         let usable = found.iter().copied().filter(|ip| self.allow_private || dns::is_public(*ip));
-        let usable: Vec<IpAddr> = usable.take(ADDRESSES_MAX).collect();
+        let usable: Vec<SocketAddr> =
+            usable.take(ADDRESSES_MAX).map(|ip| SocketAddr::new(ip, port)).collect();
         if usable.is_empty() {
             return Err(none("it lies in private address space".to_owned()));
         }

@@ -1,6 +1,7 @@
 //! `loadtests compare`: Postfix beside us. Arguments and output only.
 
 use anyhow::Result;
+use serde_json::{Value, json};
 
 use super::under_test::UnderTest;
 use crate::bench::{Comparison, DURABILITY, Machine, SHARDS, Signing, Wish, compare};
@@ -45,22 +46,25 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     };
     let comparison = compare(&program, &wish, arguments.postfix_messages).await?;
     if arguments.under_test.json {
-        let Comparison { postfix_cpu_us, ours_cpu_us, ratio, postfix, ours } = comparison;
-        let all = serde_json::json!({
-            "machine": Machine::here(),
-            "bytes": arguments.bytes,
-            "connections": arguments.connections,
-            "postfix_cpu_us": postfix_cpu_us,
-            "ours_cpu_us": ours_cpu_us,
-            "ratio": ratio,
-            "postfix": postfix,
-            "ours": ours,
-        });
-        println!("{all}");
+        println!("{}", report(&arguments, &Machine::here(), &comparison));
     } else {
         print(&comparison);
     }
     Ok(())
+}
+
+fn report(arguments: &Arguments, machine: &Machine, comparison: &Comparison) -> Value {
+    let Comparison { postfix_cpu_us, ours_cpu_us, ratio, postfix, ours } = comparison;
+    json!({
+        "machine": machine,
+        "bytes": arguments.bytes,
+        "connections": arguments.connections,
+        "postfix_cpu_us": postfix_cpu_us,
+        "ours_cpu_us": ours_cpu_us,
+        "ratio": ratio,
+        "postfix": postfix,
+        "ours": ours,
+    })
 }
 
 fn print(comparison: &Comparison) {
@@ -76,4 +80,55 @@ fn print(comparison: &Comparison) {
         ours.messages_per_s
     );
     println!("  {ratio:.1} times less");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::throughput::tests::{machine, run, run_as_json};
+    use super::*;
+    use crate::bench::Other;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    #[test]
+    fn the_comparison_is_what_scripts_read() {
+        let line = Line::parse_from(["compare", "--json", "--bytes", "50000"]);
+        let postfix = Other {
+            messages: 5_000,
+            wire_bytes: 10_800,
+            seconds: 10.0,
+            messages_per_s: 500.0,
+            durability: "fsync of the queue file before the answer",
+        };
+        let comparison = Comparison {
+            postfix_cpu_us: 2_350.0,
+            ours_cpu_us: 47.0,
+            ratio: 50.0,
+            postfix,
+            ours: run(),
+        };
+        let expected = json!({
+            "machine": { "cpus": 2, "model": "made up" },
+            "bytes": 50_000,
+            "connections": 20,
+            "postfix_cpu_us": 2_350.0,
+            "ours_cpu_us": 47.0,
+            "ratio": 50.0,
+            "postfix": {
+                "messages": 5_000,
+                "wire_bytes": 10_800,
+                "seconds": 10.0,
+                "messages_per_s": 500.0,
+                "durability": "fsync of the queue file before the answer",
+            },
+            "ours": run_as_json(),
+        });
+        assert_eq!(report(&line.arguments, &machine(), &comparison), expected);
+    }
 }

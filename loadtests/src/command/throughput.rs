@@ -1,6 +1,7 @@
 //! `loadtests throughput`: what a delivered message costs. Arguments and output only.
 
 use anyhow::Result;
+use serde_json::{Value, json};
 
 use super::under_test::UnderTest;
 use crate::bench::{DURABILITY, Machine, PerService, Run, SHARDS, Signing, Wish, throughput};
@@ -68,16 +69,19 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         }
     }
     if arguments.under_test.json {
-        let all = serde_json::json!({
-            "machine": Machine::here(),
-            "durability": DURABILITY,
-            "connections": arguments.connections,
-            "shards": arguments.shards,
-            "runs": runs,
-        });
-        println!("{all}");
+        println!("{}", report(&arguments, &Machine::here(), &runs));
     }
     Ok(())
+}
+
+fn report(arguments: &Arguments, machine: &Machine, runs: &[Run]) -> Value {
+    json!({
+        "machine": machine,
+        "durability": DURABILITY,
+        "connections": arguments.connections,
+        "shards": arguments.shards,
+        "runs": runs,
+    })
 }
 
 fn wish(arguments: &Arguments, kind: Kind, octets: usize) -> Wish {
@@ -123,4 +127,77 @@ fn print(run: &Run) {
 pub(super) fn line(name: &str, figures: &PerService) {
     let PerService { relay, redis, ledger, api, total } = figures;
     println!("  {name:<18} {relay:>8.1} {redis:>8.1} {ledger:>8.1} {api:>8.1} {total:>8.1}");
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    pub(in crate::command) fn machine() -> Machine {
+        Machine { cpus: 2, model: "made up".into() }
+    }
+
+    pub(in crate::command) fn run() -> Run {
+        let figures =
+            |relay, redis, ledger, api, total| PerService { relay, redis, ledger, api, total };
+        Run {
+            tls: true,
+            dkim: true,
+            algorithm: Signing::Rsa2048,
+            chunking: false,
+            bytes: 10_000,
+            wire_bytes: 10_800,
+            messages: 50_000,
+            connections: 20,
+            seconds: 4.0,
+            messages_per_s: 12_500.0,
+            cpu_us: figures(30.0, 10.5, 5.0, 1.5, 47.0),
+            intake_cpu_us: figures(0.0, 1.5, 1.0, 1.5, 4.0),
+            delivery_cpu_us: figures(30.0, 9.0, 4.0, 0.0, 43.0),
+            rss_mb: figures(40.5, 30.0, 20.0, 15.5, 106.0),
+            durability: DURABILITY,
+        }
+    }
+
+    pub(in crate::command) fn run_as_json() -> Value {
+        json!({
+            "tls": true,
+            "dkim": true,
+            "algorithm": "rsa-2048",
+            "chunking": false,
+            "bytes": 10_000,
+            "wire_bytes": 10_800,
+            "messages": 50_000,
+            "connections": 20,
+            "seconds": 4.0,
+            "messages_per_s": 12_500.0,
+            "cpu_us": { "relay": 30.0, "redis": 10.5, "ledger": 5.0, "api": 1.5, "total": 47.0 },
+            "intake_cpu_us": { "relay": 0.0, "redis": 1.5, "ledger": 1.0, "api": 1.5, "total": 4.0 },
+            "delivery_cpu_us": { "relay": 30.0, "redis": 9.0, "ledger": 4.0, "api": 0.0, "total": 43.0 },
+            "rss_mb": { "relay": 40.5, "redis": 30.0, "ledger": 20.0, "api": 15.5, "total": 106.0 },
+            "durability": "always",
+        })
+    }
+
+    /// Scripts read it: a name that changes breaks them.
+    #[test]
+    fn the_report_is_what_scripts_read() {
+        let line = Line::parse_from(["throughput", "--json"]);
+        let expected = json!({
+            "machine": { "cpus": 2, "model": "made up" },
+            "durability": "always",
+            "connections": 20,
+            "shards": 16,
+            "runs": [run_as_json(), run_as_json()],
+        });
+        assert_eq!(report(&line.arguments, &machine(), &[run(), run()]), expected);
+    }
 }

@@ -2,10 +2,10 @@
 //! return-path domain, anything a test needs. They come before all computed names.
 
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{PoisonError, RwLock};
 
-use hickory_proto::rr::rdata::{A, CNAME, MX, PTR, TXT};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, MX, PTR, TXT};
 use hickory_proto::rr::{Name, RData, RecordType};
 
 /// Octets of one character-string in a TXT record (RFC 1035, 3.3).
@@ -68,6 +68,12 @@ impl Zone {
     /// internet listen on one port, a listener elsewhere needs its own port configured.
     pub fn add_a(&self, host: &str, address: Ipv4Addr) {
         self.add(host, RData::A(A(address)));
+    }
+
+    /// An IPv6 address: of a listener of the caller's own, for the exchangers of the pretend
+    /// internet have none.
+    pub fn add_aaaa(&self, host: &str, address: Ipv6Addr) {
+        self.add(host, RData::AAAA(AAAA(address)));
     }
 
     /// An alias.

@@ -91,6 +91,26 @@ async fn every_kind_of_trouble_has_a_name() {
     assert!(error.is_nx_domain(), "{error}");
 }
 
+/// The resolver that relays have, asked the same. Our name server leaves aliases to who asks.
+#[tokio::test]
+async fn a_relays_resolver_follows_aliases_and_asks_again_over_tcp() {
+    let internet = one("").await;
+    let servers = vec![internet.dns_address()];
+    let config = dns::Config { servers, timeout_ms: 500, ..dns::Config::default() };
+    let resolver = dns::Resolver::new(&config).expect("a resolver");
+    for (domain, host) in [
+        ("truncated.fault.test", "mx.one.example"),
+        ("cname.fault.test", "mx.one.example"),
+        ("cname-mx.fault.test", "alias.fault.test"),
+    ] {
+        let route = resolver.route(&domain.parse().expect("a domain")).await;
+        let hosts: Vec<&str> = route.groups().flatten().map(|e| e.host.as_ref()).collect();
+        assert_eq!(hosts, [host], "{domain}: {route:?}");
+        let found = resolver.addresses(host).await.expect("addresses");
+        assert_eq!(*found, [IpAddr::V4(HOST)], "{domain}");
+    }
+}
+
 #[tokio::test]
 async fn a_slow_answer_is_an_answer() {
     let internet = one("").await;

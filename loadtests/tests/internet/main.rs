@@ -8,6 +8,8 @@ mod dns;
 mod hangups;
 mod hold;
 mod limits;
+#[path = "../others/mod.rs"]
+mod others;
 mod patience;
 mod peers;
 mod returns;

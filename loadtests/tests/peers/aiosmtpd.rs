@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn aiosmtpd_stores_what_was_sent_step_by_step_and_encrypted() {
-    if !is_here(Path::new("/usr/bin/aiosmtpd").is_file(), "aiosmtpd") {
+    if !is_here(Path::new("/usr/bin/aiosmtpd").is_file(), "aiosmtpd (ops/install.sh --tests)") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

@@ -5,6 +5,9 @@
 
 mod aiosmtpd;
 mod exim;
+mod missing;
+#[path = "../others/mod.rs"]
+mod others;
 mod postfix;
 mod sink;
 
@@ -13,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use others::is_here;
 use relay::smtp::{
     Envelope, Hop, Outcome, Session, Target, Timeouts, TlsClient, TlsPolicy, Transaction,
 };
@@ -22,17 +26,14 @@ use tokio::process::{Child, Command};
 /// What a server may take to come up, or to store what it has taken.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Whether a server is here; loud where not, and a failure in CI.
-fn is_here(is: bool, what: &str) -> bool {
-    if !is {
-        assert!(std::env::var_os("CI").is_none(), "in CI nothing may be left out: {what}");
-        eprintln!("SKIPPED, and proves nothing: {what} (ops/install.sh --tests, as root)");
-    }
-    is
-}
-
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// Whether such a server can be started; loud where not, and a failure in CI.
+fn is_startable(is_installed: bool, what: &str) -> bool {
+    is_here(is_installed, &format!("{what} (ops/install.sh --tests)"))
+        && is_here(is_root(), &format!("root, as whom alone {what} starts"))
 }
 
 fn free_address() -> SocketAddr {

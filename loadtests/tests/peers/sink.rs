@@ -7,7 +7,10 @@ use super::*;
 /// What a sink with these options makes of a message.
 async fn through(options: &[&str]) -> Option<Transaction> {
     const SINK: &str = "/usr/sbin/smtp-sink";
-    if !is_here(Path::new(SINK).is_file(), "smtp-sink, of the package postfix") {
+    if !is_here(
+        Path::new(SINK).is_file(),
+        "smtp-sink, of the package postfix (ops/install.sh --tests)",
+    ) {
         return None;
     }
     let at = free_address();

@@ -2,6 +2,7 @@
 //! and what it does not prove changes nothing.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::process::{Child, Command};
 
+use crate::others::program_or_skip;
 use crate::support::World;
 
 const PROVIDER: &str = r#"
@@ -41,17 +43,17 @@ manner = "sink"
 tail = true
 "#;
 
-type Zone = InMemoryZoneHandler<TokioRuntimeProvider>;
+pub(crate) type Zone = InMemoryZoneHandler<TokioRuntimeProvider>;
 
-fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     Name::from_ascii(format!("{text}.")).unwrap()
 }
 
-fn record(owner: &str, data: RData) -> Record {
+pub(crate) fn record(owner: &str, data: RData) -> Record {
     Record::from_rdata(name(owner), 60, data)
 }
 
-fn zone(origin: &str, proof: Option<NxProofKind>) -> Zone {
+pub(crate) fn zone(origin: &str, proof: Option<NxProofKind>) -> Zone {
     let mut zone = Zone::empty(name(origin), ZoneType::Primary, AxfrPolicy::Deny, proof);
     let soa = SOA::new(name("ns.test"), name("admin.test"), 1, 60, 60, 600, 60);
     zone.upsert_mut(record(origin, RData::SOA(soa)), 0);
@@ -59,7 +61,7 @@ fn zone(origin: &str, proof: Option<NxProofKind>) -> Zone {
 }
 
 /// A domain with an exchanger of its own, and what DNS says of that one's certificate.
-fn add(zone: &mut Zone, domain: &str, port: u16, tlsa: &TLSA) {
+pub(crate) fn add(zone: &mut Zone, domain: &str, port: u16, tlsa: &TLSA) {
     add_at(zone, domain, &format!("mx.{domain}"), port, tlsa);
 }
 
@@ -72,12 +74,12 @@ fn add_at(zone: &mut Zone, domain: &str, host: &str, port: u16, tlsa: &TLSA) {
     zone.upsert_mut(record(&format!("_smtp._tls.{domain}"), RData::TXT(asks)), 0);
 }
 
-fn tlsa(usage: CertUsage, digest: &[u8]) -> TLSA {
+pub(crate) fn tlsa(usage: CertUsage, digest: &[u8]) -> TLSA {
     TLSA::new(usage, Selector::Full, Matching::Sha256, digest.to_vec())
 }
 
 /// Signs a zone; what its key is, as a line of a file of trust anchors.
-fn sign(zone: &mut Zone, origin: &str) -> String {
+pub(crate) fn sign(zone: &mut Zone, origin: &str) -> String {
     let pkcs8 = EcdsaSigningKey::generate_pkcs8(Algorithm::ECDSAP256SHA256).unwrap();
     let key = EcdsaSigningKey::from_pkcs8(&pkcs8, Algorithm::ECDSAP256SHA256).unwrap();
     let public = key.to_public_key().unwrap();
@@ -90,7 +92,7 @@ fn sign(zone: &mut Zone, origin: &str) -> String {
     format!("{origin}. 3600 IN DNSKEY {} 3 13 {key}\n", dnskey.flags())
 }
 
-async fn serve(origin: &str, zone: Zone) -> (SocketAddr, Server<Catalog>) {
+pub(crate) async fn serve(origin: &str, zone: Zone) -> (SocketAddr, Server<Catalog>) {
     let mut catalog = Catalog::new();
     catalog.upsert(name(origin).into(), vec![Arc::new(zone)]);
     let mut server = Server::new(catalog);
@@ -102,7 +104,7 @@ async fn serve(origin: &str, zone: Zone) -> (SocketAddr, Server<Catalog>) {
 }
 
 /// The first event of a kind about a domain's recipient.
-async fn first(world: &World, kind: EventKind, domain: &str) -> Event {
+pub(crate) async fn first(world: &World, kind: EventKind, domain: &str) -> Event {
     let (start, end) = (Instant::now(), format!("@{domain}"));
     loop {
         let told = world.told(kind).await;
@@ -116,16 +118,19 @@ async fn first(world: &World, kind: EventKind, domain: &str) -> Event {
 
 /// Debian's unbound, which asks the two for their zones and knows the key of the first: a resolver
 /// that others wrote, as a relay has one beside it.
-struct Unbound {
-    addr: SocketAddr,
+pub(crate) struct Unbound {
+    pub(crate) addr: SocketAddr,
     _process: Child,
     _folder: tempfile::TempDir,
 }
 
-const UNBOUND: &str = "/usr/sbin/unbound";
-
 impl Unbound {
-    async fn start(anchor: &str, signed: SocketAddr, unsigned: SocketAddr) -> Self {
+    pub(crate) async fn start(
+        program: &Path,
+        anchor: &str,
+        signed: SocketAddr,
+        unsigned: SocketAddr,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = free.local_addr().unwrap();
@@ -148,7 +153,7 @@ impl Unbound {
         );
         std::fs::write(&path, settings).unwrap();
         let process =
-            Command::new(UNBOUND).arg("-c").arg(&path).kill_on_drop(true).spawn().unwrap();
+            Command::new(program).arg("-c").arg(&path).kill_on_drop(true).spawn().unwrap();
         let start = Instant::now();
         while TcpStream::connect(addr).await.is_err() {
             assert!(start.elapsed() < Duration::from_secs(20), "unbound does not come up");
@@ -190,13 +195,7 @@ async fn is_counted(world: &World) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_signed_zone_says_of_a_certificate_is_done() {
-    if !std::path::Path::new(UNBOUND).is_file() {
-        assert!(std::env::var_os("CI").is_none(), "in CI nothing may be left out: unbound");
-        eprintln!(
-            "SKIPPED, and proves nothing: unbound is not installed (apt-get install unbound)"
-        );
-        return;
-    }
+    let Some(unbound) = program_or_skip("unbound") else { return };
     let mut world = World::start_in(PROVIDER).await;
     let port = world.internet.smtp_port();
     let digest = |certificate: &CertificateDer<'_>| {
@@ -223,7 +222,7 @@ async fn what_a_signed_zone_says_of_a_certificate_is_done() {
     add(&mut unsigned, "some.unsigned.test", port, &wrong);
     let (signed, _signed) = serve("test", signed).await;
     let (unsigned, _unsigned) = serve("unsigned.test", unsigned).await;
-    let unbound = Unbound::start(&anchor, signed, unsigned).await;
+    let unbound = Unbound::start(&unbound, &anchor, signed, unsigned).await;
     world.relay_resolving(&dns::Config {
         servers: vec![unbound.addr],
         dnssec: dns::Dnssec::TrustAd,

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use loadtests::{Generator, Internet, Listen, Scenario};
+use mail::event::EventKind;
 use mail::queue::CampaignState;
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::redis::Redis;
-use crate::support::{add_campaign, add_sender, enqueue, parts, relay_config, wait_until_done};
+use crate::support::{
+    World, add_campaign, add_sender, enqueue, parts, relay_config, wait_until_done,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_campaign_reaches_everybody_it_can() {
@@ -53,4 +56,24 @@ async fn a_campaign_reaches_everybody_it_can() {
     assert_eq!(book.delivered, counters.delivered);
     assert!(book.duplicates <= book.unheard, "{book:?}");
     internet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mail_goes_where_aliases_lead_and_where_dns_speaks_only_over_tcp() {
+    let mut world = World::start().await;
+    world.relay("relay-a", |_| {});
+    for (label, host) in [
+        ("cname", "mx.a.pretend.test"),
+        ("cname-mx", "alias.fault.test"),
+        ("truncated", "mx.a.pretend.test"),
+    ] {
+        let to = format!("ann@{label}.fault.test");
+        let campaign = world.campaign("t", &[&to], true).await;
+        let n = world.until(campaign, 20, |n| n.waiting == 0).await;
+        assert_eq!((n.delivered, n.deferrals), (1, 0), "{label}: {n:?}");
+        let told = world.told(EventKind::Delivered).await;
+        let event = told.iter().find(|event| event.campaign == Some(campaign)).unwrap();
+        assert_eq!(event.mx, format!("{host} [127.0.0.11]"), "{label}");
+    }
+    world.stop().await;
 }

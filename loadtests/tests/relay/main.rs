@@ -3,11 +3,18 @@
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
 mod attachments;
+mod broken_peers;
 mod dane;
+mod dane_names;
 mod flow;
+mod hops_tls;
+mod ipv6;
 mod orders;
+#[path = "../others/mod.rs"]
+mod others;
 mod refusals;
 mod require_tls;
+mod server;
 mod smart_hosts;
 mod sources;
 mod support;

@@ -87,7 +87,7 @@ async fn converse(stream: TcpStream, logins: Arc<AtomicUsize>) -> std::io::Resul
     }
 }
 
-fn route(recipient_domain: &str, tenant: &str, to: &str) -> Route {
+pub(crate) fn route(recipient_domain: &str, tenant: &str, to: &str) -> Route {
     Route {
         recipient_domain: recipient_domain.into(),
         sender_domain: "*.malleposte.test".into(),

@@ -8,7 +8,9 @@ use mail::event::EventKind;
 use mail::orders::{ScopeKind, Verb};
 use relay::Source;
 
+use crate::broken_peers::odd;
 use crate::orders::order;
+use crate::server::Tls;
 use crate::support::World;
 
 const BLOCKING: &str = r#"
@@ -236,6 +238,25 @@ async fn a_campaign_goes_from_its_own_pool_or_its_tenants() {
         let own = told.iter().filter(|e| e.campaign == Some(campaign));
         assert!(own.clone().count() == 40 && own.clone().all(|e| e.source == from), "{pool}");
     }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_source_says_its_own_name_from_its_own_address() {
+    let mut world = World::start().await;
+    let server = odd(&world, &["PIPELINING"], Tls::None).await;
+    world.relay("relay-a", |config| {
+        two(config);
+        config.sources[0].ehlo = "out1.news.example".into();
+        config.sources[1].ehlo = "mail.other.example".into();
+    });
+    let campaign = send(&world, &people(100, "odd.pretend.example"), true).await;
+    world.until(campaign, 30, |n| n.delivered == 100).await;
+    let said: BTreeSet<(String, String)> =
+        server.lines("EHLO").into_iter().map(|h| (h.from.to_string(), h.line)).collect();
+    let expected =
+        [("127.0.0.2", "EHLO out1.news.example"), ("127.0.0.3", "EHLO mail.other.example")];
+    assert_eq!(said, expected.map(|(from, line)| (from.to_owned(), line.to_owned())).into());
     world.stop().await;
 }
 

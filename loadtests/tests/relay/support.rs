@@ -214,8 +214,18 @@ impl World {
 
     /// With a resolver of its own, and with reports about TLS.
     pub(crate) fn relay_resolving(&mut self, dns: &dns::Config) {
+        self.relay_resolving_as(dns, |_| {});
+    }
+
+    /// The same with other settings.
+    pub(crate) fn relay_resolving_as(
+        &mut self,
+        dns: &dns::Config,
+        adjust: impl FnOnce(&mut relay::Config),
+    ) {
         let mut config = relay_config(self.internet.smtp_port());
         config.tls_reports.from = format!("tls-reports@{SENDER}");
+        adjust(&mut config);
         let resolver = Arc::new(dns::Resolver::new(dns).unwrap());
         let parts = relay::Parts { resolver, ..parts(&self.store, self.internet.dns_address()) };
         let stop = CancellationToken::new();

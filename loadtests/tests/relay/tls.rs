@@ -13,6 +13,7 @@ use mail::{Category, Event, Phase};
 use tokio::net::TcpListener;
 
 use crate::refusals::sentence;
+use crate::server::silence;
 use crate::support::World;
 use crate::web::Web;
 
@@ -216,6 +217,30 @@ async fn a_policy_host_that_never_answers_holds_up_nobody_else() {
     world.until(free, 20, |c| c.delivered == 1).await;
     let counters = world.counters(slow).await;
     assert_eq!((counters.waiting, counters.deferrals), (1, 0), "it waits without an attempt");
+    world.stop().await;
+}
+
+/// One after the other they would take ten seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_host_is_reached_past_addresses_that_are_silent() {
+    let domain = "strict.pretend.example";
+    let host = policy_host(&[(
+        "mta-sts.strict.pretend.example",
+        &policy("enforce", "*.good.pretend.test"),
+    )])
+    .await;
+    let mut world = World::start_in(PROVIDERS).await;
+    let mut silent = Vec::new();
+    for address in [Ipv4Addr::new(127, 0, 0, 41), Ipv4Addr::new(127, 0, 0, 42)] {
+        silent.push(silence((address, host.port).into()).await);
+        world.internet.zone().add_a("mta-sts.strict.pretend.example", address);
+    }
+    announce(&world, &[domain]);
+    let authorities = authorities(&world, &host);
+    relay(&mut world, "r1", &host, &authorities);
+    let campaign = world.campaign("t", &["u@strict.pretend.example"], false).await;
+    world.until(campaign, 9, |c| c.delivered == 1).await;
+    assert_eq!(host.connections.load(Ordering::Relaxed), 1);
     world.stop().await;
 }
 

@@ -65,6 +65,20 @@ async fn what_does_not_read_is_set_aside_with_its_reason_and_the_rest_goes_on() 
     world.stop().await;
 }
 
+/// Reading and compiling it anew for each batch, or each message, would cost more than sending.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_campaign_is_read_and_compiled_once() {
+    let mut world = World::start().await;
+    world.relay("relay-a", |_| {});
+    let campaign = world.campaign("t", &["ann@a.pretend.example"], true).await;
+    world.until(campaign, 20, |n| n.delivered == 1).await;
+    // From now on nobody can read it.
+    world.raw("DEL", &[&format!("mp:campaign:{campaign}")]).await;
+    world.fill(campaign, &["bob@a.pretend.example", "eve@a.pretend.example"], true).await;
+    world.until(campaign, 20, |n| n.delivered == 3).await;
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_newer_batch_is_left_to_a_newer_relay_that_lives() {
     let mut world = World::start().await;

@@ -6,6 +6,8 @@
 mod compose;
 mod doors;
 mod image;
+#[path = "../../../loadtests/tests/others/mod.rs"]
+mod others;
 mod running;
 #[path = "../support/mod.rs"]
 mod support;

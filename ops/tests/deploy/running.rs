@@ -12,6 +12,7 @@ use ops::demo::SENDER;
 use serde_json::Value;
 use store::Store;
 
+use crate::others::is_here;
 use crate::support::{assert_delivered, await_share, until};
 use crate::topology::{GATEWAY, Topology};
 
@@ -43,8 +44,7 @@ fn json(output: &std::process::Output) -> Value {
 
 #[test]
 fn heavy_the_platform_of_compose_loses_nobody_when_a_relay_and_the_primary_go() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: network namespaces need root; the topology of compose was NOT run");
+    if !is_here(rustix::process::geteuid().is_root(), "root, who alone makes network namespaces") {
         return;
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();

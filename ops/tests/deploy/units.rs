@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::assert_command;
 use crate::compose::{root, text};
+use crate::others::program_or_skip;
 
 const SANDBOX: &str = "ops/deploy/systemd/malleposte-.service.d/10-sandbox.conf";
 
@@ -77,15 +78,12 @@ fn installed(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn systemd_finds_nothing_wrong_with_the_units_and_calls_them_safe() {
-    if Command::new("systemd-analyze").arg("--version").output().is_err() {
-        eprintln!("SKIPPED: no systemd-analyze here (Debian: systemd); units are not verified");
-        return;
-    }
+    let Some(program) = program_or_skip("systemd-analyze") else { return };
     let folder = tempfile::tempdir().unwrap();
     for unit in installed(folder.path()) {
         let analyze = |words: &[&str]| {
             let path = format!("{}:", folder.path().display());
-            let mut command = Command::new("systemd-analyze");
+            let mut command = Command::new(&program);
             let output = command.args(words).arg(&unit).env("SYSTEMD_UNIT_PATH", path);
             let output = output.output().unwrap();
             let said = String::from_utf8_lossy(&output.stderr).into_owned()

@@ -29,30 +29,49 @@ pub(super) struct Dialled {
 
 /// Connects to the first address of the target that answers.
 pub(super) async fn dial(target: &Target<'_>) -> Result<Dialled, SessionError> {
+    // Whatever the address: no other one would do better.
+    let is_hopeless = |trouble: &Trouble| matches!(trouble, Trouble::Source(_));
+    let raced = race(target.addrs, |addr| connect(target, addr), is_hopeless).await;
+    let (stream, addr, silent) = raced.map_err(|trouble| {
+        let none = || Trouble::Io(io::Error::other("the host has no address"));
+        SessionError::trouble(Phase::Connect, trouble.unwrap_or_else(none))
+    })?;
+    Ok(Dialled { stream, addr, silent })
+}
+
+/// What comes of the first address that answers, which one that is, and those that were begun
+/// besides and did not.
+///
+/// # Errors
+/// What went wrong last, or first in a way that is hopeless everywhere; nothing if there was no
+/// address.
+pub(crate) async fn race<T, E, F: Future<Output = Result<T, E>>>(
+    addrs: &[SocketAddr],
+    attempt: impl Fn(SocketAddr) -> F,
+    is_hopeless: impl Fn(&E) -> bool,
+) -> Result<(T, SocketAddr, Vec<SocketAddr>), Option<E>> {
     let mut begun = Vec::new();
     let mut under_way = FuturesUnordered::new();
-    let mut left = target.addrs.iter().copied().peekable();
-    let mut last = Trouble::Io(std::io::Error::other("the host has no address"));
+    let mut left = addrs.iter().copied().peekable();
+    let mut last = None;
     loop {
         if let Some(addr) = left.next() {
             begun.push(addr);
-            under_way.push(async move { (addr, connect(target, addr).await) });
+            let attempt = attempt(addr);
+            under_way.push(async move { (addr, attempt.await) });
         }
         let answer = match left.peek() {
             None => Ok(under_way.next().await),
             Some(_) => timeout(ALONE, under_way.next()).await,
         };
         match answer {
-            Ok(Some((addr, Ok(stream)))) => {
+            Ok(Some((addr, Ok(answered)))) => {
                 begun.retain(|other| *other != addr);
-                return Ok(Dialled { stream, addr, silent: begun });
+                return Ok((answered, addr, begun));
             }
-            // Whatever the address: no other one would do better.
-            Ok(Some((_, Err(trouble @ Trouble::Source(_))))) => {
-                return Err(SessionError::trouble(Phase::Connect, trouble));
-            }
-            Ok(Some((_, Err(trouble)))) => last = trouble,
-            Ok(None) => return Err(SessionError::trouble(Phase::Connect, last)),
+            Ok(Some((_, Err(error)))) if is_hopeless(&error) => return Err(Some(error)),
+            Ok(Some((_, Err(error)))) => last = Some(error),
+            Ok(None) => return Err(last),
             // Silence: the next one, beside it.
             Err(_) => {}
         }

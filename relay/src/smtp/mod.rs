@@ -21,7 +21,7 @@ mod words;
 pub use capabilities::Capabilities;
 pub use config::{Timeouts, TlsPolicy};
 pub use dane::{DaneWish, NoMatch, judge, usable};
-pub(crate) use dial::plain;
+pub(crate) use dial::{plain, race};
 pub use failure::SessionError;
 pub use login::{Hop, Login, Mechanism, NoSecret, SecretFrom};
 pub use outcome::{Envelope, Outcome, Transaction};

@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use crate::others::program_or_skip;
 use crate::peer::*;
 
 const SOURCE: &str = "127.0.0.9";
@@ -188,6 +189,7 @@ impl Drop for HaProxy {
 
 /// One that connects to wherever it is told, from 127.0.0.7.
 async fn haproxy(folder: &std::path::Path) -> Option<(HaProxy, SocketAddr)> {
+    let program = program_or_skip("haproxy")?;
     let addr = listen().await.1;
     let config = format!(
         "defaults\n mode tcp\n timeout connect 5s\n timeout client 20s\n timeout server 20s\n\
@@ -195,13 +197,9 @@ async fn haproxy(folder: &std::path::Path) -> Option<(HaProxy, SocketAddr)> {
     );
     let file = folder.join("haproxy.cfg");
     std::fs::write(&file, config).expect("written");
-    let mut command = Command::new("haproxy");
+    let mut command = Command::new(program);
     let child = command.arg("-db").arg("-f").arg(&file).stderr(Stdio::inherit()).spawn();
-    let Ok(child) = child else {
-        eprintln!("SKIPPED: haproxy is not installed: apt-get install haproxy");
-        return None;
-    };
-    let haproxy = HaProxy(child);
+    let haproxy = HaProxy(child.expect("haproxy"));
     let began = Instant::now();
     while TcpStream::connect(addr).await.is_err() {
         assert!(began.elapsed() < Duration::from_secs(20), "haproxy does not listen");

@@ -1,0 +1,55 @@
+//! What `ops/fuzz.sh` does ten million times, some hundred times and by chance: so it is compiled with
+//! everything else, and what breaks all of it is found before the fuzzer is run again.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+#[path = "../../fuzz/bodies/messages.rs"]
+mod messages;
+#[path = "../../fuzz/bodies/replies.rs"]
+mod replies;
+
+/// Octets with words among them that mean something to whoever reads them.
+fn octets(words: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
+    let word = prop::sample::select(words).prop_map(|word| word.as_bytes().to_vec());
+    let noise = prop::collection::vec(any::<u8>(), 0..6);
+    let long = (any::<u8>(), 900..1100usize).prop_map(|(octet, n)| vec![octet; n]);
+    let piece = prop_oneof![12 => word, 4 => noise, 1 => long];
+    prop::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat())
+}
+
+/// What broke once.
+fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds").join(target);
+    let entries = std::fs::read_dir(folder).expect("the seeds");
+    entries.map(|entry| std::fs::read(entry.expect("a seed").path()).expect("a seed")).collect()
+}
+
+#[test]
+fn what_broke_once_does_not_break_again() {
+    let (of_replies, of_messages) = (seeds("replies"), seeds("messages"));
+    assert!(!of_replies.is_empty() && !of_messages.is_empty());
+    of_replies.iter().for_each(|octets| replies::run(octets));
+    of_messages.iter().for_each(|octets| messages::run(octets));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn replies_are_read_whole_however_they_come(octets in octets(&[
+        "250", "550", "421", "354", "99", "600", "-", " ", "\r\n", "\r\n", "\n", "\r", " 5.1.1 ", "2.0.0",
+        "250-mx.example\r\n", "250 ok\r\n", "550 5.1.1 no such user\r\n", "221", "\0", "é",
+    ])) {
+        replies::run(&octets);
+    }
+
+    #[test]
+    fn messages_are_what_they_should_be_whatever_stands_in_them(octets in octets(&[
+        "|", "\r\n.\r\n", "\n.\n", ".", "\r", "\n", "\r\n", "=?utf-8?B?", "?=", "é", "漢", "😀", "\0", " ",
+        "\r\nBcc: x@example.net\r\n", "--=_3-1f40", "{{ a }}", "\"", "<", "&", ":", "=", "\t", ", ",
+    ])) {
+        messages::run(&octets);
+    }
+}
