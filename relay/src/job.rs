@@ -35,6 +35,8 @@ pub(crate) struct Job {
     pub(crate) content: Arc<Content>,
     /// What its domain demands of TLS; none before its site is known.
     pub(crate) demand: Option<Arc<Demand>>,
+    /// When it was let go, in cuts of the site's rate.
+    pub(crate) epoch: u32,
     _in_hand: InHand,
 }
 
@@ -52,7 +54,15 @@ impl Job {
         content: Arc<Content>,
         hand: &Arc<AtomicUsize>,
     ) -> Self {
-        Self { lease, index, attempts, content, demand: None, _in_hand: InHand::new(hand) }
+        Self {
+            lease,
+            index,
+            attempts,
+            content,
+            demand: None,
+            epoch: 0,
+            _in_hand: InHand::new(hand),
+        }
     }
 
     pub(crate) fn delivery(&self) -> DeliveryId {

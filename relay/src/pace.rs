@@ -57,6 +57,12 @@ pub(crate) struct PaceMeter {
     sharing: AtomicU32,
     per_connection: AtomicU32,
     hold_until: AtomicU64,
+    /// Cuts of the rate that this relay has learnt of.
+    epoch: AtomicU32,
+    /// The record was heard of: it may tell of a long silence, and is told that this is over.
+    greeted: AtomicBool,
+    /// What was granted before the last of them is gone.
+    dropped: AtomicBool,
     starved: AtomicBool,
     seen: Mutex<Seen>,
     /// Something was seen that should be told soon.
@@ -98,6 +104,9 @@ impl PaceMeter {
             sharing: AtomicU32::new(1),
             per_connection: AtomicU32::new(limits.messages_per_connection_max),
             hold_until: AtomicU64::new(0),
+            epoch: AtomicU32::new(0),
+            greeted: AtomicBool::new(false),
+            dropped: AtomicBool::new(false),
             starved: AtomicBool::new(false),
             seen: Mutex::new(Seen {
                 observation: Observation::default(),
@@ -206,12 +215,15 @@ impl PaceMeter {
 
     /// Whether what slices before left over is gone: time not used is not saved up for a burst.
     fn take(&self, slice: &PaceSlice) -> bool {
-        self.rate_milli.store((slice.rate * 1000.0) as u64, Ordering::Relaxed);
+        self.learn_rate(slice.rate);
+        if slice.version > 0 && !self.greeted.swap(true, Ordering::Relaxed) {
+            self.seen().refused = true;
+        }
         self.connections.store(slice.connections, Ordering::Relaxed);
         self.sharing.store(slice.sharing, Ordering::Relaxed);
         let mut granted_at =
             self.granted_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let stale = granted_at.elapsed() > SLICE * 3;
+        let stale = granted_at.elapsed() > SLICE * 3 || self.dropped.swap(false, Ordering::Relaxed);
         if stale {
             self.tokens.forget_permits(self.tokens.available_permits());
         }
@@ -219,6 +231,28 @@ impl PaceMeter {
             *granted_at = Instant::now();
         }
         stale
+    }
+
+    /// A lower rate begins an epoch: what was granted before is dropped, and answers to what was
+    /// let go before say nothing about it.
+    fn learn_rate(&self, rate: f64) {
+        let milli = (rate * 1000.0) as u64;
+        if milli < self.rate_milli.swap(milli, Ordering::Relaxed) {
+            self.epoch.fetch_add(1, Ordering::Relaxed);
+            self.seen().observation.age();
+            self.tokens.forget_permits(self.tokens.available_permits());
+            self.dropped.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Cuts of the rate that are known; what is let go now is answered for it.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.epoch.load(Ordering::Relaxed)
+    }
+
+    /// More waits than all connections can take.
+    pub(crate) fn lacks_connections(&self) {
+        self.starved.store(true, Ordering::Relaxed);
     }
 
     /// What a slice brought may be spent. It must have been credited to its flows before, or
@@ -245,11 +279,14 @@ impl PaceMeter {
         Ok(put.is_some())
     }
 
-    /// Notes what an answer says about the pace; `carried`: messages that the connection had carried.
-    pub(crate) fn saw(&self, signal: Signal, passed: bool, carried: u32) {
+    /// Notes what an answer says about the pace; `carried`: messages that the connection had
+    /// carried; `epoch`: that in which the message was let go.
+    pub(crate) fn saw(&self, signal: Signal, passed: bool, carried: u32, epoch: u32) {
+        let is_late = epoch != self.epoch();
         let mut seen = self.seen();
         let o = &mut seen.observation;
         match signal {
+            Signal::Rate if is_late => o.late_refusals += 1,
             Signal::Rate => o.rate_refusals += 1,
             Signal::Connections => o.connection_refusals += 1,
             Signal::MessagesPerConnection => {
@@ -262,7 +299,10 @@ impl PaceMeter {
             | Signal::Greylist
             | Signal::RecipientBusy
             | Signal::SenderDomain
-            | Signal::Content => o.passed += u32::from(passed),
+            | Signal::Content => {
+                o.passed += u32::from(passed);
+                o.late_passed += u32::from(passed && is_late);
+            }
         }
         let refused = matches!(
             signal,
@@ -281,7 +321,8 @@ impl PaceMeter {
         if age < TELL {
             return seen.refused && age >= TELL_REFUSAL;
         }
-        let passed = Observation { passed: seen.observation.passed, ..Observation::default() };
+        let Observation { passed, late_passed, .. } = seen.observation;
+        let passed = Observation { passed, late_passed, ..Observation::default() };
         let all_well = seen.observation == passed
             && !self.starved.load(Ordering::Relaxed)
             && self.hold_until.load(Ordering::Relaxed) == 0;
@@ -313,6 +354,7 @@ impl PaceMeter {
             let changes = pace.observe(&self.limits, now, &observation);
             if self.put(store, record.version, &pace, now).await? {
                 self.learn(&pace);
+                self.learn_rate(pace.rate(&self.limits, now));
                 last = Ok(changes);
                 break;
             }
@@ -333,6 +375,7 @@ impl PaceMeter {
         observation.connections = in_use;
         observation.demand = self.starved.swap(false, Ordering::Relaxed);
         observation.sharing = self.sharing.load(Ordering::Relaxed);
+        observation.at_rate = self.rate();
         seen.since = Instant::now();
         seen.told_at = Instant::now();
         seen.refused = false;

@@ -186,7 +186,7 @@ impl SiteLane {
 
     /// What returned mail says about the pace here.
     pub(crate) fn heard_later(&self, signal: Signal) {
-        self.pace.saw(signal, false, 0);
+        self.pace.saw(signal, false, 0, self.pace.epoch());
         self.wake.notify_one();
     }
 
@@ -250,6 +250,10 @@ impl SiteLane {
                 self.ask(relay, question).await;
             }
             self.employ(relay);
+            if self.waiting() > 0 && self.workers.load(Ordering::Relaxed) >= self.pace.connections()
+            {
+                self.pace.lacks_connections();
+            }
             wait = question.left();
         }
         if self.pace.has_news() {
@@ -309,7 +313,7 @@ impl SiteLane {
     async fn work(self: &Arc<Self>, relay: &Arc<Relay>) {
         let mut message = message::Message::with_capacity(16 * 1024);
         while !relay.stopping.is_cancelled() {
-            if self.workers.load(Ordering::Relaxed) > self.pace.connections().max(1) {
+            if self.workers.load(Ordering::Relaxed) > self.pace.connections() {
                 return;
             }
             let Some(job) = self.next(relay).await else { return };
@@ -322,23 +326,24 @@ impl SiteLane {
     /// The next recipient, chosen when it may go and not before: until then somebody more
     /// urgent may come. None when nobody waits.
     async fn next(&self, relay: &Relay) -> Option<Job> {
-        loop {
+        let epoch = loop {
             if self.waiting() == 0 {
                 return None;
             }
+            let epoch = self.pace.epoch();
             if self.pace.try_granted() {
-                break;
+                break epoch;
             }
             if !self.starving.swap(true, Ordering::Relaxed) {
                 self.wake.notify_one();
             }
             tokio::select! {
-                () = self.pace.granted() => break,
+                () = self.pace.granted() => break self.pace.epoch(),
                 // Whoever waited may have been taken by another worker.
                 () = tokio::time::sleep(IDLE_WAIT) => {}
                 () = relay.stopping.cancelled() => return None,
             }
-        }
+        };
         tokio::select! {
             () = self.pace.spread() => {}
             () = relay.stopping.cancelled() => return None,
@@ -347,7 +352,7 @@ impl SiteLane {
         if job.is_none() {
             self.pace.give_back();
         }
-        job
+        job.map(|job| Job { epoch, ..job })
     }
 
     /// Closes sessions that nobody has used for `idle`, politely.
@@ -356,7 +361,7 @@ impl SiteLane {
         let mut kept = 0;
         let removed = self.sessions.retain(|_, metrics| {
             kept += 1;
-            metrics.last_used() < idle && kept <= allowed.max(1)
+            metrics.last_used() < idle && kept <= allowed
         });
         for wire in removed.removed {
             tokio::spawn(wire.session.quit());

@@ -54,7 +54,7 @@ pub(crate) async fn not_connected(
         Some(reply) => site.heard_trouble(&reply.to_string()),
         None => site.heard_trouble(&text),
     }
-    site.pace.saw(finding.signal, false, 0);
+    site.pace.saw(finding.signal, false, 0, job.epoch);
     if let (Signal::Block, Some(reply)) = (finding.signal, &error.reply) {
         site.heard_block(reply);
     }

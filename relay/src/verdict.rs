@@ -52,7 +52,7 @@ pub(crate) async fn judge(
     let phase = transaction.phase;
     let (reply, note) = match transaction.outcome {
         smtp::Outcome::Accepted => {
-            site.pace.saw(Signal::None, true, carried);
+            site.pace.saw(Signal::None, true, carried, job.epoch);
             site.smart.iter().for_each(|smart| smart.opens());
             return Some(delivered(relay, site, job, transaction.reply, told));
         }
@@ -66,7 +66,7 @@ pub(crate) async fn judge(
         }
         // Some servers say nothing when a connection has carried enough, and close.
         smtp::Outcome::Failed(_) if phase == Phase::Mail && carried > 1 => {
-            site.pace.saw(Signal::MessagesPerConnection, false, carried - 1);
+            site.pace.saw(Signal::MessagesPerConnection, false, carried - 1, job.epoch);
             site.push_front(job);
             return None;
         }
@@ -75,7 +75,7 @@ pub(crate) async fn judge(
             meters::unanswered();
             // See above; here the message was out already, and who knows.
             if phase == Phase::Mail && carried > 1 {
-                site.pace.saw(Signal::MessagesPerConnection, false, carried - 1);
+                site.pace.saw(Signal::MessagesPerConnection, false, carried - 1, job.epoch);
             }
             (None, format!("no answer to the final dot ({trouble}): the recipient may have it"))
         }
@@ -167,7 +167,7 @@ async fn not_delivered(
         Signal::MessagesPerConnection if carried <= 1 => Signal::Rate,
         signal => signal,
     };
-    site.pace.saw(signal, reply.is_some(), carried);
+    site.pace.saw(signal, reply.is_some(), carried, job.epoch);
     if let (Signal::Block, Some(reply)) = (signal, &reply) {
         site.heard_block(reply);
     }

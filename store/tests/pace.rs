@@ -9,7 +9,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use mail::share::{Demand, Weight};
-use mail::{CampaignId, Site};
+use mail::{CampaignId, Site, Timestamp};
 use store::{NewPace, SliceRequest, Store};
 
 const SLICE: Duration = Duration::from_millis(100);
@@ -125,4 +125,39 @@ async fn many_new_sites_and_campaigns_at_once_need_no_more_connections_than_ther
     }
     tasks.join_all().await;
     assert_eq!(store.paces().await.unwrap().len(), 200);
+}
+
+/// Two connections and five relays: each has one in its turn, two at a time, and who has none is
+/// granted nothing.
+#[tokio::test]
+async fn where_connections_are_fewer_than_relays_each_has_one_in_its_turn() {
+    let redis = support::Redis::start();
+    let store = Store::open(&redis.config()).await.unwrap();
+    let site = Site::from_name("mx.example");
+    let pace = NewPace { state: b"s", rate: 100.0, connections: 2, is_taught: true };
+    store.put_pace("s", &site, 0, pace).await.unwrap();
+    let relays = ["r1", "r2", "r3", "r4", "r5"];
+    let mut now = Timestamp(1_800_000_000_000);
+    let mut in_use = [0; 5];
+    let mut turns = [0; 5];
+    for step in 0..400 {
+        for (n, relay) in relays.iter().enumerate() {
+            let flows = demand(100);
+            let request = SliceRequest { in_use: in_use[n], ..request(relay, &flows) };
+            let slice = store.pace_slice_at(Some(now), "s", &site, request).await.unwrap();
+            assert!(slice.connections <= 1 && (slice.connections == 1 || slice.sum() == 0));
+            if step > 0 {
+                let others: u32 = (0..5).filter(|m| *m != n).map(|m| in_use[m]).sum();
+                let rank = n as u32;
+                let model = mail::share::connections(2, others, 5, rank, now);
+                assert_eq!(slice.connections, model, "step {step}, {relay}");
+            }
+            in_use[n] = slice.connections;
+            turns[n] += slice.connections;
+        }
+        assert!(in_use.iter().sum::<u32>() <= 2);
+        now = now + Duration::from_millis(250);
+    }
+    let (most, least) = (turns.iter().max().unwrap(), turns.iter().min().unwrap());
+    assert!(*least > 120 && most * 10 <= least * 12, "{turns:?}");
 }

@@ -9,6 +9,7 @@
 mod fair;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod water;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 pub use fair::{Ask, FLOWS_MAX, Fair, Slice};
+pub use turns::{TURN, connections};
 pub use water::{Claim, parts};
 
 use crate::id::{CampaignId, domain_hash};

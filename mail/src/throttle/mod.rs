@@ -24,8 +24,13 @@ pub struct Observation {
     /// Messages the site took, or answered with a verdict about the recipient or the
     /// message alone: the pace was not what it objected to.
     pub passed: u32,
-    /// Answers that it is too fast, or too much in an hour or day.
+    /// Answers that it is too fast, or too much in an hour or day, to what was let go at the rate
+    /// of now.
     pub rate_refusals: u32,
+    /// The same to what was let go before the rate was last cut: they say nothing new.
+    pub late_refusals: u32,
+    /// Of those that passed, the ones let go before the rate was last cut.
+    pub late_passed: u32,
     /// Answers that there are too many connections.
     pub connection_refusals: u32,
     /// Answers that a connection has carried enough messages.
@@ -40,6 +45,10 @@ pub struct Observation {
     pub connections: u32,
     /// Whether messages were ready that the pace did not let go.
     pub demand: bool,
+    /// The rate, of all relays, at which this one let go what is not late, messages a second; 0: it
+    /// does not say. What went at more than the rate of now is late, too: another relay was refused
+    /// before.
+    pub at_rate: f64,
     /// Relays that share the pace when the numbers are one relay's; 0 and 1: they are all
     /// there is. Relays that share have equal parts, so what all did is a multiple.
     pub sharing: u32,
@@ -51,6 +60,8 @@ impl Observation {
         self.window = self.window.max(other.window);
         self.passed += other.passed;
         self.rate_refusals += other.rate_refusals;
+        self.late_refusals += other.late_refusals;
+        self.late_passed += other.late_passed;
         self.connection_refusals += other.connection_refusals;
         self.per_connection_refusals += other.per_connection_refusals;
         self.carried_min = self.carried_min.into_iter().chain(other.carried_min).min();
@@ -58,6 +69,7 @@ impl Observation {
         self.trouble += other.trouble;
         self.connections += other.connections;
         self.demand |= other.demand;
+        self.at_rate = self.at_rate.max(other.at_rate);
     }
 
     /// What all relays did, judged by this one.
@@ -66,11 +78,28 @@ impl Observation {
         Self {
             passed: self.passed.saturating_mul(n),
             rate_refusals: self.rate_refusals.saturating_mul(n),
+            late_refusals: self.late_refusals.saturating_mul(n),
+            late_passed: self.late_passed.saturating_mul(n),
             blocks: self.blocks.saturating_mul(n),
             trouble: self.trouble.saturating_mul(n),
             connections: self.connections.saturating_mul(n),
             ..*self
         }
+    }
+
+    /// The rate was cut: what was seen until now is late.
+    pub fn age(&mut self) {
+        self.late_refusals += std::mem::take(&mut self.rate_refusals);
+        self.late_passed = self.passed;
+    }
+
+    /// The same, late if it went at more than `rate`.
+    fn held_against(&self, rate: f64) -> Self {
+        let mut seen = *self;
+        if self.at_rate > rate * 1.0001 {
+            seen.age();
+        }
+        seen
     }
 
     /// Messages a second over the window.
@@ -79,7 +108,7 @@ impl Observation {
     }
 
     fn attempts(&self) -> u32 {
-        self.passed + self.rate_refusals + self.blocks + self.trouble
+        self.passed + self.rate_refusals + self.late_refusals + self.blocks + self.trouble
     }
 }
 
@@ -116,6 +145,10 @@ crate::category::words! {
         SiteTrouble = "site-trouble",
         /// Long ago refused, now tried again.
         Retest = "retest",
+        /// Nothing was heard of the site for long.
+        Silence = "silence",
+        /// It took no more in this hour on the days before.
+        Hour = "hour-of-day",
         /// The limits were changed by hand.
         Limits = "limits",
     }

@@ -2,11 +2,18 @@
 //! every few seconds; from then on it climbs by steps that are small near the rate at
 //! which the site objected and larger above it, in case the limit has moved.
 
+mod choke;
+mod evidence;
 mod hold;
+mod memory;
+mod rate;
 
 use std::time::Duration;
 
+use evidence::Evidence;
 use hold::Suspicion;
+use memory::Level;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Change, Dimension, Limits, Observation, Why};
@@ -18,16 +25,6 @@ const VERSION: u8 = 1;
 /// Answers to what was sent before a cut still come in for a while: at most one cut
 /// in this time, and no step up.
 const EPISODE: Duration = Duration::from_secs(5);
-/// Between steps up.
-const STEP: Duration = Duration::from_secs(2);
-/// The rate's growth in a second while the site has never objected: 10 to 100 in 9 s.
-const FREE_GROWTH: f64 = 1.3;
-/// Below this share of refusals (1 in 100) the rate stays as it is: no cut, no step.
-const REFUSED_SHARE_MIN: f64 = 0.01;
-/// Fewer attempts than this tell little about the share that passes.
-const ATTEMPTS_TELLING: u32 = 20;
-/// Trouble of the site's own, as a share of attempts, that slows us down.
-const TROUBLE_SHARE_MIN: f64 = 0.2;
 /// Blocks that make a hold: one alone may be about one message.
 const BLOCKS_MIN: u32 = 3;
 /// Probes at this many times their rate when a hold is over.
@@ -37,10 +34,6 @@ const CONNECTION_STEP: Duration = Duration::from_secs(20);
 const CONNECTION_RETEST: Duration = Duration::from_secs(900);
 /// A limit on messages per connection hardly ever changes.
 const PER_CONNECTION_RETEST: Duration = Duration::from_secs(86_400);
-/// Growth is told when it comes to a tenth.
-const TELL_FROM: f64 = 1.1;
-/// Longer windows are clipped: what was not looked at for long says little about now.
-const WINDOW_S_MAX: f64 = 5.0;
 
 /// The pace of one egress source at one site.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,6 +61,15 @@ pub struct Pace {
     suspicion: Option<Suspicion>,
     /// Holds in a row.
     holds: u32,
+    /// When anything was last heard of the site.
+    #[serde(default)]
+    heard_at: Timestamp,
+    /// What it took by hour of the day.
+    #[serde(default)]
+    hours: Vec<Level>,
+    /// What speaks for a limit of the rate.
+    #[serde(default)]
+    evidence: Evidence,
 }
 
 impl Pace {
@@ -91,7 +93,15 @@ impl Pace {
             hold_since: None,
             suspicion: None,
             holds: 0,
+            heard_at: Timestamp(0),
+            hours: Vec::new(),
+            evidence: Evidence::default(),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_rate(&mut self, rate: f64) {
+        self.rate = rate;
     }
 
     /// Whether the record was written by a newer program, and is not to be changed.
@@ -153,8 +163,10 @@ impl Pace {
 
     /// Takes in what was seen up to `now`; tells what it changed.
     pub fn observe(&mut self, limits: &Limits, now: Timestamp, seen: &Observation) -> Vec<Change> {
-        let mut changes = Changes { list: Vec::new(), seen: seen.of_all() };
+        let mut changes =
+            Changes { list: Vec::new(), seen: seen.of_all(), own: seen.held_against(self.rate) };
         self.keep_within(limits, &mut changes);
+        self.pass_time(limits, now, &mut changes);
         self.learn_messages_per_connection(limits, now, &mut changes);
         if self.observe_hold(limits, now, seen, &mut changes) {
             return changes.list;
@@ -251,93 +263,14 @@ impl Pace {
             changes.add(Dimension::Connections, from, to, why, seen.connection_refusals);
         }
     }
-
-    fn observe_rate(&mut self, limits: &Limits, now: Timestamp, changes: &mut Changes) {
-        let seen = changes.seen;
-        let attempts = f64::from(seen.attempts().max(1));
-        let refused = f64::from(seen.rate_refusals) / attempts;
-        let troubled = f64::from(seen.trouble) / attempts;
-        if refused >= REFUSED_SHARE_MIN {
-            self.cut_rate(limits, now, Why::TooFast, changes);
-        } else if troubled >= TROUBLE_SHARE_MIN && seen.trouble >= BLOCKS_MIN {
-            self.cut_rate(limits, now, Why::SiteTrouble, changes);
-        } else if seen.rate_refusals + seen.trouble + seen.blocks > 0 {
-            // Hysteresis: few refusals neither cut nor encourage.
-            self.rate_step_at = now;
-        } else if seen.demand && self.rate_binds(&seen) {
-            self.raise_rate(limits, now, changes);
-        }
-    }
-
-    /// Whether it was the rate that kept messages back, and not the connections.
-    fn rate_binds(&self, seen: &Observation) -> bool {
-        seen.achieved() >= 0.75 * self.rate
-    }
-
-    /// Down to just below what passed, as far as the numbers can tell.
-    fn cut_rate(&mut self, limits: &Limits, now: Timestamp, why: Why, changes: &mut Changes) {
-        if now.since(self.rate_cut_at) < EPISODE {
-            return;
-        }
-        let seen = changes.seen;
-        let (before, attempts) = (self.rate, seen.attempts());
-        // What was refused is what was sent, which may be far below what was allowed.
-        let from = match attempts {
-            0..ATTEMPTS_TELLING => self.rate,
-            _ => self.rate.min(seen.achieved().max(limits.rate_min)),
-        };
-        let passed = f64::from(seen.passed) / f64::from(attempts.max(1));
-        let share = if attempts >= ATTEMPTS_TELLING {
-            passed.clamp(0.25, 0.98)
-        } else {
-            passed.clamp(0.7, 0.95)
-        };
-        // Trouble of the site's own tells nothing about its limit: growth goes on as before.
-        if why == Why::TooFast {
-            self.rate_refused = Some(from * share);
-        }
-        self.rate = (from * share * 0.93).clamp(limits.rate_min, limits.rate_max);
-        self.rate_told = self.rate;
-        self.rate_cut_at = now;
-        self.rate_step_at = now;
-        if before != self.rate {
-            let refusals = if why == Why::TooFast { seen.rate_refusals } else { seen.trouble };
-            changes.add(Dimension::Rate, before, self.rate, why, refusals);
-        }
-    }
-
-    fn raise_rate(&mut self, limits: &Limits, now: Timestamp, changes: &mut Changes) {
-        if now.since(self.rate_cut_at) < EPISODE {
-            return;
-        }
-        // Several relays look at the same seconds.
-        let since_step = now.since(self.rate_step_at);
-        let window_s = changes.seen.window.min(since_step).as_secs_f64().min(WINDOW_S_MAX);
-        let to = match self.rate_refused {
-            None => self.rate * FREE_GROWTH.powf(window_s),
-            Some(_) if now.since(self.rate_step_at) < STEP => return,
-            Some(refused) if self.rate < 0.93 * refused => self.rate + 0.04 * refused,
-            Some(refused) if self.rate < 1.05 * refused => self.rate + 0.01 * refused,
-            Some(refused) if self.rate < 1.5 * refused => self.rate * 1.03,
-            // The limit of then is not the limit of now.
-            Some(_) => {
-                self.rate_refused = None;
-                self.rate
-            }
-        };
-        self.rate_step_at = now;
-        self.rate = to.clamp(limits.rate_min, limits.rate_max);
-        if self.rate >= self.rate_told * TELL_FROM {
-            changes.add(Dimension::Rate, self.rate_told, self.rate, Why::Demand, 0);
-            self.rate_told = self.rate;
-        }
-    }
 }
 
 /// The changes of one observation.
 struct Changes {
     list: Vec<Change>,
+    /// What all relays saw, judged by one of them, and what this one did.
     seen: Observation,
+    own: Observation,
 }
 
 impl Changes {

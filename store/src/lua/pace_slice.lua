@@ -9,7 +9,7 @@ local version = tonumber(record[1] or '0')
 local rate_text = record[2] or string.format('%.4f', arg.rate_start)
 local rate, limit = tonumber(record[2] or arg.rate_start), tonumber(record[3] or arg.connections_start)
 
-local ROUNDS, FEW, LATE_SLICES, BEHIND_SLICES, FORGOTTEN_MS = 8, 8, 2.5, 10, 10000
+local ROUNDS, FEW, LATE_SLICES, BEHIND_SLICES, FORGOTTEN_MS, TURN_MS = 8, 8, 2.5, 10, 10000, 5000
 -- The field of the claims that holds the tags; no relay is called so.
 local TAGS = '='
 local claims = base .. 'claims'
@@ -17,7 +17,7 @@ local claims = base .. 'claims'
 -- Tags: id → { finish, tenant, its weight, class, seen, id, the campaign's weight }. A relay's claim: when it expires,
 -- until when it is waited for, connections, id and demand in turn.
 local tags, times = {}, {}
-local before, all, in_use, sharing = {}, {}, 0, 1
+local before, all, in_use, sharing, rank = {}, {}, 0, 1, 0
 local kept = call('HGETALL', claims)
 for i = 1, #kept, 2 do
   if kept[i] == TAGS then
@@ -31,7 +31,10 @@ for i = 1, #kept, 2 do
       call('HDEL', claims, kept[i])
     elseif not mine then
       in_use = in_use + claim[3]
-      if #flows > 0 then sharing = sharing + 1 end
+      if #flows > 0 then
+        sharing = sharing + 1
+        if kept[i] < arg.relay then rank = rank + 1 end
+      end
     end
     if live then
       for j = 1, #flows, 2 do
@@ -42,6 +45,17 @@ for i = 1, #kept, 2 do
   end
 end
 local others = next(all) ~= nil
+
+-- A fair part of the connections each; where there are fewer than relays, each in its turn
+-- (`mail::share::connections`). Whose turn it is not is granted nothing, and not waited for.
+local connections = math.max(0, limit - in_use)
+if limit >= sharing then
+  connections = math.min(connections, math.ceil(limit / sharing))
+elseif (rank + sharing - math.floor(now / TURN_MS) % sharing) % sharing < limit then
+  connections = math.min(connections, 1)
+else
+  connections = 0
+end
 
 local here, own, waiting = {}, {}, 0
 for _, flow in ipairs(arg.flows) do
@@ -264,7 +278,7 @@ end
 -- In tenths of microseconds, so that thousands a second are told apart; a slice of
 -- history at most is forgiven, so that idling buys no burst.
 local wait = 0
-if rate <= 0 then
+if rate <= 0 or connections == 0 then
   wait = arg.slice_ms
 elseif waiting > 0 then
   local interval, clock, window = 1e7 / rate, now * 1e4, arg.slice_ms * 1e4
@@ -281,11 +295,10 @@ elseif waiting > 0 then
     wait = math.max(0, math.ceil((math.min(tat, tat + interval - window) - clock) / 1e4))
   end
 end
-local waited_for = now + wait + LATE_SLICES * arg.slice_ms
+local waited_for = connections > 0 and now + wait + LATE_SLICES * arg.slice_ms or 0
 call('HSET', claims, arg.relay, cmsgpack.pack({ now + arg.expiry_ms, waited_for, arg.in_use, own }))
 call('PEXPIRE', claims, arg.expiry_ms)
 
-local connections = math.max(0, math.min(limit - in_use, math.ceil(limit / sharing)))
 local answer = { connections, rate_text, version, sharing, wait }
 for i = 1, #granted do answer[5 + i] = granted[i] end
 return answer
