@@ -19,6 +19,7 @@ pub mod postfix;
 mod process;
 pub mod program;
 pub mod scenario;
+pub mod simulate;
 
 pub use audit::{Audit, Books};
 pub use book::Book;

@@ -31,6 +31,10 @@ enum Command {
     Fairness(command::fairness::Arguments),
     /// Measures as many domains as recipients against one domain.
     Longtail(command::longtail::Arguments),
+    /// Measures how the pace finds a hidden limit over real sockets.
+    Pace(command::pace::Arguments),
+    /// Runs the pace in virtual time against hidden limits, beside what others do.
+    Simulate(command::simulate::Arguments),
     /// Measures how fast and in how much memory recipients are accepted.
     Intake(command::intake::Arguments),
 }
@@ -47,6 +51,8 @@ async fn main() -> anyhow::Result<()> {
         Command::Queue(arguments) => command::queue::run(arguments).await,
         Command::Fairness(arguments) => command::fairness::run(arguments).await,
         Command::Longtail(arguments) => command::longtail::run(arguments).await,
+        Command::Pace(arguments) => command::pace::run(arguments).await,
+        Command::Simulate(arguments) => command::simulate::run(&arguments),
         Command::Intake(arguments) => command::intake::run(arguments).await,
     }
 }

@@ -68,6 +68,9 @@ pub(super) struct Setup {
     pub(super) more: String,
 }
 
+/// Neither a rate nor connections are given: the pace finds them.
+pub(super) const FOUND: f64 = 0.0;
+
 /// A rate that never binds.
 pub(super) const NO_RATE: f64 = 1_000_000.0;
 
@@ -82,6 +85,8 @@ pub(super) struct Platform {
     ledger: Option<Process>,
     api: Process,
     relays: Vec<Process>,
+    /// Where they show their numbers.
+    relay_pages: Vec<SocketAddr>,
     /// Where the ledger shows its numbers.
     ledger_page: SocketAddr,
     shards: u16,
@@ -125,6 +130,7 @@ impl Platform {
             ledger: Some(ledger),
             api,
             relays: Vec::new(),
+            relay_pages: Vec::new(),
             ledger_page,
             shards: setup.shards,
             folder,
@@ -139,9 +145,15 @@ impl Platform {
             let mut relay = Process::start(&self.program, &config, "relay")?;
             relay.await_page(&format!("http://{page}/metrics")).await?;
             self.relays.push(relay);
+            self.relay_pages.push(page);
         }
         tokio::time::sleep(REGISTERS_WITHIN).await;
         Ok(())
+    }
+
+    /// Where the relays show their numbers.
+    pub(super) fn relay_pages(&self) -> &[SocketAddr] {
+        &self.relay_pages
     }
 
     /// A tenant with a key of its own and a proved sender domain.
@@ -291,15 +303,18 @@ fn settings(setup: &Setup, internet: &Internet, redis_url: &str, api: SocketAddr
     let sign = signing.is_dkim();
     // A rate that is fixed does not fall either, whatever a busy machine makes of it.
     let rate_min = if *rate < NO_RATE { *rate } else { 0.1 };
+    let pace = format!(
+        "[relay.pace]\nrate_start = {rate:.1}\nrate_min = {rate_min:.1}\nrate_max = {rate:.1}\n\
+         connections_start = {connections}\nconnections_max = {connections}\n\
+         messages_per_connection_max = {messages_per_connection}\n"
+    );
+    let pace = if *rate == FOUND { String::new() } else { pace };
     format!(
         "[store]\nurl = {redis_url:?}\ndurability = {DURABILITY:?}\nshards = {shards}\n\
          [api]\nlisten = \"{api}\"\npublic_url = \"https://mail.malleposte.test\"\n\
          [dns]\nservers = [\"{dns}\"]\n\
          [relay]\nname = \"relay\"\nreturn_path_domain = \"returns.malleposte.test\"\n\
-         port = {smtp}\nallow_private = true\nsign = {sign}\n\
-         [relay.pace]\nrate_start = {rate:.1}\nrate_min = {rate_min:.1}\nrate_max = {rate:.1}\n\
-         connections_start = {connections}\nconnections_max = {connections}\n\
-         messages_per_connection_max = {messages_per_connection}\n{more}"
+         port = {smtp}\nallow_private = true\nsign = {sign}\n{pace}{more}"
     )
 }
 
