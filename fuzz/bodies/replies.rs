@@ -36,7 +36,7 @@ fn read(octets: &[u8], size: usize) -> (Vec<String>, &'static str) {
         match reader.next(&mut stream).now_or_never().expect("octets are always there") {
             Ok(reply) => {
                 assert!((200..600).contains(&reply.code), "{}", reply.code);
-                replies.push(format!("{} {:?} {}", reply.code, reply.esc, reply.message));
+                replies.push(format!("{} {:?} {}", reply.code, reply.status, reply.text));
             }
             Err(Trouble::Closed) => return (replies, "closed"),
             // Which of the two it is depends on how much is seen at a time.
