@@ -52,8 +52,7 @@ impl Answer {
 /// A negative answer, and how long it holds.
 pub(crate) enum Negative {
     NoSuchName(Duration),
-    /// And whether that is proved.
-    NoRecord(Duration, bool),
+    NoRecord(Duration),
     Failed(String),
 }
 
@@ -89,25 +88,23 @@ impl Asker {
         Ok(Self { servers: RetryDnsHandle::new(pool, config.attempts), options, trusts_ad })
     }
 
-    /// The answer, and whether it is proved; of a negative one too. A name server should follow
-    /// aliases; where one does not, it has said nothing yet of what was asked for.
+    /// The answer, and whether it is proved. A name server should follow aliases; where one does not, it has said nothing yet of what was asked for.
     pub(crate) async fn ask(
         &self,
         name: Name,
         kind: RecordType,
         ttl_max: Duration,
-    ) -> Result<Answer, (NetError, bool)> {
+    ) -> Result<Answer, NetError> {
         let mut answer = self.ask_once(name.clone(), kind, ttl_max).await?;
         let mut name = name;
         for _ in 0..=ALIASES_MAX {
             let Some(alias_of) = answer.left_at(&name, kind) else { return Ok(answer) };
             name = alias_of;
             let (ttl, is_proved) = (answer.ttl, answer.secure);
-            let asked = self.ask_once(name.clone(), kind, ttl_max.min(ttl)).await;
-            answer = asked.map_err(|(error, secure)| (error, secure && is_proved))?;
+            answer = self.ask_once(name.clone(), kind, ttl_max.min(ttl)).await?;
             answer.secure &= is_proved;
         }
-        Err((NetError::from(format!("more than {ALIASES_MAX} aliases follow one another")), false))
+        Err(NetError::from(format!("more than {ALIASES_MAX} aliases follow one another")))
     }
 
     async fn ask_once(
@@ -115,12 +112,11 @@ impl Asker {
         name: Name,
         kind: RecordType,
         ttl_max: Duration,
-    ) -> Result<Answer, (NetError, bool)> {
+    ) -> Result<Answer, NetError> {
         let asked = self.servers.lookup(Query::query(name, kind), self.options);
-        let response = asked.first_answer().await.map_err(|error| (error, false))?;
+        let response = asked.first_answer().await?;
         let secure = self.trusts_ad && response.metadata.authentic_data;
-        let response =
-            DnsError::from_response(response).map_err(|error| (NetError::from(error), secure))?;
+        let response = DnsError::from_response(response).map_err(NetError::from)?;
         // With the zone's SOA it says that there is nothing at the end of the aliases (RFC 2308, 2).
         let is_final =
             response.soa().is_some() || response.metadata.response_code == ResponseCode::NXDomain;

@@ -84,7 +84,7 @@ impl Resolver {
                         return Ok((Dane::Records { base, tlsa }, ttl));
                     }
                 }
-                Err(Negative::NoSuchName(for_now) | Negative::NoRecord(for_now, _)) => {
+                Err(Negative::NoSuchName(for_now) | Negative::NoRecord(for_now)) => {
                     ttl = ttl.min(for_now);
                 }
                 Err(Negative::Failed(why)) => return Err(why),
@@ -106,7 +106,7 @@ impl Resolver {
                     is_alias |= answer.records.iter().any(|r| matches!(r.data, RData::CNAME(_)));
                     secure = secure.or(answer.secure.then_some(answer));
                 }
-                Err(Negative::NoSuchName(for_now) | Negative::NoRecord(for_now, _)) => {
+                Err(Negative::NoSuchName(for_now) | Negative::NoRecord(for_now)) => {
                     ttl = ttl.min(for_now);
                 }
                 Err(Negative::Failed(why)) => return Err(why),

@@ -164,7 +164,7 @@ impl Resolver {
                 (route, answer.secure, answer.ttl)
             }
             Err(Negative::NoSuchName(ttl)) => (Route::NoSuchDomain, false, ttl),
-            Err(Negative::NoRecord(ttl, _)) => self.implicit_route(domain, ttl).await,
+            Err(Negative::NoRecord(ttl)) => self.implicit_route(domain, ttl).await,
             Err(Negative::Failed(why)) => (Route::Temporary { why }, false, self.failure_ttl()),
         }
     }
@@ -239,7 +239,7 @@ impl Resolver {
                     none = worse(none, NoAddresses::NoAddress);
                 }
                 Err(Negative::NoSuchName(for_now)) => ttl = ttl.min(*for_now),
-                Err(Negative::NoRecord(for_now, _)) => {
+                Err(Negative::NoRecord(for_now)) => {
                     ttl = ttl.min(*for_now);
                     none = worse(none, NoAddresses::NoAddress);
                 }
@@ -312,14 +312,12 @@ impl Resolver {
                 count("found");
                 Ok(answer)
             }
-            Ok(Err((error, is_proved))) => {
-                Err(self.negative(&error, is_proved).unwrap_or_else(|| fail(error.to_string())))
-            }
+            Ok(Err(error)) => Err(self.negative(&error).unwrap_or_else(|| fail(error.to_string()))),
             Err(_) => Err(fail("no answer in time".to_owned())),
         }
     }
 
-    fn negative(&self, error: &NetError, is_proved: bool) -> Option<Negative> {
+    fn negative(&self, error: &NetError) -> Option<Negative> {
         let (code, ttl) = denial(error)?;
         let most = self.config.negative_ttl_max_s;
         // Without an SOA nobody says how long it holds (RFC 2308, 5): not long.
@@ -332,7 +330,7 @@ impl Resolver {
             }
             ResponseCode::NoError => {
                 count("no-record");
-                Some(Negative::NoRecord(ttl, is_proved))
+                Some(Negative::NoRecord(ttl))
             }
             _ => None,
         }
