@@ -97,7 +97,9 @@ impl Connector {
     async fn wanted(&self, demand: Option<&Demand>, host: &str) -> Result<HostTls, SessionError> {
         let (place, mut rule) = ((host, self.relay.port), self.relay.tls);
         if let Some(demand) = demand.filter(|_| Demand::requires_tls()) {
-            demand.must_prove(host)?;
+            if let Some(error) = demand.unproved(host) {
+                return Err(error);
+            }
             rule = rule.max(TlsPolicy::Verified);
         }
         HostTls::of(rule, demand, &self.resolver, place).await.map_err(|flaw| {

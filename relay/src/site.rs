@@ -348,11 +348,12 @@ impl SiteLane {
             () = self.pace.spread() => {}
             () = relay.stopping.cancelled() => return None,
         }
-        let job = self.lock().pop();
-        if job.is_none() {
+        let Some(mut job) = self.lock().pop() else {
             self.pace.give_back();
-        }
-        job.map(|job| Job { epoch, ..job })
+            return None;
+        };
+        job.epoch = epoch;
+        Some(job)
     }
 
     /// Closes sessions that nobody has used for `idle`, politely.

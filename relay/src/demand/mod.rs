@@ -98,11 +98,11 @@ impl Demand {
         self.proves(host) && session.assures_tls()
     }
 
-    /// Nothing is asked of an exchanger that may be another's.
-    pub(crate) fn must_prove(&self, host: &str) -> Result<(), SessionError> {
+    /// Why nothing is asked of an exchanger that may be another's.
+    pub(crate) fn unproved(&self, host: &str) -> Option<SessionError> {
         // A policy that is enforced and does not name it says so itself.
         if self.proves(host) || self.enforced().is_some() {
-            return Ok(());
+            return None;
         }
         let what = format!("{host} is an exchanger of {}, as REQUIRETLS demands", self.domain);
         let (own, why) = match self.is_unsure {
@@ -112,7 +112,7 @@ impl Demand {
             ),
             false => (Own::Unproved, format!("neither DNSSEC nor MTA-STS proves that {what}")),
         };
-        Err(SessionError::trouble(mail::Phase::Tls, Trouble::NotAssured { own, why }))
+        Some(SessionError::trouble(mail::Phase::Tls, Trouble::NotAssured { own, why }))
     }
 
     /// Runs what asks for a session in this domain's name, for a message that requires TLS or not.
