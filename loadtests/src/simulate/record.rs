@@ -78,6 +78,8 @@ pub struct Score {
 
 /// A window of at least a hundred messages counts as used from here.
 const USED: f64 = 0.9;
+/// Seconds that a run must go on after it has converged.
+const TELLING_S: usize = 120;
 /// And so much of it may be refused.
 const REFUSED: f64 = 0.03;
 
@@ -87,7 +89,9 @@ pub(crate) fn judge(all: &[Second], by_relay: &[u64], jumps: &[f64], period: f64
     let mean = all.iter().map(|s| s.allowed).sum::<f64>() / all.len().max(1) as f64;
     let window = (100.0 / mean.max(0.01)).ceil().max(5.0).max(period) as usize;
     let first_jump = jumps.first().map_or(all.len(), |at| *at as usize);
-    let converged = settled(&all[..first_jump.min(all.len())], window);
+    // What comes about in the last minutes is no convergence.
+    let before_jump = &all[..first_jump.min(all.len())];
+    let converged = settled(before_jump, window).filter(|at| at + TELLING_S <= before_jump.len());
     let mut settled_s: Option<f64> = None;
     let mut unsettled = Vec::new();
     for (n, jump) in jumps.iter().enumerate() {

@@ -115,9 +115,9 @@ async fn what_is_refused_here_is_told_as_what_it_is() {
         assert!(sentence(&event).contains(words), "{}", sentence(&event));
     }
     let lost = world.create(|record| record.pool = "nowhere".into()).await;
-    world.fill(lost, &["u@pool.example"], false).await;
+    world.fill(lost, &["w@a.pretend.example"], false).await;
     world.run(lost).await;
-    let event = first(&world, deferred, "u@pool.example").await;
+    let event = first(&world, deferred, "w@a.pretend.example").await;
     assert!(sentence(&event).contains("does not exist on our servers"), "{event:?}");
     assert!(world.told(EventKind::PaceChanged).await.is_empty());
     assert!(world.told(EventKind::SuppressionAdded).await.is_empty());
