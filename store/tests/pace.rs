@@ -138,17 +138,19 @@ async fn where_connections_are_fewer_than_relays_each_has_one_in_its_turn() {
     store.put_pace("s", &site, 0, pace).await.unwrap();
     let relays = ["r1", "r2", "r3", "r4", "r5"];
     let mut now = Timestamp(1_800_000_000_000);
-    let mut in_use = [0; 5];
+    // What each has, and what it last said that it has.
+    let (mut in_use, mut told) = ([0; 5], [0; 5]);
     let mut turns = [0; 5];
     for step in 0..400 {
         for (n, relay) in relays.iter().enumerate() {
             let flows = demand(100);
+            told[n] = in_use[n];
             let request = SliceRequest { in_use: in_use[n], ..request(relay, &flows) };
             let slice = store.pace_slice_at(Some(now), "s", &site, request).await.unwrap();
             // In the first round they do not know of one another yet.
             if step > 1 {
                 assert!(slice.connections <= 1 && (slice.connections == 1 || slice.sum() == 0));
-                let others: u32 = (0..5).filter(|m| *m != n).map(|m| in_use[m]).sum();
+                let others: u32 = (0..5).filter(|m| *m != n).map(|m| told[m]).sum();
                 let rank = n as u32;
                 let model = mail::share::connections(2, others, 5, rank, now);
                 assert_eq!(slice.connections, model, "step {step}, {relay}");
