@@ -58,6 +58,8 @@ pub(crate) struct PaceMeter {
     per_connection: AtomicU32,
     hold_until: AtomicU64,
     starved: AtomicBool,
+    /// Less was asked for than waits: what did not go says nothing about the pace.
+    held_back: AtomicBool,
     seen: Mutex<Seen>,
     /// Something was seen that should be told soon.
     pub(crate) refused: Notify,
@@ -99,6 +101,7 @@ impl PaceMeter {
             per_connection: AtomicU32::new(limits.messages_per_connection_max),
             hold_until: AtomicU64::new(0),
             starved: AtomicBool::new(false),
+            held_back: AtomicBool::new(false),
             seen: Mutex::new(Seen {
                 observation: Observation::default(),
                 since: Instant::now(),
@@ -142,6 +145,16 @@ impl PaceMeter {
     /// Messages a second of all relays together.
     pub(crate) fn rate(&self) -> f64 {
         self.rate_milli.load(Ordering::Relaxed) as f64 / 1000.0
+    }
+
+    /// This relay's even part of the rate.
+    pub(crate) fn own_part(&self) -> f64 {
+        self.rate() / f64::from(self.sharing.load(Ordering::Relaxed).max(1))
+    }
+
+    /// The relay does not ask for all that waits.
+    pub(crate) fn hold_back(&self) {
+        self.held_back.store(true, Ordering::Relaxed);
     }
 
     /// Connections that this relay may have open.
@@ -331,7 +344,8 @@ impl PaceMeter {
         let mut observation = std::mem::take(&mut seen.observation);
         observation.window = seen.since.elapsed();
         observation.connections = in_use;
-        observation.demand = self.starved.swap(false, Ordering::Relaxed);
+        let held_back = self.held_back.swap(false, Ordering::Relaxed);
+        observation.demand = self.starved.swap(false, Ordering::Relaxed) && !held_back;
         observation.sharing = self.sharing.load(Ordering::Relaxed);
         seen.since = Instant::now();
         seen.told_at = Instant::now();
