@@ -29,6 +29,8 @@ enum Command {
     Queue(command::queue::Arguments),
     /// Measures what one large tenant leaves to many small ones at one site.
     Fairness(command::fairness::Arguments),
+    /// Measures what a relay does while others take its host.
+    Load(command::load::Arguments),
     /// Measures as many domains as recipients against one domain.
     Longtail(command::longtail::Arguments),
     /// Measures how fast and in how much memory recipients are accepted.
@@ -46,6 +48,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Durability(arguments) => command::durability::run(arguments).await,
         Command::Queue(arguments) => command::queue::run(arguments).await,
         Command::Fairness(arguments) => command::fairness::run(arguments).await,
+        Command::Load(arguments) => command::load::run(arguments).await,
         Command::Longtail(arguments) => command::longtail::run(arguments).await,
         Command::Intake(arguments) => command::intake::run(arguments).await,
     }

@@ -82,6 +82,8 @@ pub(super) struct Platform {
     ledger: Option<Process>,
     api: Process,
     relays: Vec<Process>,
+    /// Where each shows its numbers.
+    relay_pages: Vec<SocketAddr>,
     /// Where the ledger shows its numbers.
     ledger_page: SocketAddr,
     shards: u16,
@@ -125,6 +127,7 @@ impl Platform {
             ledger: Some(ledger),
             api,
             relays: Vec::new(),
+            relay_pages: Vec::new(),
             ledger_page,
             shards: setup.shards,
             folder,
@@ -139,6 +142,7 @@ impl Platform {
             let mut relay = Process::start(&self.program, &config, "relay")?;
             relay.await_page(&format!("http://{page}/metrics")).await?;
             self.relays.push(relay);
+            self.relay_pages.push(page);
         }
         tokio::time::sleep(REGISTERS_WITHIN).await;
         Ok(())
@@ -167,6 +171,12 @@ impl Platform {
         let ledger = self.ledger.as_ref().map_or(Ok(0), Process::peak_kib)?;
         let kib = [relays.iter().sum(), self.redis.peak_kib()?, ledger, self.api.peak_kib()?];
         Ok(PerService::new(kib.map(|kib| kib as f64 / 1024.0)))
+    }
+
+    /// A relay's metrics.
+    pub(super) async fn relay_page(&self, relay: usize) -> Result<String> {
+        let at = self.relay_pages.get(relay).context("there is no such relay")?;
+        page(&format!("http://{at}/metrics")).await
     }
 
     /// Events that are in history.

@@ -5,6 +5,7 @@
 mod attachments;
 mod dane;
 mod flow;
+mod load;
 mod orders;
 mod smart_hosts;
 mod sources;
