@@ -14,6 +14,7 @@ pub mod hygiene;
 pub mod id;
 pub mod orders;
 pub mod plain;
+pub mod provider;
 pub mod queue;
 pub mod reply;
 pub mod retry;
