@@ -88,6 +88,10 @@ pub struct Config {
     pub sites: BTreeMap<String, SiteRules>,
     /// Bounds of the pace at each site.
     pub pace: throttle::Limits,
+    /// Folder of files about mailbox providers, to be edited while the relay runs: one of the name of
+    /// a built-in one replaces it, any other is added. Empty: the built-in ones, which
+    /// `malleposte providers export` writes. See docs/PACE.md.
+    pub providers: PathBuf,
     /// How long each step of a conversation may take.
     pub timeouts: smtp::Timeouts,
     /// Reports about TLS to domains that ask for them.
@@ -122,6 +126,8 @@ pub struct SiteRules {
     pub retry: retry::Overrides,
     /// How much encryption is wanted there; none: as `relay.tls` says.
     pub tls: Option<smtp::TlsPolicy>,
+    /// Bounds of the pace there, whatever `relay.pace` and its provider's file say.
+    pub pace: throttle::Overrides,
 }
 
 /// A local address to send from.
@@ -235,6 +241,7 @@ impl Default for Config {
             smart_hosts: BTreeMap::new(),
             sites: BTreeMap::new(),
             pace: throttle::Limits::default(),
+            providers: PathBuf::new(),
             timeouts: smtp::Timeouts::default(),
             tls_reports: TlsReports::default(),
         }
@@ -253,6 +260,9 @@ pub enum ConfigError {
     /// The bounds of the pace.
     #[error("relay.pace: {0}")]
     Pace(#[from] throttle::LimitsError),
+    /// The files about providers.
+    #[error(transparent)]
+    Providers(#[from] crate::providers::ProvidersError),
 }
 
 impl Config {
@@ -295,6 +305,11 @@ impl Config {
         self.tls_reports.submitter()?;
         Schedules::new(self)?;
         self.pace.check()?;
+        for (name, rules) in &self.sites {
+            if let Err(why) = rules.pace.check() {
+                return refuse(format!("relay.sites.{name:?}.pace: {why}"));
+            }
+        }
         Ok(())
     }
 

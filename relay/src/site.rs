@@ -1,17 +1,19 @@
 //! One (egress source, site) in this relay: the recipients that wait for it, its pace,
 //! its open sessions, and the workers that bring the three together.
 
+mod provider;
 mod question;
 mod rest;
 
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use deadpool::managed::{Object, Pool};
 use dns::Exchanger;
 use mail::classify::Signal;
+use mail::provider::Provider;
 use mail::{CampaignId, Reply, Site, Timestamp};
 use tokio::sync::Notify;
 
@@ -22,6 +24,7 @@ use crate::egress::Egress;
 use crate::hops::SmartHost;
 use crate::job::Job;
 use crate::pace::{PaceMeter, SLICE};
+use crate::providers::limits;
 use crate::relay::Relay;
 use crate::shares::Flow;
 use crate::waiting::{Held, Waiting};
@@ -57,6 +60,9 @@ pub(crate) struct SiteLane {
     pub(crate) egress: Arc<Egress>,
     /// The smart host that the site is, if it is one.
     pub(crate) smart: Option<Arc<SmartHost>>,
+    /// Its exchangers' names; none of a smart host, which is its operator's own arrangement.
+    hosts: Box<[Box<str>]>,
+    provider: RwLock<Option<Arc<Provider>>>,
     /// Until when the source is taken to have no way to the site at all.
     unfit_until: AtomicU64,
     /// What the site last said when it blocked the source.
@@ -100,9 +106,14 @@ impl SiteLane {
             .max_size(config.connections_max as usize)
             .build()
             .expect("a pool without timeouts needs no runtime");
+        let hosts = provider::hosts(destination);
+        let provider = relay.providers.of_hosts(&hosts);
+        let limits = limits(config, key.site.as_str(), provider.as_deref());
         Self {
-            pace: PaceMeter::new(&key.source, &key.site, config.pace.clone()),
+            pace: PaceMeter::new(&key.source, &key.site, limits),
             key,
+            hosts,
+            provider: RwLock::new(provider),
             egress,
             smart: destination.smart.clone(),
             unfit_until: AtomicU64::new(0),

@@ -6,6 +6,7 @@ mod attachments;
 mod dane;
 mod flow;
 mod orders;
+mod providers;
 mod smart_hosts;
 mod sources;
 mod support;
