@@ -262,6 +262,7 @@ impl PaceMeter {
             | Signal::Greylist
             | Signal::RecipientBusy
             | Signal::SenderDomain
+            | Signal::LinkDomain
             | Signal::Content => o.passed += u32::from(passed),
         }
         let refused = matches!(
