@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, UdpSocket};
 use std::path::PathBuf;
 
-use mail::{Domain, egress, retry, share, throttle};
+use mail::{Domain, egress, holds, retry, share, throttle};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +88,8 @@ pub struct Config {
     pub sites: BTreeMap<String, SiteRules>,
     /// Bounds of the pace at each site.
     pub pace: throttle::Limits,
+    /// What waits at a site because of its sender, its content or its links, while others go on.
+    pub holds: holds::Config,
     /// How long each step of a conversation may take.
     pub timeouts: smtp::Timeouts,
     /// Reports about TLS to domains that ask for them.
@@ -235,6 +237,7 @@ impl Default for Config {
             smart_hosts: BTreeMap::new(),
             sites: BTreeMap::new(),
             pace: throttle::Limits::default(),
+            holds: holds::Config::default(),
             timeouts: smtp::Timeouts::default(),
             tls_reports: TlsReports::default(),
         }
@@ -253,6 +256,9 @@ pub enum ConfigError {
     /// The bounds of the pace.
     #[error("relay.pace: {0}")]
     Pace(#[from] throttle::LimitsError),
+    /// What is held, and for how long.
+    #[error("relay.holds: {0}")]
+    Holds(#[from] holds::ConfigError),
 }
 
 impl Config {
@@ -295,6 +301,7 @@ impl Config {
         self.tls_reports.submitter()?;
         Schedules::new(self)?;
         self.pace.check()?;
+        self.holds.check()?;
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 mod attachments;
 mod dane;
 mod flow;
+mod holds;
 mod orders;
 mod smart_hosts;
 mod sources;
