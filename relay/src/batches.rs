@@ -9,7 +9,7 @@ use mail::queue::BatchId;
 use store::{Batch, Store, StoreError};
 
 /// Octets kept. What a relay needs does not grow with the queue.
-const KEPT_OCTETS_MAX: usize = 16 << 20;
+const KEPT_OCTETS_MAX: usize = 8 << 20;
 
 type Known = HashMap<(ShardId, BatchId), (Instant, Arc<Batch>)>;
 

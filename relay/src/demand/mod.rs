@@ -24,7 +24,7 @@ use crate::smtp::{Session, SessionError, Trouble};
 /// would cost a handshake with each of its exchangers to hear the same.
 const RESTS: Duration = Duration::from_secs(60);
 /// Domains whose demands are remembered.
-const DOMAINS_MAX: usize = 20_000;
+const DOMAINS_MAX: usize = 12_000;
 /// A recipient whose domain's policy is being fetched comes again after this.
 const NOT_YET: Duration = Duration::from_secs(5);
 

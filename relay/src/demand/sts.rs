@@ -34,7 +34,7 @@ const FETCHES_MAX: usize = 64;
 /// Domains being looked up at one time; beyond it recipients wait in the queue.
 const LOOKED_UP_MAX: usize = 2000;
 /// Domains remembered, with a policy or without.
-const KNOWN_MAX: usize = 20_000;
+const KNOWN_MAX: usize = 12_000;
 /// What somebody who asks waits for an answer; most are there in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(1);
 

@@ -23,7 +23,7 @@ use crate::site::{SiteKey, SiteLane};
 /// A recipient of a site that fills the hands comes again after this, in seconds, at the latest.
 const CROWDED_S_MAX: f64 = 60.0;
 /// Sites known by domain for this long without asking the resolver's cache again.
-const DESTINATIONS_MAX: usize = 20_000;
+const DESTINATIONS_MAX: usize = 12_000;
 
 impl Relay {
     /// So few connections are left that idle ones had better be closed: with a site for each
