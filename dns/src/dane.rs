@@ -125,6 +125,18 @@ impl Resolver {
         Ok((bases, ttl))
     }
 
+    /// Whether DNSSEC proves an address of a domain, and with it that it has no MX record, if the
+    /// name server says so: a resolver that validates lets no "no" pass without a proof in a zone
+    /// that is signed. Of the "no" itself the AD bit is lost on its way through hickory's pool.
+    pub(crate) async fn is_proved(&self, domain: &str) -> bool {
+        if self.config.dnssec == Dnssec::Off {
+            return false;
+        }
+        let is_secure = |answer: Result<Answer, _>| answer.is_ok_and(|answer| answer.secure);
+        is_secure(self.ask(domain, RecordType::A).await)
+            || is_secure(self.ask(domain, RecordType::AAAA).await)
+    }
+
     /// Whether it is proved that a host is an alias, whatever it is an alias of: then its own name
     /// may have records, although what it leads to is not proved (RFC 7672, 2.2.2).
     async fn is_secure_alias(&self, host: &str) -> Result<bool, String> {

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use crate::answer::{Answer, Asker, Negative, denial};
 use crate::cache::Cache;
-use crate::config::{Config, ConfigError, Dnssec, Family};
+use crate::config::{Config, ConfigError, Family};
 use crate::dane::Dane;
 use crate::special::{is_localhost, is_outside_dns};
 
@@ -184,18 +184,6 @@ impl Resolver {
                 (Route::Temporary { why }, false, self.failure_ttl())
             }
         }
-    }
-
-    /// Whether DNSSEC proves an address of a domain, and with it that it has no MX record, if the
-    /// name server says so: a resolver that validates lets no "no" pass without a proof in a zone
-    /// that is signed. Of the "no" itself the AD bit is lost on its way through hickory's pool.
-    async fn is_proved(&self, domain: &str) -> bool {
-        if self.config.dnssec == Dnssec::Off {
-            return false;
-        }
-        let is_secure = |answer: Result<Answer, _>| answer.is_ok_and(|answer| answer.secure);
-        is_secure(self.ask(domain, RecordType::A).await)
-            || is_secure(self.ask(domain, RecordType::AAAA).await)
     }
 
     /// The addresses of a host, never none, the two families in turn; the configuration says which

@@ -6,6 +6,7 @@ mod picture;
 mod policy;
 mod provider;
 mod record;
+mod relay;
 mod scenarios;
 #[cfg(test)]
 mod tests;

@@ -1,24 +1,23 @@
 //! Relays, the record that they share, the queue and the provider, event by event.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use mail::Timestamp;
 use mail::retry::Hint;
 use mail::share::{Ask, Demand, Fair, Weight, connections};
-use mail::throttle::{Change, Observation};
+use mail::throttle::Change;
 
-use super::line::{CAMPAIGN, Job, Queue};
+use super::line::{CAMPAIGN, Queue};
 use super::policy::Policy;
 use super::provider::{Answer, Hidden, Micros, Provider, SECOND, seconds};
 use super::record::Record;
+use super::relay::{Connection, Relay, TELL_REFUSAL};
 use crate::mix::Dice;
 
 /// As in `relay::pace`.
 const SLICE: Duration = Duration::from_millis(100);
-const TELL: Micros = SECOND;
-const TELL_REFUSAL: Micros = SECOND / 10;
 const UNSPENT_MAX_S: f64 = 0.2;
 const ROOM_S: f64 = 2.0;
 /// A handshake, in microseconds.
@@ -39,37 +38,6 @@ enum What {
     /// The connection goes with its message.
     Go(u32),
     Answered(u32),
-}
-
-struct Connection {
-    carried: u32,
-    job: Option<Job>,
-    answer: Answer,
-    /// Cuts of the rate that were known when the message was let go.
-    epoch: u32,
-}
-
-struct Relay {
-    name: String,
-    waiting: VecDeque<Job>,
-    tokens: u32,
-    granted_at: Micros,
-    asked_at: Micros,
-    ask_due: Micros,
-    spread_at: Micros,
-    rate: f64,
-    epoch: u32,
-    allowed: u32,
-    sharing: u32,
-    idle: Vec<Connection>,
-    busy: Vec<Option<Connection>>,
-    rests_until: Micros,
-    starved: bool,
-    seen: Observation,
-    seen_since: Micros,
-    refused: bool,
-    turn_at: Micros,
-    renewed_at: Micros,
 }
 
 pub(super) struct World {
@@ -365,83 +333,5 @@ impl World {
         self.changes.extend(changes.into_iter().map(|change| (at_s, change)));
         let rate = self.policy.rate(stamp(now));
         self.relays[at].learn_rate(rate);
-    }
-}
-
-impl Relay {
-    fn new(name: String) -> Self {
-        Self {
-            name,
-            waiting: VecDeque::new(),
-            tokens: 0,
-            granted_at: 0,
-            asked_at: 0,
-            ask_due: 0,
-            spread_at: 0,
-            rate: 1.0,
-            epoch: 0,
-            allowed: 1,
-            sharing: 1,
-            idle: Vec::new(),
-            busy: Vec::new(),
-            rests_until: 0,
-            starved: false,
-            seen: Observation::default(),
-            seen_since: 0,
-            refused: false,
-            turn_at: 0,
-            renewed_at: 0,
-        }
-    }
-
-    /// A lower rate begins an epoch: what was granted before is dropped, and answers to what was
-    /// let go before say nothing about it.
-    fn learn_rate(&mut self, rate: f64) {
-        if rate < self.rate {
-            self.epoch += 1;
-            self.tokens = 0;
-            self.seen.age();
-        }
-        self.rate = rate;
-    }
-
-    fn busy(&self) -> usize {
-        self.busy.iter().flatten().count()
-    }
-
-    fn open(&self) -> usize {
-        self.busy() + self.idle.len()
-    }
-
-    fn wants(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
-    fn put(&mut self, connection: Connection) -> u32 {
-        let free = self.busy.iter().position(Option::is_none);
-        let slot = free.unwrap_or_else(|| {
-            self.busy.push(None);
-            self.busy.len() - 1
-        });
-        self.busy[slot] = Some(connection);
-        slot as u32
-    }
-
-    fn has_news(&mut self, now: Micros) -> bool {
-        let age = now - self.seen_since;
-        if age < TELL {
-            return self.refused && age >= TELL_REFUSAL;
-        }
-        let passed = Observation {
-            passed: self.seen.passed,
-            late_passed: self.seen.late_passed,
-            ..Observation::default()
-        };
-        if self.seen == passed && !self.starved {
-            self.seen = Observation::default();
-            self.seen_since = now;
-            return false;
-        }
-        true
     }
 }
