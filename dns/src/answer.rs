@@ -88,7 +88,8 @@ impl Asker {
         Ok(Self { servers: RetryDnsHandle::new(pool, config.attempts), options, trusts_ad })
     }
 
-    /// The answer, and whether it is proved. A name server should follow aliases; where one does not, it has said nothing yet of what was asked for.
+    /// The answer, and whether it is proved. A name server should follow aliases; where one does
+    /// not, it has said nothing yet of what was asked for.
     pub(crate) async fn ask(
         &self,
         name: Name,

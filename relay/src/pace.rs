@@ -223,7 +223,8 @@ impl PaceMeter {
         self.sharing.store(slice.sharing, Ordering::Relaxed);
         let mut granted_at =
             self.granted_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let stale = granted_at.elapsed() > SLICE * 3 || self.dropped.swap(false, Ordering::Relaxed);
+        let is_dropped = self.dropped.swap(false, Ordering::Relaxed);
+        let stale = is_dropped || granted_at.elapsed() > SLICE * 3;
         if stale {
             self.tokens.forget_permits(self.tokens.available_permits());
         }
