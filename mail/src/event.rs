@@ -46,7 +46,8 @@ crate::words! {
         SuppressionRemoved = "suppression-removed",
         /// A campaign changed its state; `note` says to which and by whom.
         CampaignChanged = "campaign-changed",
-        /// The pace at a site changed; `note` holds from, to and why.
+        /// The pace at a site changed; `note` holds from, to and why. Without a site: what the load of
+        /// its host leaves to the relay that says it.
         PaceChanged = "pace-changed",
         /// A service started or ended; `note` says which.
         Service = "service",

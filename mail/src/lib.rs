@@ -12,6 +12,7 @@ pub mod egress;
 pub mod event;
 pub mod hygiene;
 pub mod id;
+pub mod load;
 pub mod orders;
 pub mod plain;
 pub mod queue;
