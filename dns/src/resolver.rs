@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hickory_resolver::net::NetError;
@@ -108,6 +109,8 @@ pub struct Resolver {
     routes: Cache<(Arc<Route>, bool)>,
     hosts: Cache<Addresses>,
     pub(crate) danes: Cache<Arc<Dane>>,
+    asked: AtomicU64,
+    failed: AtomicU64,
 }
 
 impl std::fmt::Debug for Resolver {
@@ -126,8 +129,19 @@ impl Resolver {
             routes: Cache::new(config.cache_entries),
             hosts: Cache::new(config.cache_entries),
             danes: Cache::new(config.cache_entries),
+            asked: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
             config: config.clone(),
         })
+    }
+
+    /// Questions that name servers were asked so far, and those of them that nobody answered, or
+    /// with SERVFAIL and its like.
+    #[must_use]
+    pub fn questions(&self) -> (u64, u64) {
+        // In this order: never more failed than were asked.
+        let failed = self.failed.load(Ordering::Acquire);
+        (self.asked.load(Ordering::Acquire), failed)
     }
 
     /// Where the mail of `domain` goes.
@@ -292,6 +306,11 @@ impl Resolver {
         // Without the search domains of this machine.
         asked.set_fqdn(true);
         let _permit = self.permits.acquire().await.map_err(|error| fail(error.to_string()))?;
+        self.asked.fetch_add(1, Ordering::AcqRel);
+        let fail = |why: String| {
+            self.failed.fetch_add(1, Ordering::AcqRel);
+            fail(why)
+        };
         // Hickory keeps to its timeout for each try; several servers and TCP add up.
         let tries = u32::try_from(self.config.attempts + 1).unwrap_or(u32::MAX);
         let wait = Duration::from_millis(self.config.timeout_ms).saturating_mul(2 * tries);

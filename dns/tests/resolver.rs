@@ -464,3 +464,17 @@ fn only_a_server_on_this_machine_is_trusted() {
         assert!(why.contains("all of them on this machine"), "{why}");
     }
 }
+
+#[tokio::test]
+async fn questions_are_counted_with_those_that_failed() {
+    let (_server, resolver) = start().await;
+    assert_eq!(resolver.questions(), (0, 0));
+    resolver.route(&domain("many.example")).await;
+    resolver.route(&domain("many.example")).await;
+    assert_eq!(resolver.questions(), (1, 0), "what is remembered is not asked");
+    assert_eq!(resolver.txt("missing.example").await, Txt::NotFound);
+    assert_eq!(resolver.questions(), (2, 0), "no such name is an answer");
+    resolver.txt("keyless.example").await;
+    resolver.route(&domain("silent.example")).await;
+    assert_eq!(resolver.questions(), (4, 2));
+}

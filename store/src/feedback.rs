@@ -45,6 +45,16 @@ impl Store {
             .await?)
     }
 
+    /// Records that no relay has taken yet.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn feedback_waiting(&self) -> Result<u64, StoreError> {
+        let key = self.key("feedback");
+        let mut conn = self.conn_for(&key).await?;
+        Ok(redis::cmd("LLEN").arg(&key).query_async(&mut conn).await?)
+    }
+
     /// Takes up to `count` records.
     ///
     /// # Errors

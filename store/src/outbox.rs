@@ -204,6 +204,19 @@ impl Store {
         Ok(redis::cmd("XLEN").arg(&key).query_async(&mut conn).await?)
     }
 
+    /// How full the fullest shard's outbox is: 1 when nothing is leased there any more.
+    ///
+    /// # Errors
+    /// When a server of Redis does not answer.
+    pub async fn outbox_fullness(&self) -> Result<f64, StoreError> {
+        let keys = self.shard_keys("out");
+        let mut most = 0;
+        for answer in self.spread(&keys, |at| one("XLEN", &keys[at])).await {
+            most = most.max(parse::<u64>(answer?)?);
+        }
+        Ok(most as f64 / self.outbox_max as f64)
+    }
+
     /// Appends events that move no account.
     ///
     /// # Errors

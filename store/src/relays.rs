@@ -37,6 +37,12 @@ pub struct RelayRecord {
     /// The egress pools that it sends from; relays from before this was said tell none.
     #[serde(default)]
     pub pools: Vec<String>,
+    /// The part of what it could take that it takes, in hundredths: 100 while its host is well.
+    #[serde(default = "whole")]
+    pub budget_percent: u8,
+    /// Why it is not 100, the strongest cause first, in words.
+    #[serde(default)]
+    pub pressed_by: Vec<String>,
 }
 
 /// A relay that was heard of within this lives.
@@ -53,6 +59,11 @@ impl RelayRecord {
 /// Relays from before this was said read the first version only.
 fn first_version() -> u8 {
     1
+}
+
+/// Relays from before this was said take all that they can.
+fn whole() -> u8 {
+    100
 }
 
 impl Store {
@@ -96,5 +107,38 @@ impl Store {
             .collect::<Result<Vec<(String, RelayRecord)>, StoreError>>()?;
         relays.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(relays)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relay_from_before_budgets_takes_all_that_it_can() {
+        #[derive(Serialize)]
+        struct Before {
+            host: &'static str,
+            pid: u32,
+            started_at: Timestamp,
+            seen_at: Timestamp,
+            connections: u32,
+            unsettled_max: u32,
+            leased: u32,
+            draining: bool,
+        }
+        let (started_at, seen_at) = (Timestamp(1), Timestamp(2));
+        let before = Before {
+            host: "h",
+            pid: 7,
+            started_at,
+            seen_at,
+            connections: 1,
+            unsettled_max: 8,
+            leased: 3,
+            draining: false,
+        };
+        let read: RelayRecord = unpack(VERSION, "a relay", &pack(VERSION, &before)).expect("read");
+        assert_eq!((read.budget_percent, read.pressed_by.len()), (100, 0));
     }
 }

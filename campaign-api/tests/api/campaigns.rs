@@ -62,6 +62,8 @@ async fn a_pool_that_no_relay_has_is_refused_while_relays_say_what_they_have() {
         draining: false,
         reads_batch: 1,
         pools: pools.iter().map(|p| (*p).to_owned()).collect(),
+        budget_percent: 100,
+        pressed_by: Vec::new(),
     };
     let later = Timestamp(now.0 + 60_000);
     world.store.put_relay("a", &relay(&["default", "news"], later)).await.unwrap();
