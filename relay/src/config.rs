@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, UdpSocket};
 use std::path::PathBuf;
 
-use mail::{Domain, egress, retry, share, throttle};
+use mail::{Domain, egress, load, retry, share, throttle};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +88,10 @@ pub struct Config {
     pub sites: BTreeMap<String, SiteRules>,
     /// Bounds of the pace at each site.
     pub pace: throttle::Limits,
+    /// How much less this relay takes while its host is under pressure; other relays take the rest.
+    /// Each figure is no pressure below its `from` and full pressure at its `full`, and the strongest
+    /// one counts. See docs/PACE.md.
+    pub load: load::Config,
     /// How long each step of a conversation may take.
     pub timeouts: smtp::Timeouts,
     /// Reports about TLS to domains that ask for them.
@@ -235,6 +239,7 @@ impl Default for Config {
             smart_hosts: BTreeMap::new(),
             sites: BTreeMap::new(),
             pace: throttle::Limits::default(),
+            load: load::Config::default(),
             timeouts: smtp::Timeouts::default(),
             tls_reports: TlsReports::default(),
         }
@@ -253,6 +258,9 @@ pub enum ConfigError {
     /// The bounds of the pace.
     #[error("relay.pace: {0}")]
     Pace(#[from] throttle::LimitsError),
+    /// The load of the host.
+    #[error("relay.load: {0}")]
+    Load(#[from] load::ConfigError),
 }
 
 impl Config {
@@ -295,6 +303,7 @@ impl Config {
         self.tls_reports.submitter()?;
         Schedules::new(self)?;
         self.pace.check()?;
+        self.load.check()?;
         Ok(())
     }
 

@@ -169,6 +169,7 @@ pub(crate) async fn attempt(
         envelope_id: &envelope_id,
         require_tls: job.content.sending.require_tls,
     };
+    relay.load.went();
     let is_ours = || relay.heart.is_ours(shard, epoch);
     let transaction = wire.session.transact(&envelope, &*message, is_ours).await;
     meters::transaction(started.elapsed(), message.len());

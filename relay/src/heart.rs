@@ -22,6 +22,9 @@ pub(crate) struct Heart {
     relay: String,
     began: Instant,
     shards: Vec<Pulse>,
+    /// Since when a renewal is under way, and how long the last two took.
+    asked_at: Mutex<Option<Instant>>,
+    took: Mutex<[Option<Duration>; 2]>,
     /// When it was last said that leases were lost: once for all shards, whoever hears it first.
     loss_told: Mutex<Option<Instant>>,
 }
@@ -42,7 +45,14 @@ impl Heart {
             registered: AtomicBool::new(false),
         };
         let shards = (0..shards).map(|_| pulse()).collect();
-        Self { relay, began: Instant::now(), shards, loss_told: Mutex::new(None) }
+        Self {
+            relay,
+            began: Instant::now(),
+            shards,
+            asked_at: Mutex::default(),
+            took: Mutex::default(),
+            loss_told: Mutex::new(None),
+        }
     }
 
     /// The relay's name in the queue.
@@ -56,7 +66,12 @@ impl Heart {
     pub(crate) async fn beat(&self, store: &Store) -> Result<Vec<ShardId>, StoreError> {
         let asked = Instant::now();
         let fresh = |shard| !self.pulse(shard).registered.load(Ordering::Relaxed);
+        *lock(&self.asked_at) = Some(asked);
         let renewals = store.renew(&self.relay, fresh).await;
+        *lock(&self.asked_at) = None;
+        let answered = renewals.iter().any(Result::is_ok).then(|| asked.elapsed());
+        lock(&self.took).rotate_right(1);
+        lock(&self.took)[0] = answered;
         let (mut lost, mut trouble, mut renewed) = (Vec::new(), None, false);
         for (shard, renewal) in store.all_shards().zip(renewals) {
             let pulse = self.pulse(shard);
@@ -86,6 +101,16 @@ impl Heart {
             None => {}
         }
         Ok(lost)
+    }
+
+    /// Milliseconds until Redis has renewed: the shorter of the last two times, for one that was
+    /// long may be a moment's; or how long it is being waited for. Nothing while it is away.
+    pub(crate) fn answers_after_ms(&self) -> Option<f64> {
+        let under_way = lock(&self.asked_at).map_or(Duration::ZERO, |at| at.elapsed());
+        let [last, before] = *lock(&self.took);
+        let took = last.map(|last| before.map_or(last, |before| last.min(before)));
+        let longest = took.unwrap_or_default().max(under_way);
+        (took.is_some() || under_way > BEAT).then(|| longest.as_secs_f64() * 1000.0)
     }
 
     /// The number to compare a lease's with.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use mail::load::is_urgent;
 use mail::queue::{CampaignState, Lane};
 use mail::share::{Weight, divided, parts};
 use mail::{CampaignId, ShardId};
@@ -141,7 +142,9 @@ fn wants<'a>(
 ) -> Vec<Want<'a>> {
     let mut sites: BTreeMap<usize, (&Arc<SiteLane>, Vec<&Offer>)> = BTreeMap::new();
     let (mut shared, mut nowhere) = (Vec::new(), Vec::new());
-    for offer in offers.filter(|offer| may_lease(relay, offer)) {
+    let is_their_turn = relay.load.is_their_turn();
+    let is_up = |offer: &&Offer| is_their_turn || is_urgent(offer.priority);
+    for offer in offers.filter(is_up).filter(|offer| may_lease(relay, offer)) {
         match &offer.place {
             Place::Site(site) => {
                 sites.entry(Arc::as_ptr(site) as usize).or_insert((site, Vec::new())).1.push(offer);
@@ -151,14 +154,17 @@ fn wants<'a>(
             Place::Nowhere => nowhere.push(offer),
         }
     }
-    let free = relay.config.in_hand_max.saturating_sub(relay.in_hand.load(Ordering::Relaxed));
-    let mut hands = Hands { free, resolving };
+    let (most, in_hand) = (relay.config.in_hand_max, relay.in_hand.load(Ordering::Relaxed));
+    let (free, spare) =
+        (most.saturating_sub(in_hand), relay.load.hands(most).saturating_sub(in_hand));
+    let mut hands = Hands { free, spare, resolving };
     let mut wants = Vec::new();
     let mut sites: Vec<_> = sites.into_values().collect();
     let from = turn % sites.len().max(1);
     sites.rotate_left(from);
     for (site, offers) in sites {
         if let Some(room) = site.wanted(relay.now()) {
+            let room = relay.load.room(room);
             want_flows(&offers, site.held(), room, turn, &mut hands, &mut wants);
         }
     }
@@ -173,6 +179,8 @@ fn wants<'a>(
 /// What this relay can take: recipients, and leases whose recipients' sites are to be found.
 struct Hands {
     free: usize,
+    /// What of it the load of this host leaves to those who are not urgent.
+    spare: usize,
     resolving: usize,
 }
 
@@ -181,9 +189,11 @@ fn want<'a>(wants: &mut Vec<Want<'a>>, offer: &'a Offer, most: usize, hands: &mu
     if must_resolve && hands.resolving == 0 {
         return 0;
     }
-    let count = most.min(LEASE_MAX).min(hands.free);
+    let free = if is_urgent(offer.priority) { hands.free } else { hands.spare };
+    let count = most.min(LEASE_MAX).min(free);
     if count > 0 {
         hands.free -= count;
+        hands.spare = hands.spare.saturating_sub(count);
         hands.resolving -= usize::from(must_resolve);
         wants.push(Want { offer, count: count as u16 });
     }

@@ -17,6 +17,7 @@ mod https;
 mod job;
 mod lanes;
 mod leaser;
+mod load;
 mod meters;
 mod opening;
 mod pace;

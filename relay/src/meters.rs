@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mail::load::{self, Budget};
 use mail::queue::{End, Judgement, Outcome};
 use mail::{Category, Phase};
 use metrics::{counter, gauge, histogram};
@@ -86,4 +87,16 @@ pub(crate) fn holding(in_hand: usize, connections: usize, sites: usize) {
     gauge!("malleposte_relay_in_hand").set(in_hand as f64);
     gauge!("malleposte_relay_connections").set(connections as f64);
     gauge!("malleposte_relay_sites").set(sites as f64);
+}
+
+/// The budget that the host's load leaves, what that comes to in messages a second, and what takes
+/// how much of it.
+pub(crate) fn load(budget: &Budget, able: f64) {
+    gauge!("malleposte_relay_budget").set(budget.level());
+    gauge!("malleposte_relay_ceiling").set(budget.level() * able);
+    for signal in load::Signal::ALL {
+        let cause = budget.causes().iter().find(|cause| cause.signal == *signal);
+        gauge!("malleposte_relay_pressure", "cause" => signal.as_str())
+            .set(cause.map_or(0.0, |cause| cause.pressure));
+    }
 }

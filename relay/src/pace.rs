@@ -64,6 +64,8 @@ pub(crate) struct PaceMeter {
     /// What was granted before the last of them is gone.
     dropped: AtomicBool,
     starved: AtomicBool,
+    /// Less was asked for than waits: what did not go says nothing about the pace.
+    held_back: AtomicBool,
     seen: Mutex<Seen>,
     /// Something was seen that should be told soon.
     pub(crate) refused: Notify,
@@ -108,6 +110,7 @@ impl PaceMeter {
             greeted: AtomicBool::new(false),
             dropped: AtomicBool::new(false),
             starved: AtomicBool::new(false),
+            held_back: AtomicBool::new(false),
             seen: Mutex::new(Seen {
                 observation: Observation::default(),
                 since: Instant::now(),
@@ -151,6 +154,16 @@ impl PaceMeter {
     /// Messages a second of all relays together.
     pub(crate) fn rate(&self) -> f64 {
         self.rate_milli.load(Ordering::Relaxed) as f64 / 1000.0
+    }
+
+    /// This relay's even part of the rate.
+    pub(crate) fn own_part(&self) -> f64 {
+        self.rate() / f64::from(self.sharing.load(Ordering::Relaxed).max(1))
+    }
+
+    /// The relay does not ask for all that waits.
+    pub(crate) fn hold_back(&self) {
+        self.held_back.store(true, Ordering::Relaxed);
     }
 
     /// Connections that this relay may have open.
@@ -374,7 +387,8 @@ impl PaceMeter {
         let mut observation = std::mem::take(&mut seen.observation);
         observation.window = seen.since.elapsed();
         observation.connections = in_use;
-        observation.demand = self.starved.swap(false, Ordering::Relaxed);
+        let held_back = self.held_back.swap(false, Ordering::Relaxed);
+        observation.demand = self.starved.swap(false, Ordering::Relaxed) && !held_back;
         observation.sharing = self.sharing.load(Ordering::Relaxed);
         observation.at_rate = self.rate();
         seen.since = Instant::now();

@@ -3,6 +3,7 @@
 
 mod question;
 mod rest;
+mod thrift;
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use deadpool::managed::{Object, Pool};
 use dns::Exchanger;
 use mail::classify::Signal;
+use mail::load::Purse;
 use mail::{CampaignId, Reply, Site, Timestamp};
 use tokio::sync::Notify;
 
@@ -54,6 +56,8 @@ impl SiteKey {
 pub(crate) struct SiteLane {
     pub(crate) key: SiteKey,
     pub(crate) pace: PaceMeter,
+    /// What the load of this host leaves of the pace here.
+    purse: Mutex<Purse>,
     pub(crate) egress: Arc<Egress>,
     /// The smart host that the site is, if it is one.
     pub(crate) smart: Option<Arc<SmartHost>>,
@@ -103,6 +107,7 @@ impl SiteLane {
         Self {
             pace: PaceMeter::new(&key.source, &key.site, config.pace.clone()),
             key,
+            purse: Mutex::default(),
             egress,
             smart: destination.smart.clone(),
             unfit_until: AtomicU64::new(0),
@@ -266,20 +271,23 @@ impl SiteLane {
 
     /// Takes a slice for those that wait.
     async fn ask(&self, relay: &Relay, question: &mut Question) {
-        let flows = self.lock().demands();
+        let mut flows = self.lock().demands();
+        let afforded = self.afford(relay, &mut flows);
         let in_use = self.sessions.status().size as u32;
         let asked = self.pace.refill(&relay.store, relay.heart.relay(), &flows, in_use).await;
+        self.reckon(relay, &afforded, &asked);
         let (wait, gave_all) = match asked {
             Ok(Some(refill)) => {
                 self.lock().credit(&refill.granted, refill.stale);
                 self.pace.release(&refill);
-                let wait = match refill.satisfied {
+                let satisfied = refill.satisfied && !afforded.is_less;
+                let wait = match satisfied {
                     // More may have come before the slice is over.
                     true if !flows.is_empty() => SLICE / 2,
                     true => Duration::from_secs(1),
                     false => refill.wait.min(Duration::from_secs(1)),
                 };
-                (wait, refill.satisfied)
+                (wait, satisfied)
             }
             Ok(None) => (SLICE, false),
             Err(error) => {

@@ -32,6 +32,7 @@ use crate::hops::{SmartHost, hops};
 use crate::https::Https;
 use crate::job::{Job, Settlement};
 use crate::leaser;
+use crate::load::{self, Load};
 use crate::placing::Placing;
 use crate::reach::Reach;
 use crate::register::Register;
@@ -85,6 +86,7 @@ pub(crate) struct Relay {
     pub(crate) files: CampaignFiles,
     pub(crate) shares: Arc<Shares>,
     pub(crate) placing: Placing,
+    pub(crate) load: Load,
     pub(crate) heart: Heart,
     pub(crate) register: Arc<Register>,
     pub(crate) in_hand: Arc<AtomicUsize>,
@@ -146,6 +148,7 @@ pub async fn run(
     let heart = tokio::spawn(relay.clone().beat(beating.clone()));
 
     relay.tasks.spawn(relay.clone().report_tls());
+    relay.tasks.spawn(load::watch(relay.clone()));
 
     leaser::run(&relay).await;
 
@@ -251,6 +254,7 @@ impl Relay {
             own_names,
             shares: shares.clone(),
             placing: Placing::default(),
+            load: Load::new(&config.load),
             catalog: Catalog::new(parts.store.clone(), parts.seal, config.sign, shares),
             batches: Batches::default(),
             files: CampaignFiles::new(parts.store.clone(), config.files_memory_bytes),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use mail::classify::Signal;
-use mail::{Category, ShardId};
+use mail::event::EventKind;
+use mail::{Category, Event, ShardId};
 use store::{Batch, RelayRecord};
 use tokio_util::sync::CancellationToken;
 
@@ -72,6 +73,7 @@ impl Relay {
     async fn attend(&self) -> Result<(), store::StoreError> {
         self.learn_rulings().await?;
         self.take_feedback().await?;
+        self.attend_to_load().await;
         let connections =
             self.config.connections_max as usize - self.connections.available_permits();
         let in_hand = self.in_hand.load(Ordering::Relaxed);
@@ -88,9 +90,29 @@ impl Relay {
             draining: self.stopping.is_cancelled() || self.is_drained(),
             reads_batch: Batch::VERSION,
             pools: self.pools.names().cloned().collect(),
+            budget_percent: (self.load.budget() * 100.0).round() as u8,
+            pressed_by: self.load.causes(),
         };
         self.store.put_relay(self.heart.relay(), &record).await?;
         self.keep_house().await
+    }
+
+    /// Asks how those fare who come after the relays, and tells history how this one does.
+    async fn attend_to_load(&self) {
+        let (outbox, feedback) =
+            tokio::join!(self.store.outbox_fullness(), self.store.feedback_waiting());
+        self.load.heard_backlog(outbox.ok().zip(feedback.ok()));
+        let event = |note| {
+            let mut event = Event::new(EventKind::PaceChanged, self.now());
+            self.heart.relay().clone_into(&mut event.service);
+            event.note = note;
+            event
+        };
+        let events: Vec<Event> = self.load.take_news().into_iter().map(event).collect();
+        let shard = ShardId::of_domain(&self.name, self.store.shards());
+        if let Err(error) = self.store.emit(shard, &events).await {
+            tracing::debug!(%error, "a change of the budget was not told");
+        }
     }
 
     /// What is nobody's in particular: each second one shard's sparse batches are packed
