@@ -29,6 +29,8 @@ enum Command {
     Queue(command::queue::Arguments),
     /// Measures what one large tenant leaves to many small ones at one site.
     Fairness(command::fairness::Arguments),
+    /// Measures what a relay does while others take its host.
+    Load(command::load::Arguments),
     /// Measures as many domains as recipients against one domain.
     Longtail(command::longtail::Arguments),
     /// Measures how the pace finds a hidden limit over real sockets.
@@ -50,6 +52,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Durability(arguments) => command::durability::run(arguments).await,
         Command::Queue(arguments) => command::queue::run(arguments).await,
         Command::Fairness(arguments) => command::fairness::run(arguments).await,
+        Command::Load(arguments) => command::load::run(arguments).await,
         Command::Longtail(arguments) => command::longtail::run(arguments).await,
         Command::Pace(arguments) => command::pace::run(arguments).await,
         Command::Simulate(arguments) => command::simulate::run(&arguments),

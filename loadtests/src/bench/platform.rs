@@ -85,7 +85,7 @@ pub(super) struct Platform {
     ledger: Option<Process>,
     api: Process,
     relays: Vec<Process>,
-    /// Where they show their numbers.
+    /// Where each shows its numbers.
     relay_pages: Vec<SocketAddr>,
     /// Where the ledger shows its numbers.
     ledger_page: SocketAddr,
@@ -179,6 +179,12 @@ impl Platform {
         let ledger = self.ledger.as_ref().map_or(Ok(0), Process::peak_kib)?;
         let kib = [relays.iter().sum(), self.redis.peak_kib()?, ledger, self.api.peak_kib()?];
         Ok(PerService::new(kib.map(|kib| kib as f64 / 1024.0)))
+    }
+
+    /// A relay's metrics.
+    pub(super) async fn relay_page(&self, relay: usize) -> Result<String> {
+        let at = self.relay_pages.get(relay).context("there is no such relay")?;
+        page(&format!("http://{at}/metrics")).await
     }
 
     /// Events that are in history.

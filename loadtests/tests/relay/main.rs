@@ -9,6 +9,7 @@ mod dane_names;
 mod flow;
 mod hops_tls;
 mod ipv6;
+mod load;
 mod orders;
 #[path = "../others/mod.rs"]
 mod others;

@@ -115,6 +115,8 @@ pub(crate) fn relay_config(port: u16) -> relay::Config {
             busy_mailbox_s: 3,
             ..Default::default()
         },
+        // Whatever else runs on this machine is not what these tests are about.
+        load: mail::load::Config { enabled: false, ..Default::default() },
         ..relay::Config::default()
     }
 }
@@ -300,23 +302,30 @@ impl World {
         lane: Option<&str>,
         blob: Vec<u8>,
     ) {
-        let accounts = self.store.accounts(shard).await.unwrap();
-        let chunk = accounts.campaigns.get(&campaign).map_or(0, |n| u64::from(n.accepted > 0));
+        let record = self.store.campaign(campaign).await.ok().flatten();
+        let priority = record.map_or(1, |campaign| campaign.record.priority);
         let event = Event {
             campaign: Some(campaign),
             count: count as u32,
             ..Event::new(EventKind::Accepted, now())
         };
-        let enqueue = Enqueue {
-            lane: Lane { campaign, domain: lane.map(|domain| domain.parse().unwrap()) },
-            chunk,
-            batch,
-            count: count as u16,
-            suppressed: vec![],
-            priority: 1,
-        };
-        let answer = self.store.enqueue(shard, &[(enqueue, blob, Frame::encode(&[event]))]).await;
-        assert_eq!(answer.unwrap(), [Enqueued::Stored]);
+        // Batches of one campaign in one shard are numbered; the next number is found by trying.
+        for chunk in 0..1_000 {
+            let enqueue = Enqueue {
+                lane: Lane { campaign, domain: lane.map(|domain| domain.parse().unwrap()) },
+                chunk,
+                batch,
+                count: count as u16,
+                suppressed: vec![],
+                priority,
+            };
+            let frame = Frame::encode(std::slice::from_ref(&event));
+            let answer = self.store.enqueue(shard, &[(enqueue, blob.clone(), frame)]).await;
+            if answer.unwrap() == [Enqueued::Stored] {
+                return;
+            }
+        }
+        panic!("the batch was not stored");
     }
 
     /// A command of Redis that the store has no name for.

@@ -94,6 +94,8 @@ async fn a_newer_batch_is_left_to_a_newer_relay_that_lives() {
         draining: false,
         reads_batch: 99,
         pools: Vec::new(),
+        budget_percent: 100,
+        pressed_by: Vec::new(),
     };
     world.store.put_relay("newer-1-1", &record).await.unwrap();
     world.relay("relay-a", |_| {});

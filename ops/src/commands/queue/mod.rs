@@ -242,6 +242,15 @@ fn print_accounts(n: &Counters) {
     );
 }
 
+/// What a relay takes of what it could, and why it is not all.
+fn budget(percent: u8, pressed_by: &[String]) -> String {
+    match pressed_by {
+        // The pressure is over, and it climbs.
+        [] => format!("budget {percent} %"),
+        causes => format!("budget {percent} %: {}", causes.join("; ")),
+    }
+}
+
 async fn relays(store: &Store, as_json: bool) -> anyhow::Result<()> {
     let relays = store.relays().await?;
     if as_json {
@@ -266,6 +275,25 @@ async fn relays(store: &Store, as_json: bool) -> anyhow::Result<()> {
             r.leased,
             if r.draining { ", draining" } else { "" }
         );
+        if r.budget_percent < 100 {
+            println!("  {}", budget(r.budget_percent, &r.pressed_by));
+        }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::budget;
+
+    #[test]
+    fn a_relay_under_pressure_says_how_much_it_takes_and_why() {
+        let causes =
+            ["event loop 84 ms late at p99 (over 50)", "memory 97 % used"].map(str::to_owned);
+        assert_eq!(
+            budget(62, &causes),
+            "budget 62 %: event loop 84 ms late at p99 (over 50); memory 97 % used"
+        );
+        assert_eq!(budget(80, &[]), "budget 80 %");
+    }
 }
