@@ -14,8 +14,8 @@ const AT_ONCE: f64 = 0.25;
 /// seconds old: who climbs faster finds out too late that it was too high again.
 const RISE: f64 = 0.15;
 const RISE_NEAR: f64 = 0.05;
-/// Near is from this part of that level on.
-const NEAR: f64 = 0.8;
+/// Near is between these parts of that level: what is well above it was a pressure of its own.
+const NEAR: std::ops::Range<f64> = 0.8..1.1;
 /// It rises when there is so much room …
 const HYSTERESIS: f64 = 0.05;
 /// … and has been for so long.
@@ -112,7 +112,7 @@ impl Budget {
             return;
         }
         self.going = Going::Up;
-        let is_near = self.level >= NEAR * self.crest;
+        let is_near = NEAR.contains(&(self.level / self.crest));
         let step = if is_near { RISE_NEAR } else { RISE };
         self.level = (self.level + step * since.as_secs_f64()).min(target);
     }

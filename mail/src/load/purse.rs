@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::share::{Demand, divided, parts};
 
-/// What is not spent is saved up for so long, but for one message.
+/// What is not spent is saved up for so long, and one message more.
 const SAVED: Duration = Duration::from_millis(400);
 /// The urgent ones may spend what comes within this: until then the others wait for them.
 const AHEAD: Duration = Duration::from_secs(1);
@@ -46,7 +46,7 @@ impl Purse {
     }
 
     fn fill(&mut self, now: Duration, rate: f64) {
-        let most = (rate * SAVED.as_secs_f64()).max(1.0);
+        let most = rate * SAVED.as_secs_f64() + 1.0;
         let Some(at) = self.at else {
             (self.at, self.left) = (Some(now), most);
             return;
