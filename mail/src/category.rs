@@ -100,6 +100,8 @@ words! {
         Message = "message",
         /// Everything from this sender domain.
         SenderDomain = "sender-domain",
+        /// Everything that links to a domain.
+        LinkDomain = "link-domain",
         /// Everything from this egress source to this site.
         Source = "source",
         /// Everything to this site.

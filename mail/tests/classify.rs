@@ -53,7 +53,7 @@ const CASES: &[(&str, &str, &str)] = &[
     (
         "dot",
         "421 4.7.28 unusual rate of mail containing one of your URL domains",
-        "rate-limited temporary none message content",
+        "rate-limited temporary none link-domain link-domain",
     ),
     (
         "mail",

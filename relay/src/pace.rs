@@ -313,6 +313,7 @@ impl PaceMeter {
             | Signal::Greylist
             | Signal::RecipientBusy
             | Signal::SenderDomain
+            | Signal::LinkDomain
             | Signal::Content => {
                 o.passed += u32::from(passed);
                 o.late_passed += u32::from(passed && is_late);

@@ -307,6 +307,7 @@ fn hint(finding: &Finding) -> Hint {
         | Signal::MessagesPerConnection
         | Signal::Block
         | Signal::SenderDomain
+        | Signal::LinkDomain
         | Signal::Content
         | Signal::SiteTrouble => Hint::None,
     }

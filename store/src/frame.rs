@@ -3,8 +3,8 @@
 
 use std::cell::RefCell;
 
-use mail::Event;
 use mail::queue::Judgement;
+use mail::{Event, Scope};
 use zstd::bulk::{Compressor, Decompressor};
 
 use crate::error::StoreError;
@@ -12,7 +12,9 @@ use crate::error::StoreError;
 /// What every ledger reads.
 const FIRST: u8 = 1;
 /// As the first, with kinds of events that it did not know.
-const VERSION: u8 = 2;
+const KINDS: u8 = 2;
+/// As those, with a scope that they did not know: a link domain.
+const VERSION: u8 = 3;
 /// Events compress well at any level; the lowest is nearly free.
 const LEVEL: i32 = 1;
 /// A frame that unpacks to more than this was not made by us.
@@ -34,8 +36,7 @@ impl Frame {
     #[must_use]
     pub fn encode(events: &[Event]) -> Vec<u8> {
         let plain = rmp_serde::to_vec(events).expect("events are plain values");
-        let is_first = events.iter().all(|event| event.kind.is_first());
-        let mut frame = vec![if is_first { FIRST } else { VERSION }];
+        let mut frame = vec![events.iter().map(needs).max().unwrap_or(FIRST)];
         let packed = PACKER.with_borrow_mut(|packer| packer.compress(&plain));
         let packed = packed.expect("zstd compresses in memory");
         frame.extend_from_slice(&packed);
@@ -60,6 +61,15 @@ impl Frame {
     }
 }
 
+/// The version without which an event cannot be read.
+fn needs(event: &Event) -> u8 {
+    match (event.scope, event.kind.is_first()) {
+        (Some(Scope::LinkDomain), _) => VERSION,
+        (_, false) => KINDS,
+        (_, true) => FIRST,
+    }
+}
+
 /// An event and what the queue made of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settled {
@@ -67,4 +77,28 @@ pub struct Settled {
     pub event: Event,
     /// Whether it counts.
     pub judgement: Judgement,
+}
+
+#[cfg(test)]
+mod tests {
+    use mail::Timestamp;
+    use mail::event::EventKind;
+
+    use super::*;
+
+    #[test]
+    fn a_frame_is_of_the_first_version_that_can_say_it() {
+        let event = |kind, scope| Event { scope, ..Event::new(kind, Timestamp(1)) };
+        let cases = [
+            (EventKind::Deferred, Some(Scope::Message), FIRST),
+            (EventKind::Ordered, None, KINDS),
+            (EventKind::Deferred, Some(Scope::LinkDomain), VERSION),
+        ];
+        for (kind, scope, version) in cases {
+            let events = [event(EventKind::Delivered, None), event(kind, scope)];
+            let frame = Frame::encode(&events);
+            assert_eq!(frame[0], version, "{kind} {scope:?}");
+            assert_eq!(Frame::decode(&frame).expect("a frame"), events);
+        }
+    }
 }

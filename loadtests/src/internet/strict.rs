@@ -234,6 +234,13 @@ pub(super) fn message_id(headers: &[u8]) -> Cow<'_, str> {
     values(headers, "Message-ID").next().unwrap_or_default()
 }
 
+/// The domain of From, or nothing.
+pub(super) fn sender_domain(headers: &[u8]) -> String {
+    let from = values(headers, "From").next().unwrap_or_default();
+    let domain = from.rsplit_once('@').map_or("", |(_, domain)| domain);
+    domain.trim_end_matches(['>', ' ', '\r']).to_ascii_lowercase()
+}
+
 /// The subject's first line, or nothing.
 pub(super) fn subject(headers: &[u8]) -> Cow<'_, str> {
     values(headers, "Subject").next().unwrap_or_default()

@@ -43,11 +43,13 @@ pub enum Said {
     Auth,
     /// Our address is blocked.
     Blocked,
+    /// The sender's domain is over its quota, whatever address it comes from.
+    SenderQuota,
 }
 
 impl Said {
     /// Every situation.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Connections,
         Self::MessagesPerConnection,
         Self::Rate,
@@ -65,15 +67,18 @@ impl Said {
         Self::Policy,
         Self::Auth,
         Self::Blocked,
+        Self::SenderQuota,
     ];
 
     /// What a sender should understand.
     #[must_use]
     pub const fn category(self) -> Category {
         match self {
-            Self::Connections | Self::MessagesPerConnection | Self::Rate | Self::Busy => {
-                Category::RateLimited
-            }
+            Self::Connections
+            | Self::MessagesPerConnection
+            | Self::Rate
+            | Self::Busy
+            | Self::SenderQuota => Category::RateLimited,
             Self::Greylisted => Category::Greylisted,
             Self::FullForNow | Self::Full => Category::MailboxFull,
             Self::Trouble => Category::System,
@@ -177,6 +182,7 @@ const fn postfix(said: Said) -> &'static str {
         Said::Blocked => {
             "554 5.7.1 Service unavailable; Client host [{ip}] blocked using zen.spamhaus.org"
         }
+        Said::SenderQuota => "451 4.7.1 Error: too many messages from your domain",
     }
 }
 
@@ -219,6 +225,9 @@ const fn gmail(said: Said) -> Option<&'static str> {
             "550 5.7.26 Unauthenticated email is not accepted due to the sending domain's DMARC policy"
         }
         Said::TooBig => "552 5.3.4 Your message exceeded the message size limits",
+        Said::SenderQuota => {
+            "421 4.7.28 Gmail has detected an unusual rate of unsolicited mail originating from your DKIM domain. To protect our users from spam, mail sent from it has been temporarily rate limited"
+        }
         _ => return None,
     })
 }

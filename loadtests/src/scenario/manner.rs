@@ -40,6 +40,8 @@ pub struct Manner {
     pub delays: Delays,
     /// Times at which the client's address is blocked.
     pub blocks: Vec<Block>,
+    /// Times at which a sender's domain is over its quota, whatever address its mail comes from.
+    pub quotas: Vec<SenderQuota>,
 }
 
 /// Whether STARTTLS is offered.
@@ -174,6 +176,29 @@ pub struct Block {
     /// Only what this client sends; else everybody's.
     #[serde(default)]
     pub client: Option<IpAddr>,
+}
+
+/// A time during which mail of a domain is refused after the final dot.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SenderQuota {
+    /// The domain of From.
+    pub sender: String,
+    /// Since the start of the pretend internet.
+    #[serde(default)]
+    pub after_ms: u64,
+    /// How long.
+    pub for_ms: u64,
+}
+
+impl SenderQuota {
+    /// Whether mail of this domain is refused, `since_start` after the start.
+    #[must_use]
+    pub fn holds(&self, sender: &str, since_start: Duration) -> bool {
+        let from = Duration::from_millis(self.after_ms);
+        let is_on = (from..from + Duration::from_millis(self.for_ms)).contains(&since_start);
+        is_on && self.sender.eq_ignore_ascii_case(sender)
+    }
 }
 
 impl Block {

@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
-pub use manner::{Block, Delays, Fates, Greylist, Hangups, Limits, Manner, Move, Tls};
+pub use manner::{Block, Delays, Fates, Greylist, Hangups, Limits, Manner, Move, SenderQuota, Tls};
 
 /// A pretend internet.
 #[derive(Debug, Clone, Deserialize)]

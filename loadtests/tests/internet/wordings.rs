@@ -14,7 +14,7 @@ fn the_classifier_understands_every_wording() {
             let line = line.replace("{recipient}", "ann@one.example").replace("{ip}", "127.0.1.1");
             // A body can only be refused after it has been seen, a mailbox before.
             let at = match said {
-                Said::TooBig | Said::Content | Said::Auth => Phase::Dot,
+                Said::TooBig | Said::Content | Said::Auth | Said::SenderQuota => Phase::Dot,
                 _ => Phase::Rcpt,
             };
             for phase in [at, Phase::Returned] {

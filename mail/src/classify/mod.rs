@@ -46,6 +46,8 @@ words! {
         RecipientBusy = "recipient-busy",
         /// The quota or the reputation of the sender's domain.
         SenderDomain = "sender-domain",
+        /// The quota or the reputation of a domain that the message links to.
+        LinkDomain = "link-domain",
         /// What the message says.
         Content = "content",
         /// The site itself is in trouble.
@@ -234,10 +236,12 @@ fn usual_signal(category: Category, scope: Scope) -> Signal {
             Scope::Recipient => Signal::RecipientBusy,
             Scope::Connection => Signal::MessagesPerConnection,
             Scope::SenderDomain => Signal::SenderDomain,
+            Scope::LinkDomain => Signal::LinkDomain,
             Scope::Message => Signal::Content,
             Scope::Source | Scope::Site => Signal::Rate,
         },
         C::Greylisted => Signal::Greylist,
+        C::ReputationBlock | C::Content if scope == Scope::LinkDomain => Signal::LinkDomain,
         C::ReputationBlock if scope == Scope::Source => Signal::Block,
         C::ReputationBlock | C::Auth => Signal::SenderDomain,
         C::Content => Signal::Content,

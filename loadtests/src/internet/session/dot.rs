@@ -28,6 +28,10 @@ impl Session {
         let octets = self.wire.octets(body.clone());
         let headers = strict::header_block(octets);
         let message_id = strict::message_id(headers);
+        let sender = match self.host().manner.quotas.is_empty() {
+            true => String::new(),
+            false => strict::sender_domain(headers),
+        };
         for (address, _) in &to {
             shared.book.dot(address, &message_id);
         }
@@ -43,7 +47,7 @@ impl Session {
             let line = format!("550 5.6.0 {}: {}", broken.rule, broken.case);
             return Ok(self.refuse_line(&line, &to));
         }
-        if let Some(said) = to.iter().find_map(|(a, _)| self.objection_to_body(a)) {
+        if let Some(said) = to.iter().find_map(|(a, _)| self.objection_to_body(a, &sender)) {
             let to: Vec<String> = to.into_iter().map(|(to, _)| to).collect();
             return Ok(self.refuse_all(said, &to));
         }
@@ -74,7 +78,11 @@ impl Session {
         Ok(Next::Go)
     }
 
-    fn objection_to_body(&self, to: &str) -> Option<Said> {
+    fn objection_to_body(&self, to: &str, sender: &str) -> Option<Said> {
+        let since_start = self.shared.started.elapsed();
+        if self.host().manner.quotas.iter().any(|quota| quota.holds(sender, since_start)) {
+            return Some(Said::SenderQuota);
+        }
         match self.host().draw.fate(to) {
             Fate::RefuseDot(said) if !self.host().plain => Some(said),
             _ => None,
