@@ -149,7 +149,8 @@ impl Trip<'_> {
         let category = failure.finding.category;
         self.weigh(self.whose.news(failure), &failure.diagnostic).await?;
         let event = told(self.event(EventKind::Returned), failure);
-        let kind = store::Returned::Failure;
+        let dead = mail::gate::is_dead(category, failure.finding.hygiene);
+        let kind = store::Returned::Failure { dead };
         let (delivery, campaign) = (self.whose.delivery, self.whose.campaign);
         if !self.returns.store.returned(delivery, campaign, kind, &[event]).await? {
             return Ok(());

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use mail::gate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 const ATTACHMENTS: std::ops::RangeInclusive<u64> = 1 << 10..=50 << 20;
 
 /// Where campaigns come in, and how much of everything.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Address and port to listen on. Loopback by default, because the API speaks plain HTTP:
@@ -49,6 +50,8 @@ pub struct Config {
     pub close_wait_s: u64,
     /// Hours after which the DNS record of a sender domain is looked up again.
     pub proof_hours: u64,
+    /// When a campaign is warned of and paused because of its list. The same on all instances.
+    pub gates: gate::Config,
 }
 
 impl Default for Config {
@@ -67,6 +70,7 @@ impl Default for Config {
             refused_report_max: 100_000,
             close_wait_s: 50,
             proof_hours: 24,
+            gates: gate::Config::default(),
         }
     }
 }
@@ -110,7 +114,7 @@ impl Config {
                 return Err(format!("{name} is {value}: it must be 1 to 3600"));
             }
         }
-        Ok(())
+        gate::Gates::new(&self.gates).map(|_| ()).map_err(|why| format!("gates: {why}"))
     }
 
     pub(crate) fn upload_idle(&self) -> Duration {
@@ -143,5 +147,6 @@ mod tests {
         assert!(refused(|c| c.line_bytes_max = 0).starts_with("line_bytes_max"));
         assert!(refused(|c| c.attachments_bytes_max = 51 << 20).contains("1024 to 52428800"));
         assert!(refused(|c| c.close_wait_s = 0).starts_with("close_wait_s"));
+        assert!(refused(|c| c.gates.bounces_pause = 10.0).starts_with("gates: bounces_warn 0.05"));
     }
 }

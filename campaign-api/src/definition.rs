@@ -52,6 +52,7 @@ pub(crate) struct Definition {
     window: Option<WindowDefinition>,
     #[serde(default)]
     require_tls: bool,
+    gates: Option<bool>,
 }
 
 /// A send window as a client writes it.
@@ -165,6 +166,7 @@ impl Definition {
             lifetime_s: self.lifetime_s,
             window,
             require_tls: self.require_tls,
+            gates: self.gates.unwrap_or(true),
             created_at: Timestamp(0),
             created_by: String::new(),
         };

@@ -1,13 +1,15 @@
 //! What happens to campaigns without a request: scheduled ones start, closings that were
-//! cut off go on, campaigns in which nothing waits any more end.
+//! cut off go on, those with a bad list are paused, those in which nothing waits any more end.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mail::gate::Counts;
 use mail::{CampaignId, Timestamp};
 use store::{CampaignStatus, StartAt, StoreError};
 
+use crate::gate::Keeper;
 use crate::problem::chain;
 use crate::{App, clock, closing, lifecycle, view};
 
@@ -20,13 +22,14 @@ const SELF: &str = "schedule";
 pub(crate) async fn run(app: App) {
     let (mut begun, mut was_well) = (false, true);
     let mut due = HashMap::new();
+    let mut keeper = Keeper::new(&app.config.gates);
     while !app.stop.is_cancelled() {
         let round = async {
             if !begun {
                 begin(&app).await?;
                 begun = true;
             }
-            tend(&app, &mut due).await
+            tend(&app, &mut due, &mut keeper).await
         };
         let tended = round.await;
         match &tended {
@@ -65,7 +68,12 @@ async fn begin(app: &App) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn tend(app: &App, due: &mut HashMap<CampaignId, Timestamp>) -> Result<(), StoreError> {
+async fn tend(
+    app: &App,
+    due: &mut HashMap<CampaignId, Timestamp>,
+    keeper: &mut Keeper,
+) -> Result<(), StoreError> {
+    keeper.tell(&app.store).await?;
     let mut closing_now = Vec::new();
     for (id, status) in app.store.active_campaigns().await? {
         use CampaignStatus as S;
@@ -75,8 +83,13 @@ async fn tend(app: &App, due: &mut HashMap<CampaignId, Timestamp>) -> Result<(),
                 closing_now.push(id);
                 go_on_closing(app, id).await?;
             }
-            S::Running => end_if_empty(app, id, S::Running, S::Finished).await?,
-            S::Cancelling => end_if_empty(app, id, S::Cancelling, S::Cancelled).await?,
+            S::Running => {
+                let counts = end_if_empty(app, id, S::Running, S::Finished).await?;
+                keeper.judge(&app.store, id, &counts).await?;
+            }
+            S::Cancelling => {
+                end_if_empty(app, id, S::Cancelling, S::Cancelled).await?;
+            }
             S::Draft | S::Ready | S::Paused => {}
             S::Cancelled | S::Finished => app.store.retire_campaign(id).await?,
         }
@@ -121,19 +134,22 @@ async fn go_on_closing(app: &App, id: CampaignId) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Answers what the gates judge by.
 async fn end_if_empty(
     app: &App,
     id: CampaignId,
     from: CampaignStatus,
     to: CampaignStatus,
-) -> Result<(), StoreError> {
-    if app.store.campaign_counters(id).await?.waiting > 0 {
-        return Ok(());
+) -> Result<Counts, StoreError> {
+    let (counters, counts) = app.store.campaign_counts(id).await?;
+    if counters.waiting > 0 {
+        return Ok(counts);
     }
     match app.store.campaign(id).await? {
         Some(campaign) if campaign.status == from => {
-            lifecycle::change(&app.store, &campaign, to, SELF).await.map(|_| ())
+            lifecycle::change(&app.store, &campaign, to, SELF).await?;
         }
-        Some(_) | None => Ok(()),
+        Some(_) | None => {}
     }
+    Ok(counts)
 }

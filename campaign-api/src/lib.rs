@@ -10,6 +10,7 @@ mod closing;
 mod config;
 mod connections;
 mod definition;
+mod gate;
 mod housekeeping;
 pub mod intake;
 mod lifecycle;
@@ -28,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use config::Config;
-pub use lifecycle::cancel;
+pub use lifecycle::{cancel, resume};
 pub use proof::{TxtError, TxtRecords};
 pub use server::{Api, ServeError, serve};
 

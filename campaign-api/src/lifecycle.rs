@@ -129,14 +129,33 @@ pub async fn cancel(
     campaign: Campaign,
     who: &str,
 ) -> Result<Result<Campaign, String>, StoreError> {
-    match step(Verb::Cancel, campaign.status, campaign.record.start, clock::now()) {
-        Step::Impossible => {
-            let (id, status) = (campaign.id, campaign.status);
-            Ok(Err(format!("campaign {id} is {status}: it cannot be cancelled")))
-        }
+    ask(store, campaign, Verb::Cancel, who).await
+}
+
+/// Lets a paused campaign go on for an operator, from wherever the store can be reached. Answers
+/// what it was or became, or in words why it cannot be.
+///
+/// # Errors
+/// When Redis does not answer; doing it again is harmless.
+pub async fn resume(
+    store: &Store,
+    campaign: Campaign,
+    who: &str,
+) -> Result<Result<Campaign, String>, StoreError> {
+    ask(store, campaign, Verb::Resume, who).await
+}
+
+async fn ask(
+    store: &Store,
+    campaign: Campaign,
+    verb: Verb,
+    who: &str,
+) -> Result<Result<Campaign, String>, StoreError> {
+    let (id, status) = (campaign.id, campaign.status);
+    match step(verb, status, campaign.record.start, clock::now()) {
+        Step::Impossible => Ok(Err(format!("campaign {id} is {status}: {verb} is not possible"))),
         Step::Already => Ok(Ok(campaign)),
         Step::To(to) => {
-            let id = campaign.id;
             if !change(store, &campaign, to, who).await? {
                 return Ok(Err(format!("campaign {id} just changed; try again")));
             }
@@ -180,7 +199,7 @@ pub(crate) async fn change(
 }
 
 /// The shard whose outbox tells a campaign's own story.
-fn home(store: &Store, id: CampaignId) -> ShardId {
+pub(crate) fn home(store: &Store, id: CampaignId) -> ShardId {
     ShardId((id.0 % u64::from(store.shards())) as u16)
 }
 

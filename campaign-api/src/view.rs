@@ -6,7 +6,7 @@ use mail::queue::Counters;
 use mail::window::Window;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use store::{Campaign, CampaignRecord, Durability, StartAt};
+use store::{Campaign, CampaignRecord, CampaignStatus, Durability, StartAt};
 
 use crate::intake::Totals;
 use crate::{attachments, lifecycle};
@@ -84,7 +84,32 @@ pub(crate) fn whole(campaign: &Campaign, counters: &Counters, level: Durability)
     view["intake"] = json!(intake);
     view["refused_report"] = json!(report);
     view["progress"] = progress(counters);
+    view["gate"] = gate(campaign);
     view
+}
+
+/// What the gates found of it, and whether it is paused by them now.
+fn gate(campaign: &Campaign) -> Value {
+    let memory = &campaign.gate;
+    let found: Vec<Value> = memory
+        .found
+        .iter()
+        .map(|note| {
+            json!({
+                "gate": note.gate,
+                "did": note.level,
+                "at": note.at.to_string(),
+                "reason": note.reason,
+            })
+        })
+        .collect();
+    let pause = memory.pause().filter(|_| campaign.status == CampaignStatus::Paused);
+    json!({
+        "paused_by": pause.map(|note| note.gate),
+        "reason": pause.map(|note| note.reason.as_str()),
+        "resumed_at": memory.resumed_at.map(|at| at.to_string()),
+        "found": found,
+    })
 }
 
 fn definition(campaign: &Campaign) -> Value {
@@ -111,6 +136,7 @@ fn definition(campaign: &Campaign) -> Value {
         "start_at": start_at,
         "lifetime_s": record.lifetime_s,
         "require_tls": record.require_tls,
+        "gates": record.gates,
         "window": record.window.as_ref().map(window),
     })
 }

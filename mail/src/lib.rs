@@ -10,6 +10,7 @@ pub mod category;
 pub mod classify;
 pub mod egress;
 pub mod event;
+pub mod gate;
 pub mod hygiene;
 pub mod id;
 pub mod load;

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use mail::queue::{BatchId, Lane, Outcome, Token};
+use mail::gate;
+use mail::queue::{BatchId, End, Lane, Outcome, Token};
 use mail::{DeliveryId, Domain, Event, ShardId};
 use store::Batch;
 
@@ -140,6 +141,13 @@ impl Settlement {
     fn new(job: Job, outcome: Outcome, event: Option<Box<Event>>) -> Self {
         let (lease, index) = (job.lease.clone(), job.index);
         Self { lease, index, outcome, event, newer: 0, unsettled: None, _job: Some(job) }
+    }
+
+    /// Whether it ends because its address is dead, which the gates of its campaign count.
+    pub(crate) fn is_dead(&self) -> bool {
+        let verdict = self.event.as_ref().and_then(|event| event.category.zip(event.hygiene));
+        matches!(self.outcome, Outcome::End(End::Failed | End::Expired))
+            && verdict.is_some_and(|(category, hygiene)| gate::is_dead(category, hygiene))
     }
 
     pub(crate) fn holding(mut self, unsettled: Place) -> Self {

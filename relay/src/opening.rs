@@ -7,7 +7,7 @@ use std::sync::Arc;
 use mail::event::EventKind;
 use mail::queue::{End, Outcome};
 use mail::window::Opening;
-use mail::{Category, DeliveryId, Domain, Event, Phase, Reply, ShardId, Timestamp};
+use mail::{Category, DeliveryId, Domain, Event, Hygiene, Phase, Reply, ShardId, Timestamp};
 use store::{Batch, LeasedBatch, StoreError};
 
 use crate::catalog::Looked;
@@ -216,6 +216,7 @@ async fn own_failure(relay: &Relay, tenant: &str, job: &Job) -> Option<(Outcome,
     }
     let mut event = relay.event(EventKind::Failed, job);
     event.category = record.category;
+    event.hygiene = Some(Hygiene::Suppress);
     event.reply = Reply::parse(&record.evidence);
     event.attempt = job.attempt();
     "heard by a relay that was lost before it could settle".clone_into(&mut event.note);

@@ -210,6 +210,9 @@ impl Settler {
                 }
                 _ => groups.push(group_of(&member.lease, member.index, member.outcome)),
             }
+            if let (true, Some(group)) = (member.is_dead(), groups.last_mut()) {
+                group.dead.push(member.index);
+            }
             if member.outcome == Outcome::End(End::SetAside)
                 && let (Some(group), Some(event)) = (groups.last_mut(), &member.event)
                 && group.reason.is_empty()
@@ -243,6 +246,7 @@ fn group_of(lease: &Lease, index: u16, outcome: Outcome) -> Settle {
         outcomes: vec![(index, outcome)],
         reason: String::new(),
         newer: 0,
+        dead: Vec::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use mail::gate::Memory;
 use mail::queue::CampaignState;
 use mail::window::Window;
 use mail::{Address, CampaignId, Timestamp};
@@ -95,6 +96,10 @@ fn ordinary_weight() -> f64 {
     mail::share::WEIGHT
 }
 
+fn yes() -> bool {
+    true
+}
+
 /// A campaign's definition. Never changes after creation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CampaignRecord {
@@ -123,6 +128,9 @@ pub struct CampaignRecord {
     /// (RFC 8689), or fails. Relays from before do not read such a campaign.
     #[serde(default)]
     pub require_tls: bool,
+    /// Whether gates may pause it: bounces and complaints, see [`mail::gate`].
+    #[serde(default = "yes")]
+    pub gates: bool,
     /// When and by which API key it was created.
     pub created_at: Timestamp,
     /// See `created_at`.
@@ -142,6 +150,8 @@ pub struct Campaign {
     pub status: CampaignStatus,
     /// When the status last changed.
     pub changed_at: Timestamp,
+    /// What its gates found; nothing where they found nothing, or a newer program did.
+    pub gate: Memory,
     /// Small facts that services keep with it, such as where its uploads are staged.
     pub notes: HashMap<String, String>,
 }

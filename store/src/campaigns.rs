@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::campaign::{Campaign, CampaignRecord, CampaignStatus};
 use crate::error::StoreError;
 use crate::files::{pack_files, unpack_files};
+use crate::gates::{GATE, unpack_gate};
 use crate::queue::{one, parse};
 use crate::{Store, scripts};
 
@@ -179,6 +180,9 @@ impl Store {
         let Some(packed) = fields.remove("record") else { return Ok(None) };
         let record = unpack(VERSION, &format!("campaign {id}"), &packed)?;
         let files = unpack_files(id, &fields.remove("files").unwrap_or_default())?;
+        // What it says is for people: not to read it keeps nobody from the campaign.
+        let gate = fields.remove(GATE).and_then(|packed| unpack_gate(id, &packed).ok());
+        let gate = gate.unwrap_or_default();
         let mut notes: HashMap<String, String> = fields
             .into_iter()
             .map(|(name, value)| (name, String::from_utf8_lossy(&value).into_owned()))
@@ -188,7 +192,8 @@ impl Store {
             StoreError::corrupt(format!("campaign {id}"), format!("its status is {word:?}"))
         })?;
         let changed = notes.remove("changed_at").and_then(|t| t.parse().ok()).unwrap_or(0);
-        Ok(Some(Campaign { id, record, files, status, changed_at: Timestamp(changed), notes }))
+        let changed_at = Timestamp(changed);
+        Ok(Some(Campaign { id, record, files, status, changed_at, gate, notes }))
     }
 
     /// A campaign's status alone; `None` when there is none of that number.
@@ -299,7 +304,7 @@ impl Store {
         })
     }
 
-    /// Keeps a small fact with a campaign; the names `record`, `files`, `status` and
+    /// Keeps a small fact with a campaign; the names `record`, `files`, `status`, `gate` and
     /// `changed_at` are taken.
     ///
     /// # Errors
@@ -398,6 +403,7 @@ mod tests {
             lifetime_s: None,
             window: None,
             require_tls,
+            gates: true,
             created_at: Timestamp(1),
             created_by: "k".into(),
         }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
+use mail::gate::Counts;
 use mail::queue::{Counters, Judgement};
 use mail::{CampaignId, Event, ShardId};
 use serde::{Deserialize, Serialize};
@@ -267,11 +268,20 @@ impl Store {
     /// # Errors
     /// When Redis does not answer.
     pub async fn campaign_counters(&self, id: CampaignId) -> Result<Counters, StoreError> {
+        Ok(self.campaign_counts(id).await?.0)
+    }
+
+    /// A campaign's accounts, and what its gates judge, summed over all shards.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn campaign_counts(&self, id: CampaignId) -> Result<(Counters, Counts), StoreError> {
         let keys = self.shard_keys(&format!("camp:{id}"));
         let rows = self.spread(&keys, |at| one("HGETALL", &keys[at])).await;
-        rows.into_iter().try_fold(Counters::default(), |sum, row| {
+        let nothing = (Counters::default(), Counts::default());
+        rows.into_iter().try_fold(nothing, |(accounts, judged), row| {
             let row: HashMap<String, String> = parse(row?)?;
-            Ok(sum.plus(&counters(&row)))
+            Ok((accounts.plus(&counters(&row)), judged.plus(&counts(&row))))
         })
     }
 }
@@ -306,8 +316,23 @@ fn settled(id: &str, fields: &[(String, Vec<u8>)]) -> Result<Vec<Settled>, Store
     events.into_iter().zip(letters).map(pair).collect()
 }
 
+fn number(fields: &HashMap<String, String>, name: &str) -> u64 {
+    fields.get(name).and_then(|v| v.parse().ok()).unwrap_or(0)
+}
+
+fn counts(fields: &HashMap<String, String>) -> Counts {
+    let n = |name: &str| number(fields, name);
+    Counts {
+        accepted: n("accepted"),
+        delivered: n("delivered"),
+        dead: n("dead"),
+        returned_dead: n("returned_dead"),
+        complained: n("complained"),
+    }
+}
+
 fn counters(fields: &HashMap<String, String>) -> Counters {
-    let n = |name: &str| fields.get(name).and_then(|v| v.parse().ok()).unwrap_or(0);
+    let n = |name: &str| number(fields, name);
     Counters {
         accepted: n("accepted"),
         delivered: n("delivered"),

@@ -49,6 +49,7 @@ scripts! {
     PACE_SLICE = "pace_slice",
     PACE_PUT = "pace_put",
     STATUS = "status",
+    GATE = "gate",
     FILES = "files",
     ARRIVE = "arrive",
     RESUME = "resume",

@@ -30,7 +30,7 @@ struct GroupArgs {
     lane: String,
     count: u16,
     /// Runs of recipients that follow one another and have the same outcome: the first of each,
-    /// how many they are, a letter.
+    /// how many they are, a letter: a capital where they ended because the address is dead.
     indices: Vec<u16>,
     lengths: Vec<u16>,
     outcomes: String,
@@ -57,15 +57,19 @@ impl GroupArgs {
             reason: settle.reason.clone(),
             newer: settle.newer,
         };
+        let is_dead = |index: &u16| settle.dead.binary_search(index).is_ok();
         let follow = |a: &(u16, Outcome), b: &(u16, Outcome)| {
-            a.1 == b.1 && b.0.checked_sub(1).is_some_and(|before| before == a.0)
+            a.1 == b.1
+                && b.0.checked_sub(1).is_some_and(|before| before == a.0)
+                && is_dead(&a.0) == is_dead(&b.0)
         };
         for run in settle.outcomes.chunk_by(follow) {
             let (first, outcome) = run[0];
             args.indices.push(first);
             // As many as a batch has rows at most.
             args.lengths.push(run.len() as u16);
-            args.outcomes.push(outcome.letter());
+            let letter = outcome.letter();
+            args.outcomes.push(if is_dead(&first) { letter.to_ascii_uppercase() } else { letter });
             if let Outcome::Deferred { due } | Outcome::Waits { due } = outcome {
                 args.due.push(due.0);
             }

@@ -213,6 +213,7 @@ impl Store {
             now: u64,
             period: u64,
             counter: &'static str,
+            dead: bool,
             campaign: String,
             seq: u64,
             keep_s: u64,
@@ -222,9 +223,10 @@ impl Store {
             now: 0,
             period: mail::queue::LEASE_PERIOD.as_millis() as u64,
             counter: match kind {
-                Returned::Failure => "returned",
+                Returned::Failure { .. } => "returned",
                 Returned::Complaint => "complained",
             },
+            dead: kind == Returned::Failure { dead: true },
             campaign: campaign.to_string(),
             seq: delivery.seq,
             keep_s: 30 * 86_400,
@@ -247,7 +249,10 @@ impl Store {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Returned {
     /// A failure, after the destination had taken the message.
-    Failure,
+    Failure {
+        /// It says that the address is dead, which the campaign's gate counts.
+        dead: bool,
+    },
     /// A complaint.
     Complaint,
 }

@@ -10,6 +10,7 @@ mod attachments;
 mod bad_input;
 mod campaigns;
 mod docs;
+mod gates;
 mod intake;
 mod life;
 mod lists;

@@ -336,6 +336,9 @@ pub struct Settle {
     pub reason: String,
     /// The version of a record that no relay reads, where that is the reason; otherwise 0.
     pub newer: u8,
+    /// Those that failed or expired because the address is dead, ascending: counted for the gates,
+    /// and no part of the accounts.
+    pub dead: Vec<u16>,
 }
 
 impl Leased {
@@ -351,6 +354,7 @@ impl Leased {
             outcomes,
             reason: String::new(),
             newer: 0,
+            dead: Vec::new(),
         }
     }
 }

@@ -17,6 +17,13 @@ local function say(letter, outcome, n)
   if outcome ~= 'b' and outcome ~= 'w' then told[#told + 1] = word end
 end
 
+-- The outcome of a run, and whether it ended because the address is dead: then the letter is a capital.
+local function outcome_of(group, i)
+  local letter = string.sub(group.outcomes, i, i)
+  local outcome = string.lower(letter)
+  return outcome, letter ~= outcome
+end
+
 local function at_rest(outcome)
   return outcome == 'd' and 't' or 'r'
 end
@@ -104,10 +111,10 @@ local function settle_group(group)
   if not open and call('HEXISTS', base .. 'batch', batch) == 1 then
     open = new_open(group.lane, group.count)
   end
-  local counts, twice, late, ended, deferrals = {}, 0, 0, 0, 0
+  local counts, twice, late, ended, deferrals, dead = {}, 0, 0, 0, 0, 0
   if not open then
     for i, n in ipairs(group.lengths) do
-      local outcome = string.sub(group.outcomes, i, i)
+      local outcome = outcome_of(group, i)
       local letter = at_rest(outcome)
       say(letter, outcome, n)
       if letter == 't' then twice = twice + n end
@@ -122,7 +129,7 @@ local function settle_group(group)
   local states, attempts, back, delays, aside = {}, {}, {}, {}, {}
 
   -- A run that is applied as a whole: all in one state, judged alike.
-  local function apply(from, n, byte, outcome, due, letter)
+  local function apply(from, n, byte, outcome, due, letter, is_dead)
     if byte >= SLOT_BASE then
       local held = open.s[byte - SLOT_BASE]
       if held then held[2] = held[2] - n end
@@ -133,6 +140,7 @@ local function settle_group(group)
       ended = ended + n
       counts[outcome] = (counts[outcome] or 0) + n
       if letter == 'l' then late = late + n end
+      if is_dead then dead = dead + n end
       if outcome == 'q' then aside[#aside + 1] = pack_range(from, n) end
     elseif outcome == 'r' or outcome == 'w' then
       becomes = DELAYED
@@ -154,21 +162,22 @@ local function settle_group(group)
 
   local due_at = 1
   for i, from in ipairs(group.indices) do
-    local n, outcome, due = group.lengths[i], string.sub(group.outcomes, i, i), nil
+    local n, due = group.lengths[i], nil
+    local outcome, is_dead = outcome_of(group, i)
     if outcome == 'r' or outcome == 'w' then
       due = group.due[due_at]
       due_at = due_at + 1
     end
     if mine and is_all(open.st, from, n, mine) then
       say('a', outcome, n)
-      apply(from, n, mine, outcome, due, 'a')
+      apply(from, n, mine, outcome, due, 'a', is_dead)
     else
       for index = from, from + n - 1 do
         local byte = string.byte(open.st, index + 1)
         local letter = judge(byte, mine, outcome)
         say(letter, outcome, 1)
         if letter == 't' then twice = twice + 1 end
-        if letter == 'a' or letter == 'l' then apply(index, 1, byte, outcome, due, letter) end
+        if letter == 'a' or letter == 'l' then apply(index, 1, byte, outcome, due, letter, is_dead) end
       end
     end
   end
@@ -195,6 +204,7 @@ local function settle_group(group)
   for outcome, count in pairs(counts) do bump(campaign, END_COUNTER[outcome], count) end
   bump(campaign, 'waiting', -ended)
   bump(campaign, 'deferrals', deferrals)
+  bump(campaign, 'dead', dead)
   bump(campaign, 'late', late)
   bump(campaign, 'duplicates', twice)
 end

@@ -116,6 +116,7 @@ pub fn campaign() -> CampaignRecord {
         lifetime_s: None,
         window: None,
         require_tls: false,
+        gates: true,
         created_at: Timestamp(1),
         created_by: "test".into(),
     }
