@@ -5,11 +5,12 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mail::classify::Finding;
 use mail::event::EventKind;
 use mail::hygiene::{Decision, News, Policy, What};
 use mail::returned::{FailedRecipient, Returned};
 use mail::verp::{ReturnPathKeys, VerpError};
-use mail::{Address, Category, DeliveryId, Domain, Event, Phase, Reply, Report, Scope, Timestamp};
+use mail::{Address, DeliveryId, Domain, Event, Phase, Reply, Report, Scope, Timestamp};
 use store::{AddressNews, Feedback, Store, StoreError};
 
 use crate::clock::now;
@@ -25,6 +26,9 @@ const SERVICE: &str = "bounces";
 const OFFICES: [&str; 4] = ["postmaster", "abuse", "fbl", "mailer-daemon"];
 /// A mail that has passed more systems than this passes them in circles (RFC 5321, 6.3).
 const HOPS_MAX: usize = 100;
+
+/// Of what a report quotes, for a hold that may follow.
+const SAID_CHARS_MAX: usize = 200;
 
 pub(crate) struct Returns {
     pub(crate) store: Store,
@@ -146,18 +150,18 @@ impl Trip<'_> {
     /// mail again finds the address done and counts.
     async fn failed(&self) -> Result<(), StoreError> {
         let Some(failure) = self.whose.failure(self.mail) else { return self.noted().await };
-        let category = failure.finding.category;
+        let finding = &failure.finding;
         self.weigh(self.whose.news(failure), &failure.diagnostic).await?;
         let event = told(self.event(EventKind::Returned), failure);
-        let dead = mail::gate::is_dead(category, failure.finding.hygiene);
+        let dead = mail::gate::is_dead(finding.category, finding.hygiene);
         let kind = store::Returned::Failure { dead };
         let (delivery, campaign) = (self.whose.delivery, self.whose.campaign);
         if !self.returns.store.returned(delivery, campaign, kind, &[event]).await? {
             return Ok(());
         }
-        let word = category.as_str();
+        let word = finding.category.as_str();
         metrics::counter!("malleposte_bounces_returned_total", "category" => word).increment(1);
-        self.feed(Some(category), failure.finding.scope).await
+        self.feed(Some(finding), &failure.diagnostic).await
     }
 
     async fn complained(&self) -> Result<(), StoreError> {
@@ -168,7 +172,7 @@ impl Trip<'_> {
         let kind = store::Returned::Complaint;
         let (delivery, campaign) = (self.whose.delivery, self.whose.campaign);
         if self.returns.store.returned(delivery, campaign, kind, &[event]).await? {
-            self.feed(None, Scope::Source).await?;
+            self.feed(None, "").await?;
         }
         Ok(())
     }
@@ -218,11 +222,24 @@ impl Trip<'_> {
         Ok(())
     }
 
-    /// What the pace should know; about a domain that is certain.
-    async fn feed(&self, category: Option<Category>, scope: Scope) -> Result<(), StoreError> {
+    /// What pace and holds should know; about a domain that is certain. Without a finding it is
+    /// a complaint.
+    async fn feed(&self, finding: Option<&Finding>, said: &str) -> Result<(), StoreError> {
         let Some(address) = &self.recipient else { return Ok(()) };
-        let domain = address.domain_str().to_owned();
-        self.returns.store.put_feedback(&Feedback { domain, category, scope }).await
+        let scope = match finding.map_or(Scope::Source, |finding| finding.scope) {
+            // Relays from before know no other word; the signal says it to the others.
+            Scope::LinkDomain => Scope::Message,
+            scope => scope,
+        };
+        let feedback = Feedback {
+            domain: address.domain_str().to_owned(),
+            category: finding.map(|finding| finding.category),
+            scope,
+            signal: finding.map(|finding| finding.signal),
+            campaign: Some(self.whose.campaign),
+            said: said.chars().take(SAID_CHARS_MAX).collect(),
+        };
+        self.returns.store.put_feedback(&feedback).await
     }
 
     async fn tell(&self, event: Event) -> Result<(), StoreError> {

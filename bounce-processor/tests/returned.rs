@@ -3,6 +3,7 @@
 
 mod support;
 
+use mail::classify::Signal;
 use mail::event::EventKind::{Complained, Reported, Returned, SuppressionAdded, Unsubscribed};
 use mail::{Category, DeliveryId, Hygiene};
 use support::{ANN, DELIVERY, DOMAIN, Platform, arf, dsn};
@@ -31,6 +32,8 @@ async fn a_dead_mailbox_is_suppressed_counted_once_and_told() {
         (feedback[0].domain.as_str(), feedback[0].category),
         ("example.net", event.category)
     );
+    let (_, counts) = p.store.campaign_counts(p.campaign).await.unwrap();
+    assert_eq!(counts.returned_dead, 1, "the campaign's gate hears of it once");
     p.stop().await;
 }
 
@@ -40,7 +43,22 @@ async fn a_full_mailbox_counts_and_is_not_suppressed() {
     let mail = dsn("ANN@Example.NET", "5.2.2", "552 5.2.2 Mailbox full");
     assert!(p.send(&p.path().to_uppercase(), &mail).await.starts_with("250 "));
     assert_eq!((p.suppressed(ANN).await, p.returned().await), (None, 1));
+    let (_, counts) = p.store.campaign_counts(p.campaign).await.unwrap();
+    assert_eq!(counts.returned_dead, 0, "a full mailbox says nothing about the list");
     assert!(!p.store.address_history(Some("acme"), ANN).await.unwrap().is_empty());
+    p.stop().await;
+}
+
+#[tokio::test]
+async fn what_speaks_of_the_sender_reaches_the_relays_with_its_campaign() {
+    let p = Platform::start().await;
+    let said = "421 4.7.28 unusual rate of unsolicited mail originating from your DKIM domain";
+    assert!(p.send(&p.path(), &dsn(ANN, "4.7.28", said)).await.starts_with("250 "));
+    let feedback = p.store.take_feedback(10).await.unwrap();
+    assert_eq!(feedback.len(), 1);
+    let heard = (feedback[0].signal, feedback[0].campaign, feedback[0].domain.as_str());
+    assert_eq!(heard, (Some(Signal::SenderDomain), Some(p.campaign), "example.net"));
+    assert!(feedback[0].said.contains("your DKIM domain"), "{}", feedback[0].said);
     p.stop().await;
 }
 

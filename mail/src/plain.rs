@@ -304,7 +304,7 @@ pub fn phrase(kind: EventKind, lang: Lang) -> &'static str {
         EventKind::CampaignChanged => ("campaign changed its state", "campagne modifiée"),
         EventKind::PaceChanged => ("pace changed", "allure modifiée"),
         EventKind::Service => ("service started or ended", "service démarré ou arrêté"),
-        EventKind::Ordered => ("ordered by an operator", "ordre d'un exploitant"),
+        EventKind::Ordered => ("an order was given or ended", "ordre donné ou levé"),
         EventKind::Restored => ("waits again, no longer set aside", "de nouveau en attente"),
     };
     lang.pick(en, fr)

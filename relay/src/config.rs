@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, UdpSocket};
 use std::path::PathBuf;
 
-use mail::{Domain, egress, load, retry, share, throttle};
+use mail::{Domain, egress, holds, load, retry, share, throttle};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -92,6 +92,8 @@ pub struct Config {
     /// Each figure is no pressure below its `from` and full pressure at its `full`, and the strongest
     /// one counts. See docs/PACE.md.
     pub load: load::Config,
+    /// What waits at a site because of its sender, its content or its links, while others go on.
+    pub holds: holds::Config,
     /// How long each step of a conversation may take.
     pub timeouts: smtp::Timeouts,
     /// Reports about TLS to domains that ask for them.
@@ -240,6 +242,7 @@ impl Default for Config {
             sites: BTreeMap::new(),
             pace: throttle::Limits::default(),
             load: load::Config::default(),
+            holds: holds::Config::default(),
             timeouts: smtp::Timeouts::default(),
             tls_reports: TlsReports::default(),
         }
@@ -261,6 +264,9 @@ pub enum ConfigError {
     /// The load of the host.
     #[error("relay.load: {0}")]
     Load(#[from] load::ConfigError),
+    /// What is held, and for how long.
+    #[error("relay.holds: {0}")]
+    Holds(#[from] holds::ConfigError),
 }
 
 impl Config {
@@ -304,6 +310,7 @@ impl Config {
         Schedules::new(self)?;
         self.pace.check()?;
         self.load.check()?;
+        self.holds.check()?;
         Ok(())
     }
 

@@ -88,6 +88,11 @@ async fn find_site(relay: &Arc<Relay>, domain: Domain, jobs: Vec<Job>) -> usize 
                     relay.settle_stopped(job, stop).await;
                     continue;
                 }
+                if let Some(due) = relay.holds.on_trial(&job, &destination.site, relay.now()) {
+                    crowded_out += 1;
+                    relay.settle(Settlement::silent(job, Outcome::Waits { due })).await;
+                    continue;
+                }
                 match relay.line_up(&destination, job) {
                     Lined::Up => {}
                     Lined::Crowded(job, due) => {

@@ -12,6 +12,7 @@ mod demand;
 mod egress;
 mod files;
 mod heart;
+mod holds;
 mod hops;
 mod https;
 mod job;

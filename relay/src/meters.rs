@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mail::holds::{Cause, Kind};
 use mail::load::{self, Budget};
 use mail::queue::{End, Judgement, Outcome};
 use mail::{Category, Phase};
@@ -64,6 +65,12 @@ pub(crate) fn unanswered() {
 pub(crate) fn kill_could_double(connections: usize, unsettled_max: u8) {
     let messages = connections * usize::from(unsettled_max);
     gauge!("malleposte_relay_unsettled_max").set(messages as f64);
+}
+
+/// Something is held at a site by itself from now on, found by this relay.
+pub(crate) fn held(kind: Kind, cause: Cause) {
+    counter!("malleposte_relay_holds_total", "kind" => kind.as_str(), "cause" => cause.as_str())
+        .increment(1);
 }
 
 /// TLS sessions with a domain that there was no room to count for.

@@ -22,6 +22,9 @@ use crate::shares::Flow;
 /// What is held back by an order is looked at again after this; an order that is undone
 /// makes it due at once.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// The same for what a site has wait: who ends that by hand shall not have to wait for hours
+/// because a relay had not heard of it yet.
+const HELD_LOOK_AGAIN: Duration = Duration::from_secs(120);
 /// Moments are rounded up to this, so that many recipients share one.
 const GRID_MS: u64 = 10_000;
 /// Tenants of campaigns that are remembered; a few octets each.
@@ -48,6 +51,8 @@ pub(crate) enum Stop {
     Suspended,
     /// An operator fails it.
     Bounced(Box<Order>),
+    /// The site has its sender, its campaign or its links wait until then.
+    Held(Timestamp),
 }
 
 impl Rulings {
@@ -74,6 +79,11 @@ impl Rulings {
             *stopped = to;
             self.changes.fetch_add(1, Ordering::Release);
         }
+    }
+
+    /// Something else changed that holds recipients back.
+    pub(crate) fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
     /// A campaign came into the relay's hands.
@@ -148,7 +158,7 @@ impl Relay {
     /// Whether nothing of a lane may be leased now, as far as a lane tells.
     pub(crate) fn refuses_lane(&self, lane: &Lane, flow: &Flow) -> bool {
         let Some(orders) = self.rulings.orders() else { return true };
-        if orders.is_empty() {
+        if orders.is_empty() && !self.holds.are_any() {
             return false;
         }
         let tenant = lock(&self.rulings.tenants).get(&lane.campaign).cloned();
@@ -161,8 +171,14 @@ impl Relay {
             site: destination.as_ref().map(|d| d.site.as_str()).unwrap_or_default(),
             source: "",
         };
+        let site = destination.as_ref().map(|d| &d.site);
+        let holds = |site| self.holds.refuses(&flow.mail(lane.campaign), site, self.now());
+        // A campaign that is cancelled is emptied all the same.
+        let is_emptied = self.rulings.stopped(lane.campaign) == Some(CampaignState::Cancelling);
+        let is_held = !is_emptied && site.is_some_and(holds);
         // What is to fail is leased in order to fail it.
-        orders.suspends(&subject).is_some() && orders.bounces(&subject, Timestamp(0)).is_none()
+        (is_held || orders.suspends(&subject).is_some())
+            && orders.bounces(&subject, Timestamp(0)).is_none()
     }
 
     /// Whether the job does not go (any more), and why.
@@ -175,6 +191,10 @@ impl Relay {
         if let Some(state) = self.rulings.stopped(job.lease.lane.campaign) {
             return Some(Stop::Campaign(state));
         }
+        self.ordered(job, source).or_else(|| self.held(job).map(Stop::Held))
+    }
+
+    fn ordered(&self, job: &Job, source: Option<&str>) -> Option<Stop> {
         let orders = self.rulings.orders().filter(|orders| !orders.is_empty())?;
         self.with_subject(job, source, |subject| {
             if let Some(order) = orders.bounces(subject, job.content.batch.accepted_at()) {
@@ -182,6 +202,15 @@ impl Relay {
             }
             orders.suspends(subject).map(|_| Stop::Suspended)
         })
+    }
+
+    /// Until when the job's site has it wait, if so and if the site is known.
+    fn held(&self, job: &Job) -> Option<Timestamp> {
+        if !self.holds.are_any() {
+            return None;
+        }
+        let destination = self.known_destination(&job.domain()?, &job.content.sending.flow)?;
+        self.holds.until(job, &destination.site, self.now())
     }
 
     /// The pool that a job goes from to where it goes: its own, or that of an order.
@@ -227,6 +256,10 @@ impl Relay {
                 Settlement::told(job, Outcome::End(End::Cancelled), event)
             }
             Stop::Suspended => Settlement::silent(job, Outcome::Waits { due: self.later() }),
+            Stop::Held(until) => {
+                let due = on_grid(until.min(self.now() + HELD_LOOK_AGAIN));
+                Settlement::silent(job, Outcome::Waits { due })
+            }
             Stop::Bounced(order) => self.bounced(job, &order),
             Stop::Campaign(_) => Settlement::silent(job, Outcome::Back),
         };
@@ -243,7 +276,10 @@ impl Relay {
 
     /// The moment at which what is held back is looked at again.
     fn later(&self) -> Timestamp {
-        let then = self.now() + LOOK_AGAIN;
-        Timestamp(then.0.div_ceil(GRID_MS) * GRID_MS)
+        on_grid(self.now() + LOOK_AGAIN)
     }
+}
+
+fn on_grid(at: Timestamp) -> Timestamp {
+    Timestamp(at.0.div_ceil(GRID_MS) * GRID_MS)
 }

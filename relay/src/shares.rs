@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::{StreamExt, stream};
 use mail::CampaignId;
+use mail::holds::Mail;
+use mail::links::link_domains;
 use mail::share::{self, TenantMark, Weight};
 use store::{CampaignRecord, Store, StoreError};
 
@@ -25,6 +27,15 @@ pub(crate) struct Flow {
     pub(crate) tenant: String,
     /// The domain of its From; empty where that does not read.
     pub(crate) sender: String,
+    /// The domains that its content links to.
+    pub(crate) links: Vec<String>,
+}
+
+impl Flow {
+    /// A message of this campaign, as far as holds are concerned.
+    pub(crate) fn mail(&self, campaign: CampaignId) -> Mail<'_> {
+        Mail { sender: &self.sender, tenant: &self.tenant, campaign, links: &self.links }
+    }
 }
 
 pub(crate) struct Shares {
@@ -40,7 +51,9 @@ impl Shares {
     pub(crate) fn flow(&self, record: &CampaignRecord) -> Flow {
         let weight = Weight { of_campaign: record.weight, ..self.weight(&record.tenant) };
         let sender = record.template.from_address.domain().as_str().to_owned();
-        Flow { weight, pool: self.pool(record), tenant: record.tenant.clone(), sender }
+        let bodies = [&record.template.text, &record.template.html];
+        let links = link_domains(bodies.into_iter().flatten().map(String::as_str));
+        Flow { weight, pool: self.pool(record), tenant: record.tenant.clone(), sender, links }
     }
 
     /// The pool that a campaign is sent from: its own, or else its tenant's.
@@ -72,7 +85,7 @@ impl Shares {
             Ok(None) | Err(_) => {
                 let weight = self.weight(&id.to_string());
                 let (tenant, sender) = (String::new(), String::new());
-                Flow { weight, pool: "default".into(), tenant, sender }
+                Flow { weight, pool: "default".into(), tenant, sender, links: Vec::new() }
             }
         };
         let flow = Arc::new(flow);

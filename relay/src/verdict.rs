@@ -53,6 +53,7 @@ pub(crate) async fn judge(
     let (reply, note) = match transaction.outcome {
         smtp::Outcome::Accepted => {
             site.pace.saw(Signal::None, true, carried, job.epoch);
+            relay.holds.passed(&job, &site.key.site);
             site.smart.iter().for_each(|smart| smart.opens());
             return Some(delivered(relay, site, job, transaction.reply, told));
         }
@@ -171,6 +172,9 @@ async fn not_delivered(
     if let (Signal::Block, Some(reply)) = (signal, &reply) {
         site.heard_block(reply);
     }
+    if let Some(reply) = &reply {
+        relay.holds.heard(&job, &site.key.site, &finding, reply);
+    }
     if signal == Signal::MessagesPerConnection {
         site.push_front(job);
         return None;
@@ -272,12 +276,12 @@ pub(crate) async fn conclude(
 }
 
 /// What the pace of this site should make of an answer. "Too many connections" to a
-/// connection that was let in long ago, and a sender's rate, are both about speed.
+/// connection that was let in long ago is about speed. What is said of a sender's domain, of the
+/// content or of a link is no business of the pace: it is held back by itself.
 fn pace_signal(finding: &Finding, phase: Phase) -> Signal {
     let is_greeted = !matches!(phase, Phase::Connect | Phase::Banner | Phase::Ehlo | Phase::Tls);
     match finding.signal {
         Signal::Connections if is_greeted => Signal::Rate,
-        Signal::SenderDomain if finding.category == Category::RateLimited => Signal::Rate,
         signal => signal,
     }
 }
@@ -293,7 +297,7 @@ fn goes_again(failure: &Failure<'_>) -> bool {
             | Signal::MessagesPerConnection
             | Signal::Greylist
             | Signal::RecipientBusy
-    );
+    ) || failure.finding.category == Category::RateLimited;
     failure.finding.permanence == Permanence::Temporary && (!insists || is_pace)
 }
 

@@ -1,7 +1,8 @@
 //! Feedback: what returned mail says about the pace. Each record is taken by one
 //! relay; a record lost with a relay costs nothing but a little wisdom.
 
-use mail::{Category, Scope};
+use mail::classify::Signal;
+use mail::{CampaignId, Category, Scope};
 use serde::{Deserialize, Serialize};
 
 use crate::Store;
@@ -21,6 +22,15 @@ pub struct Feedback {
     pub category: Option<Category>,
     /// Who should change behaviour.
     pub scope: Scope,
+    /// Which dimension of the pace, or which hold it speaks of; older programs do not say.
+    #[serde(default)]
+    pub signal: Option<Signal>,
+    /// The campaign that it is about; older programs do not say.
+    #[serde(default)]
+    pub campaign: Option<CampaignId>,
+    /// What was said, for the hold that may follow.
+    #[serde(default)]
+    pub said: String,
 }
 
 impl Store {
@@ -56,14 +66,22 @@ impl Store {
     }
 
     /// Takes up to `count` records.
+    /// Takes up to `count` records; what does not read is dropped.
     ///
     /// # Errors
-    /// When Redis does not answer or a record does not read.
+    /// When Redis does not answer.
     pub async fn take_feedback(&self, count: usize) -> Result<Vec<Feedback>, StoreError> {
         let key = self.key("feedback");
         let mut conn = self.conn_for(&key).await?;
         let rows: Option<Vec<Vec<u8>>> =
             redis::cmd("LPOP").arg(&key).arg(count).query_async(&mut conn).await?;
-        rows.unwrap_or_default().iter().map(|r| unpack(VERSION, "a feedback record", r)).collect()
+        let read = |row: &Vec<u8>| match unpack(VERSION, "a feedback record", row) {
+            Ok(feedback) => Some(feedback),
+            Err(error) => {
+                tracing::debug!(%error, "dropped");
+                None
+            }
+        };
+        Ok(rows.unwrap_or_default().iter().filter_map(read).collect())
     }
 }

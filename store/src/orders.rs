@@ -66,10 +66,7 @@ impl Store {
                 "{ORDERS_MAX} orders hold already: undo some, `malleposte queue orders` lists them"
             )));
         }
-        let counter = self.key("order-seq");
-        let mut conn = self.conn_for(&counter).await?;
-        let id: u64 = redis::cmd("INCR").arg(&counter).query_async(&mut conn).await?;
-        drop(conn);
+        let id = self.order_number().await?;
         let NewOrder { verb, scope, pool, reason, by, until } = new;
         let order = Order { id, verb, scope, pool, reason, by, at: now, until };
         let key = self.key("orders");
@@ -90,6 +87,16 @@ impl Store {
         )
         .await?;
         Ok(order)
+    }
+
+    /// A number that no order and no hold has.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn order_number(&self) -> Result<u64, StoreError> {
+        let counter = self.key("order-seq");
+        let mut conn = self.conn_for(&counter).await?;
+        Ok(redis::cmd("INCR").arg(&counter).query_async(&mut conn).await?)
     }
 
     /// Ends an order and tells of it; `None` when it does not hold (any more).

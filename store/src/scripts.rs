@@ -50,6 +50,7 @@ scripts! {
     PACE_PUT = "pace_put",
     STATUS = "status",
     GATE = "gate",
+    HOLD_PUT = "hold_put",
     FILES = "files",
     ARRIVE = "arrive",
     RESUME = "resume",

@@ -128,10 +128,30 @@ async fn use_all(store: &Store) {
     store.pace_slice("s", &site, request).await.unwrap();
     store.paces().await.unwrap();
     store.pace("s", &site).await.unwrap();
-    let feedback =
-        store::Feedback { domain: "a".into(), category: None, scope: mail::Scope::Recipient };
+    let feedback = store::Feedback {
+        domain: "a".into(),
+        category: None,
+        scope: mail::Scope::Recipient,
+        signal: None,
+        campaign: None,
+        said: String::new(),
+    };
     store.put_feedback(&feedback).await.unwrap();
     assert_eq!(store.take_feedback(10).await.unwrap(), [feedback]);
+    let memory = store.gate_memory(CampaignId(1)).await.unwrap();
+    store
+        .put_gate_memory(CampaignId(1), &memory, &memory.memory, mail::Timestamp(1))
+        .await
+        .unwrap();
+    let key = mail::holds::Key {
+        kind: mail::holds::Kind::Tenant,
+        name: "t".into(),
+        site: site.as_str().into(),
+    };
+    let hold = mail::holds::Hold::new(key.clone(), "t", mail::Timestamp(1));
+    let before = store.hold_record(&key).await.unwrap();
+    assert_eq!(store.put_hold(&key, &before, Some(&hold)).await.unwrap(), store::HoldPut::Done);
+    assert!(store.holds(mail::Timestamp(1)).await.unwrap().is_empty(), "heard of, not held");
     store.begin_request("t", "k", "print").await.unwrap();
     store.finish_request("t", "k", "print", "answer").await.unwrap();
     store.finish_request("t", "k", "print", "").await.unwrap();

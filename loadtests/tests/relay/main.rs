@@ -7,6 +7,7 @@ mod broken_peers;
 mod dane;
 mod dane_names;
 mod flow;
+mod holds;
 mod hops_tls;
 mod ipv6;
 mod load;

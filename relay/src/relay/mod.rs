@@ -28,6 +28,7 @@ use crate::demand::{Demands, StsPolicies};
 use crate::egress::Pools;
 use crate::files::CampaignFiles;
 use crate::heart::Heart;
+use crate::holds::Holds;
 use crate::hops::{SmartHost, hops};
 use crate::https::Https;
 use crate::job::{Job, Settlement};
@@ -95,6 +96,7 @@ pub(crate) struct Relay {
     /// No more leases; what is past DATA is finished.
     pub(crate) stopping: CancellationToken,
     pub(crate) rulings: Rulings,
+    pub(crate) holds: Holds,
     /// As in the configuration; that in the queue is longer.
     pub(crate) name: String,
     schedules: Schedules,
@@ -246,6 +248,7 @@ impl Relay {
         Ok(Self {
             schedules: Schedules::new(&config)?,
             rulings: Rulings::default(),
+            holds: Holds::new(config.holds.clone()),
             policy: Policy::default(),
             pools,
             hops: hops(&config, &https).map_err(ConfigError::Setting)?,

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use mail::classify::Signal;
 use mail::event::EventKind;
 use mail::{Category, Event, ShardId};
-use store::{Batch, RelayRecord};
+use store::{Batch, Feedback, RelayRecord};
 use tokio_util::sync::CancellationToken;
 
 use super::Relay;
@@ -60,18 +60,25 @@ impl Relay {
         }
     }
 
-    async fn keep_informed(&self, until: &CancellationToken) {
+    async fn keep_informed(self: &Arc<Self>, until: &CancellationToken) {
         let mut ticks = beats();
-        while until.run_until_cancelled(ticks.tick()).await.is_some() {
-            if let Err(error) = self.attend().await {
+        loop {
+            let attended = tokio::select! {
+                _ = ticks.tick() => self.attend().await,
+                // Each message that goes until then is refused as well.
+                () = self.holds.news() => self.attend_holds().await,
+                () = until.cancelled() => return,
+            };
+            if let Err(error) = attended {
                 tracing::debug!(%error, "orders, feedback and register wait for redis");
             }
         }
     }
 
     /// Learns what operators ordered and what returned mail tells, says what the relay is doing.
-    async fn attend(&self) -> Result<(), store::StoreError> {
+    async fn attend(self: &Arc<Self>) -> Result<(), store::StoreError> {
         self.learn_rulings().await?;
+        self.attend_holds().await?;
         self.take_feedback().await?;
         self.attend_to_load().await;
         let connections =
@@ -136,9 +143,15 @@ impl Relay {
     }
 
     /// Returned mail weighs in: what it says of the pace goes to the sites that it came from, as
-    /// far as this relay sends there.
-    async fn take_feedback(&self) -> Result<(), store::StoreError> {
-        for feedback in self.store.take_feedback(FEEDBACK_MAX).await? {
+    /// far as this relay sends there; what it says of a sender, a campaign or a link to the holds.
+    async fn take_feedback(self: &Arc<Self>) -> Result<(), store::StoreError> {
+        let feedback = self.store.take_feedback(FEEDBACK_MAX).await?;
+        let (of_holds, of_pace): (Vec<_>, Vec<_>) = feedback.into_iter().partition(is_of_holds);
+        if !of_holds.is_empty() {
+            let relay = self.clone();
+            self.tasks.spawn(async move { relay.heard_late(of_holds).await });
+        }
+        for feedback in of_pace {
             let signal = match feedback.category {
                 Some(Category::RateLimited) => Signal::Rate,
                 Some(Category::ReputationBlock) => Signal::Block,
@@ -155,4 +168,9 @@ impl Relay {
         }
         Ok(())
     }
+}
+
+/// Whether a report speaks of what holds are about.
+fn is_of_holds(feedback: &Feedback) -> bool {
+    matches!(feedback.signal, Some(Signal::SenderDomain | Signal::LinkDomain | Signal::Content))
 }

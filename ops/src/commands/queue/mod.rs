@@ -1,6 +1,7 @@
 //! `malleposte queue`: what waits, and the operator's verbs about it.
 
 mod aside;
+mod automatic;
 mod order;
 mod rest;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use mail::CampaignId;
+use mail::gate::Level;
 use mail::orders::Verb as Order;
 use mail::queue::Counters;
 use serde_json::json;
@@ -52,11 +54,11 @@ enum Verb {
         #[command(flatten)]
         signed: Signed,
     },
-    /// The orders that hold
+    /// The orders that hold: of operators, and what is held or paused by itself
     Orders,
     /// Nothing of it goes until `resume`; no attempt is counted
     Suspend(About),
-    /// Ends a suspension; what it held goes at once
+    /// Ends a suspension, or a campaign's pause; what it held goes at once
     Resume(About),
     /// What waits of it fails, with the reason given
     Bounce(About),
@@ -87,7 +89,7 @@ enum Verb {
         #[arg(long)]
         wait: bool,
     },
-    /// Ends an order by its number
+    /// Ends an order by its number, an automatic hold too
     Undo {
         /// The number
         order: u64,
@@ -203,12 +205,20 @@ async fn show(store: &Store, id: CampaignId, as_json: bool) -> anyhow::Result<()
             "{}",
             json!({"campaign": id.to_string(), "name": name,
             "status": status, "accounts": counters,
+            "gate": campaign.as_ref().map(|campaign| &campaign.gate),
             "imbalance": counters.imbalance(), "waiting_by_state": waiting, "ready_lanes": lanes,
             "set_aside": aside::as_json(&asides)})
         );
         return Ok(());
     }
     println!("{id} {name:?} is {status}");
+    for note in campaign.iter().flat_map(|campaign| &campaign.gate.found) {
+        let did = match note.level {
+            Level::Warn => "warned of",
+            Level::Pause => "paused",
+        };
+        println!("{did} by gate {} at {}: {}", note.gate, note.at, note.reason);
+    }
     print_accounts(&counters);
     println!("waiting, counted recipient by recipient: {waiting}");
     println!(

@@ -100,14 +100,16 @@ impl Hand<'_> {
         self.warn_of_paused(&order).await
     }
 
-    /// Ends every order of a kind about a scope, as `resume` does.
+    /// Ends every order of a kind about a scope, as `resume` does, and a campaign's pause.
     pub(super) async fn resume(&self, about: About) -> anyhow::Result<()> {
         about.signed.check()?;
         let scope = self.scope(about.kind, &about.name).await?;
         let orders = self.store.orders(now()).await?;
         let fitting = |o: &&Order| o.verb == Verb::Suspend && o.scope == scope;
         let ids: Vec<u64> = orders.all().iter().filter(fitting).map(|o| o.id).collect();
-        if ids.is_empty() {
+        let is_resumed = scope.kind == ScopeKind::Campaign
+            && self.resume_campaign(&scope, &about.signed).await?;
+        if ids.is_empty() && !is_resumed {
             bail!("{scope} is not suspended; `malleposte queue orders` lists what holds");
         }
         for id in ids {
@@ -120,6 +122,9 @@ impl Hand<'_> {
     pub(super) async fn undo(&self, id: u64, signed: &Signed) -> anyhow::Result<()> {
         signed.check()?;
         let undone = self.store.undo_order(id, &signed.by(), &signed.why, now()).await?;
+        if undone.is_none() && self.undo_hold(id, signed).await? {
+            return Ok(());
+        }
         let order = undone.with_context(|| {
             format!("order {id} does not hold; `malleposte queue orders` lists those that do")
         })?;
@@ -134,11 +139,16 @@ impl Hand<'_> {
 
     pub(super) async fn list(&self) -> anyhow::Result<()> {
         let orders = self.store.orders(now()).await?;
+        let automatic = self.automatic().await?;
         if self.as_json {
-            println!("{}", json!({ "orders": orders.all() }));
+            println!(
+                "{}",
+                json!({ "orders": orders.all(), "holds": automatic.holds_as_json(),
+                    "paused": automatic.paused_as_json() })
+            );
             return Ok(());
         }
-        if orders.is_empty() {
+        if orders.is_empty() && automatic.is_empty() {
             println!("no orders hold");
         }
         for order in orders.all() {
@@ -148,6 +158,7 @@ impl Hand<'_> {
                 order.id, order.by, order.at, order.reason
             );
         }
+        automatic.print();
         Ok(())
     }
 
@@ -195,14 +206,23 @@ impl Hand<'_> {
         match campaign_api::cancel(self.store, found, &by).await? {
             Err(why) => bail!(why),
             Ok(campaign) => {
-                let note = format!("cancel campaign {id} by {by}: {}", signed.why);
-                let event =
-                    Event { campaign: Some(id), note, ..Event::new(EventKind::Ordered, now()) };
-                self.store.tell_ordered(event).await?;
+                self.tell_about(id, &format!("cancel campaign {id}"), signed).await?;
                 println!("campaign {id} is {}", campaign.status);
                 Ok(())
             }
         }
+    }
+
+    /// Tells what was done to a campaign that is no lasting order.
+    pub(super) async fn tell_about(
+        &self,
+        id: CampaignId,
+        what: &str,
+        signed: &Signed,
+    ) -> anyhow::Result<()> {
+        let note = format!("{what} by {}: {}", signed.by(), signed.why);
+        let event = Event { campaign: Some(id), note, ..Event::new(EventKind::Ordered, now()) };
+        Ok(self.store.tell_ordered(event).await?)
     }
 
     fn say(&self, order: &Order, what: &str) {
