@@ -1,8 +1,10 @@
 //! What a refusal means. One classifier for SMTP replies and for the diagnoses in
 //! returned mail: text first, by rules that are data (`rules/*.toml`), then the
 //! enhanced status, then the code. The two verdicts, about the address and about
-//! the pace, follow from the category unless the rule says otherwise.
+//! the pace, follow from the category unless the rule says otherwise. What one provider alone
+//! says is `provider`'s, by the same engine, and is asked first at its sites.
 
+pub(crate) mod engine;
 mod fallback;
 mod fold;
 mod own;
@@ -11,6 +13,8 @@ mod rules;
 pub(crate) use fold::cut;
 pub use fold::fold;
 pub use own::Own;
+
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -120,23 +124,39 @@ pub struct Finding {
     pub rule: &'static str,
     /// How sure, in percent: a rule about a text 90, a status alone 60, a code alone 30.
     pub confidence: u8,
+    /// What the provider's rule asks for besides; nothing where a general rule decided.
+    #[serde(skip)]
+    pub reaction: Reaction,
+}
+
+/// What a provider's rule asks for, beyond what follows from the meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reaction {
+    /// If whoever the scope names comes to rest for it: for so long at first.
+    pub hold: Option<Duration>,
+    /// The recipient goes again, whatever the first digit says, and not before so long.
+    pub retry: Option<Duration>,
 }
 
 /// What a rule may say beyond the category.
 #[derive(Debug, Clone, Copy, Default)]
-struct Overrides {
-    permanence: Option<Permanence>,
-    hygiene: Option<Hygiene>,
-    scope: Option<Scope>,
-    signal: Option<Signal>,
+pub(crate) struct Overrides {
+    pub(crate) permanence: Option<Permanence>,
+    pub(crate) hygiene: Option<Hygiene>,
+    pub(crate) scope: Option<Scope>,
+    pub(crate) signal: Option<Signal>,
 }
 
 /// The meaning of an answer. Costs a few microseconds and never fails: what nothing
 /// recognises is [`Category::Undetermined`].
 #[must_use]
 pub fn classify(said: &Said<'_>) -> Finding {
-    let folded = fold(said.text);
-    match rules::find(said, &folded) {
+    classify_folded(said, &fold(said.text))
+}
+
+/// [`classify`], where the text has been folded already.
+pub(crate) fn classify_folded(said: &Said<'_>, folded: &str) -> Finding {
+    match rules::find(said, folded) {
         Some(rule) => finding(said, rule.category, rule.overrides, &rule.id, rule.confidence),
         None => fallback::find(said),
     }
@@ -148,7 +168,7 @@ pub fn classify_reply(phase: Phase, reply: &Reply) -> Finding {
     classify(&Said::reply(phase, reply))
 }
 
-fn finding(
+pub(crate) fn finding(
     said: &Said<'_>,
     category: Category,
     overrides: Overrides,
@@ -165,6 +185,7 @@ fn finding(
         signal: overrides.signal.unwrap_or_else(|| usual_signal(category, scope)),
         rule,
         confidence,
+        reaction: Reaction::default(),
     }
 }
 
@@ -229,7 +250,7 @@ fn usual_scope(category: Category, phase: Phase) -> Scope {
     }
 }
 
-fn usual_signal(category: Category, scope: Scope) -> Signal {
+pub(crate) fn usual_signal(category: Category, scope: Scope) -> Signal {
     use Category as C;
     match category {
         C::RateLimited => match scope {

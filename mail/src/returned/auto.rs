@@ -5,7 +5,7 @@ use super::mime::Parts;
 use super::text::from_mail_system;
 use super::{Action, FailedRecipient, fields};
 use crate::category::{Category, Hygiene, Report, Scope};
-use crate::classify::{Finding, Permanence, Signal, cut, fold};
+use crate::classify::{Finding, Permanence, Reaction, Signal, cut, fold};
 use crate::reply::clean_text;
 
 /// Octets of the text that are looked at.
@@ -272,6 +272,7 @@ fn gone_failure(parts: &Parts) -> FailedRecipient {
             signal: Signal::None,
             rule: "auto-reply-gone",
             confidence: 60,
+            reaction: Reaction::default(),
         },
     }
 }
