@@ -18,6 +18,7 @@ pub mod links;
 pub mod load;
 pub mod orders;
 pub mod plain;
+pub mod provider;
 pub mod queue;
 pub mod reply;
 pub mod retry;

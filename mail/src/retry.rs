@@ -127,7 +127,11 @@ pub enum Next {
 
 /// A checked schedule.
 #[derive(Debug, Clone)]
-pub struct Schedule(Config);
+pub struct Schedule {
+    config: Config,
+    /// No attempt follows on another sooner.
+    least_ms: u64,
+}
 
 impl Schedule {
     /// Checks a configuration.
@@ -150,7 +154,7 @@ impl Schedule {
         if config.busy_mailbox_s >= config.lifetime_s {
             return Err(ScheduleError::BusyMailbox(config.busy_mailbox_s));
         }
-        Ok(Self(config.clone()))
+        Ok(Self { config: config.clone(), least_ms: 0 })
     }
 
     /// When a recipient that was accepted at `accepted_at` and has had `attempts`
@@ -167,9 +171,10 @@ impl Schedule {
     ) -> Next {
         let delay_ms = match hint {
             Hint::None => self.delay_ms(attempts),
-            Hint::Greylisted => self.delay_ms(attempts).max(self.0.greylist_s * 1000),
-            Hint::BusyMailbox => self.delay_ms(attempts).max(self.0.busy_mailbox_s * 1000),
+            Hint::Greylisted => self.delay_ms(attempts).max(self.config.greylist_s * 1000),
+            Hint::BusyMailbox => self.delay_ms(attempts).max(self.config.busy_mailbox_s * 1000),
         };
+        let delay_ms = delay_ms.max(self.least_ms);
         let spread = scatter(seed ^ u64::from(attempts)) % (delay_ms / 8 + 1);
         let due = now.millis().saturating_add(delay_ms).saturating_add(spread);
         let due = round_up(due, grid_ms(delay_ms));
@@ -179,15 +184,22 @@ impl Schedule {
     /// The same schedule with a lifetime that a campaign brings along.
     #[must_use]
     pub fn living(&self, lifetime: Option<Duration>) -> Self {
-        let mut config = self.0.clone();
+        let mut config = self.config.clone();
         config.lifetime_s = lifetime.map_or(config.lifetime_s, |lifetime| lifetime.as_secs());
-        Self(config)
+        Self { config, ..*self }
+    }
+
+    /// The same schedule where a provider wants to be left alone for so long at least.
+    #[must_use]
+    pub fn at_least(mut self, least: Duration) -> Self {
+        self.least_ms = self.least_ms.max(least.as_millis().try_into().unwrap_or(u64::MAX));
+        self
     }
 
     /// When the lifetime of a recipient is over.
     #[must_use]
     pub fn ends(&self, accepted_at: Timestamp) -> Timestamp {
-        accepted_at + Duration::from_secs(self.0.lifetime_s)
+        accepted_at + Duration::from_secs(self.config.lifetime_s)
     }
 
     /// Whether the lifetime of a recipient is over.
@@ -198,8 +210,8 @@ impl Schedule {
 
     fn delay_ms(&self, attempts: u16) -> u64 {
         let steps = i32::from(attempts.saturating_sub(1).min(1000));
-        let seconds = self.0.first_s as f64 * self.0.factor.powi(steps);
-        (seconds.min(self.0.max_s as f64) * 1000.0) as u64
+        let seconds = self.config.first_s as f64 * self.config.factor.powi(steps);
+        (seconds.min(self.config.max_s as f64) * 1000.0) as u64
     }
 }
 
@@ -255,6 +267,20 @@ mod tests {
         assert!(delay_s(9, 1, Hint::Greylisted) >= 3600);
         assert!(delay_s(1, 1, Hint::BusyMailbox) >= 900);
         assert!(delay_s(9, 1, Hint::BusyMailbox) >= 3600);
+    }
+
+    #[test]
+    fn a_provider_that_wants_to_be_left_alone_is() {
+        let next = |attempts, least_s| {
+            let least = Duration::from_secs(least_s);
+            match schedule().at_least(least).next(attempts, T0, T0, 1, Hint::None) {
+                Next::At(at) => at.since(T0).as_secs(),
+                Next::GiveUp => panic!("given up"),
+            }
+        };
+        assert!((7200..9200).contains(&next(1, 7200)));
+        assert!((60..80).contains(&next(1, 10)));
+        assert!((3600..4500).contains(&next(9, 10)));
     }
 
     #[test]

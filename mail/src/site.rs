@@ -37,6 +37,15 @@ impl Site {
         Self(name.into())
     }
 
+    /// Its exchangers, as far as the name tells: those that a long one leaves out are missing.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<String> {
+        let inner = self.0.strip_prefix('(').and_then(|rest| rest.split_once(')'));
+        let Some((heads, tail)) = inner else { return vec![self.0.to_string()] };
+        let heads = heads.split('|').filter(|head| !head.starts_with('+'));
+        heads.map(|head| format!("{head}{tail}")).collect()
+    }
+
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -92,9 +101,19 @@ mod tests {
     }
 
     #[test]
+    fn a_name_tells_its_hosts() {
+        for hosts in
+            [&["mx.a.example"][..], &["a.x.example", "b.x.example"], &["a.example", "b.test"]]
+        {
+            assert_eq!(Site::of_hosts(hosts).hosts(), hosts);
+        }
+    }
+
+    #[test]
     fn a_hundred_hosts_still_make_a_short_name() {
         let hosts: Vec<String> = (0..100).map(|i| format!("mx{i}.example.org")).collect();
         assert!(Site::of_hosts(&hosts).as_str().len() < 120);
+        assert_eq!(Site::of_hosts(&hosts).hosts().len(), HOSTS_IN_NAME_MAX);
         assert_ne!(Site::of_hosts(&hosts), Site::of_hosts(&hosts[1..]));
     }
 }

@@ -4,11 +4,13 @@
 //! rate, message by message, is theirs.
 
 mod limits;
+mod overrides;
 mod pace;
 #[cfg(test)]
 mod tests;
 
 pub use limits::{Limits, LimitsError};
+pub use overrides::Overrides;
 pub use pace::Pace;
 
 use std::fmt;
