@@ -32,6 +32,7 @@ pub mod time;
 pub mod tlsrpt;
 pub mod unsubscribe;
 pub mod verp;
+pub mod warmup;
 pub mod window;
 
 pub use address::{Address, Domain};
