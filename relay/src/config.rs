@@ -94,6 +94,10 @@ pub struct Config {
     pub load: load::Config,
     /// What waits at a site because of its sender, its content or its links, while others go on.
     pub holds: holds::Config,
+    /// Folder of files about mailbox providers, to be edited while the relay runs: one of the name of
+    /// a built-in one replaces it, any other is added. Empty: the built-in ones, which
+    /// `malleposte providers export` writes. See docs/PACE.md.
+    pub providers: PathBuf,
     /// How long each step of a conversation may take.
     pub timeouts: smtp::Timeouts,
     /// Reports about TLS to domains that ask for them.
@@ -128,6 +132,8 @@ pub struct SiteRules {
     pub retry: retry::Overrides,
     /// How much encryption is wanted there; none: as `relay.tls` says.
     pub tls: Option<smtp::TlsPolicy>,
+    /// Bounds of the pace there, whatever `relay.pace` and its provider's file say.
+    pub pace: throttle::Overrides,
 }
 
 /// A local address to send from.
@@ -243,6 +249,7 @@ impl Default for Config {
             pace: throttle::Limits::default(),
             load: load::Config::default(),
             holds: holds::Config::default(),
+            providers: PathBuf::new(),
             timeouts: smtp::Timeouts::default(),
             tls_reports: TlsReports::default(),
         }
@@ -267,6 +274,9 @@ pub enum ConfigError {
     /// What is held, and for how long.
     #[error("relay.holds: {0}")]
     Holds(#[from] holds::ConfigError),
+    /// The files about providers.
+    #[error(transparent)]
+    Providers(#[from] crate::providers::ProvidersError),
 }
 
 impl Config {
@@ -311,6 +321,11 @@ impl Config {
         self.pace.check()?;
         self.load.check()?;
         self.holds.check()?;
+        for (name, rules) in &self.sites {
+            if let Err(why) = rules.pace.check() {
+                return refuse(format!("relay.sites.{name:?}.pace: {why}"));
+            }
+        }
         Ok(())
     }
 

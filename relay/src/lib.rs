@@ -23,6 +23,7 @@ mod meters;
 mod opening;
 mod pace;
 mod placing;
+mod providers;
 mod reach;
 mod register;
 mod relay;
@@ -44,5 +45,6 @@ pub use config::{
     Auth, Config, ConfigError, HopTls, OAuth, Route, SiteRules, SmartHost, Source, Tenant,
     TlsReports,
 };
+pub use providers::{ProvidersError, provider_files, providers};
 pub use relay::{Parts, run, send_tls_reports};
 pub use rests::{Rest, rests};

@@ -89,6 +89,11 @@ pub(crate) fn unsettled(outcomes: usize) {
     gauge!("malleposte_relay_unsettled").set(outcomes as f64);
 }
 
+/// Whether an edit of the providers is refused, and older ones hold.
+pub(crate) fn providers(refused: bool) {
+    gauge!("malleposte_relay_providers_refused").set(f64::from(u8::from(refused)));
+}
+
 /// What the relay holds now.
 pub(crate) fn holding(in_hand: usize, connections: usize, sites: usize) {
     gauge!("malleposte_relay_in_hand").set(in_hand as f64);

@@ -2,6 +2,8 @@
 //! rate taken from the store and spent here, what was seen told back. The decisions
 //! are `mail::throttle`'s; the shared record is `store`'s; waiting is done here.
 
+mod bounds;
+
 use std::num::NonZeroU32;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -17,6 +19,8 @@ use mail::throttle::{Change, Limits, Observation, Pace};
 use mail::{CampaignId, Site, Timestamp};
 use store::{NewPace, PaceSlice, SliceRequest, Store, StoreError};
 use tokio::sync::{Notify, Semaphore};
+
+use bounds::{Bounds, in_thousandths};
 
 /// How far ahead a relay takes its part of the rate. Also the longest burst.
 pub(crate) const SLICE: Duration = Duration::from_millis(100);
@@ -45,7 +49,7 @@ type Limiter = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddlewa
 pub(crate) struct PaceMeter {
     source: String,
     site: Site,
-    limits: Limits,
+    bounds: Bounds,
     limiter: Limiter,
     /// Messages granted and not yet spent.
     tokens: Semaphore,
@@ -87,6 +91,10 @@ struct Seen {
     since: Instant,
     told_at: Instant,
     refused: bool,
+    /// The longest hold that a provider's rule asks for, should there be one.
+    hold: Option<Duration>,
+    /// The common controller must be told, whatever was seen: its numbers may be out of bounds.
+    owed: bool,
 }
 
 impl PaceMeter {
@@ -101,7 +109,7 @@ impl PaceMeter {
             tokens: Semaphore::new(0),
             granted_at: Mutex::new(Instant::now()),
             asked_at: Mutex::new(None),
-            rate_milli: AtomicU64::new((limits.rate_start * 1000.0) as u64),
+            rate_milli: AtomicU64::new(in_thousandths(limits.rate_start)),
             connections: AtomicU32::new(1),
             sharing: AtomicU32::new(1),
             per_connection: AtomicU32::new(limits.messages_per_connection_max),
@@ -116,9 +124,11 @@ impl PaceMeter {
                 since: Instant::now(),
                 told_at: Instant::now(),
                 refused: false,
+                hold: None,
+                owed: false,
             }),
             refused: Notify::new(),
-            limits,
+            bounds: Bounds::new(limits),
         }
     }
 
@@ -168,12 +178,33 @@ impl PaceMeter {
 
     /// Connections that this relay may have open.
     pub(crate) fn connections(&self) -> u32 {
-        self.connections.load(Ordering::Relaxed)
+        self.bounds.connections(self.connections.load(Ordering::Relaxed))
     }
 
     /// Messages that one connection may carry.
     pub(crate) fn per_connection(&self) -> u32 {
-        self.per_connection.load(Ordering::Relaxed)
+        self.bounds.per_connection(self.per_connection.load(Ordering::Relaxed))
+    }
+
+    /// Other limits from now on; whether they are others. Connections beyond them end when their
+    /// message is through, and the common controller is told soon.
+    pub(crate) fn bound(&self, limits: Limits) -> bool {
+        let are_others = self.bounds.set(limits);
+        if are_others {
+            self.owes_news();
+        }
+        are_others
+    }
+
+    /// The common controller is to be told soon, whatever was seen.
+    pub(crate) fn owes_news(&self) {
+        self.seen().owed = true;
+    }
+
+    /// A rule asks for a hold of so long, should the site be found to block the source.
+    pub(crate) fn asks_hold(&self, hold: Option<Duration>) {
+        let mut seen = self.seen();
+        seen.hold = seen.hold.max(hold);
     }
 
     /// How long the source is blocked at this site yet.
@@ -204,7 +235,8 @@ impl PaceMeter {
         if !self.may_ask() {
             return Ok(None);
         }
-        let start = (self.limits.rate_start, self.limits.connections_start);
+        let limits = self.bounds.now();
+        let start = (limits.rate_start, limits.connections_start);
         let request = SliceRequest { relay, flows, in_use, slice: SLICE, expiry: CLAIM, start };
         let slice = store.pace_slice(&self.source, &self.site, request).await?;
         let wanted: u64 = flows.iter().map(|f| u64::from(f.waiting)).sum();
@@ -229,6 +261,9 @@ impl PaceMeter {
     /// Whether what slices before left over is gone: time not used is not saved up for a burst.
     fn take(&self, slice: &PaceSlice) -> bool {
         self.learn_rate(slice.rate);
+        if self.bounds.is_above(in_thousandths(slice.rate)) {
+            self.owes_news();
+        }
         if slice.version > 0 && !self.greeted.swap(true, Ordering::Relaxed) {
             self.seen().refused = true;
         }
@@ -285,7 +320,7 @@ impl PaceMeter {
         let state = encode(pace);
         let new = NewPace {
             state: &state,
-            rate: pace.rate(&self.limits, now),
+            rate: pace.rate(&self.bounds.now(), now),
             connections: pace.connections(now),
             is_taught: pace.is_taught(),
         };
@@ -338,7 +373,8 @@ impl PaceMeter {
         }
         let Observation { passed, late_passed, .. } = seen.observation;
         let passed = Observation { passed, late_passed, ..Observation::default() };
-        let all_well = seen.observation == passed
+        let all_well = !seen.owed
+            && seen.observation == passed
             && !self.starved.load(Ordering::Relaxed)
             && self.hold_until.load(Ordering::Relaxed) == 0;
         if all_well && (passed.passed == 0 || seen.told_at.elapsed() < TELL_ALL_WELL) {
@@ -356,20 +392,21 @@ impl PaceMeter {
         in_use: u32,
         now: Timestamp,
     ) -> Result<Vec<Change>, StoreError> {
-        let observation = self.collect(in_use);
+        let (observation, hold) = self.collect(in_use);
+        let limits = self.bounds.holding(hold);
         let mut last = Ok(Vec::new());
         // Another relay may be faster; a few rounds settle it, and what is lost
         // after that is one window's news.
         for _ in 0..8 {
             let record = store.pace(&self.source, &self.site).await?;
-            let mut pace = decode(&record.state).unwrap_or_else(|| Pace::new(&self.limits));
+            let mut pace = decode(&record.state).unwrap_or_else(|| Pace::new(&limits));
             if pace.is_newer() {
                 return last;
             }
-            let changes = pace.observe(&self.limits, now, &observation);
+            let changes = pace.observe(&limits, now, &observation);
             if self.put(store, record.version, &pace, now).await? {
                 self.learn(&pace);
-                self.learn_rate(pace.rate(&self.limits, now));
+                self.learn_rate(pace.rate(&limits, now));
                 last = Ok(changes);
                 break;
             }
@@ -383,7 +420,7 @@ impl PaceMeter {
         self.hold_until.store(hold.0, Ordering::Relaxed);
     }
 
-    fn collect(&self, in_use: u32) -> Observation {
+    fn collect(&self, in_use: u32) -> (Observation, Option<Duration>) {
         let mut seen = self.seen();
         let mut observation = std::mem::take(&mut seen.observation);
         observation.window = seen.since.elapsed();
@@ -395,7 +432,8 @@ impl PaceMeter {
         seen.since = Instant::now();
         seen.told_at = Instant::now();
         seen.refused = false;
-        observation
+        seen.owed = false;
+        (observation, seen.hold.take())
     }
 
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {

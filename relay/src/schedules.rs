@@ -65,9 +65,11 @@ mod tests {
         let retry = Overrides { lifetime_s: Some(3600), first_s: Some(20), ..Overrides::default() };
         config.tenants.insert("acme".into(), Tenant { retry, ..Tenant::default() });
         let slow = Overrides { first_s: Some(900), ..Overrides::default() };
-        config.sites.insert("google.com".into(), SiteRules { retry: slow, tls: None });
+        config.sites.insert("google.com".into(), SiteRules { retry: slow, ..SiteRules::default() });
         let slower = Overrides { first_s: Some(1800), ..Overrides::default() };
-        config.sites.insert("l.google.com".into(), SiteRules { retry: slower, tls: None });
+        config
+            .sites
+            .insert("l.google.com".into(), SiteRules { retry: slower, ..SiteRules::default() });
         config
     }
 

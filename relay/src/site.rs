@@ -1,19 +1,21 @@
 //! One (egress source, site) in this relay: the recipients that wait for it, its pace,
 //! its open sessions, and the workers that bring the three together.
 
+mod provider;
 mod question;
 mod rest;
 mod thrift;
 
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use deadpool::managed::{Object, Pool};
 use dns::Exchanger;
 use mail::classify::Signal;
 use mail::load::Purse;
+use mail::provider::Provider;
 use mail::{CampaignId, Reply, Site, Timestamp};
 use tokio::sync::Notify;
 
@@ -24,6 +26,7 @@ use crate::egress::Egress;
 use crate::hops::SmartHost;
 use crate::job::Job;
 use crate::pace::{PaceMeter, SLICE};
+use crate::providers::limits;
 use crate::relay::Relay;
 use crate::shares::Flow;
 use crate::waiting::{Held, Waiting};
@@ -61,6 +64,9 @@ pub(crate) struct SiteLane {
     pub(crate) egress: Arc<Egress>,
     /// The smart host that the site is, if it is one.
     pub(crate) smart: Option<Arc<SmartHost>>,
+    /// Its exchangers' names; none of a smart host, which is its operator's own arrangement.
+    hosts: Box<[Box<str>]>,
+    provider: RwLock<Option<Arc<Provider>>>,
     /// Until when the source is taken to have no way to the site at all.
     unfit_until: AtomicU64,
     /// What the site last said when it blocked the source.
@@ -104,10 +110,15 @@ impl SiteLane {
             .max_size(config.connections_max as usize)
             .build()
             .expect("a pool without timeouts needs no runtime");
+        let hosts = provider::hosts(destination);
+        let provider = relay.providers.of_hosts(&hosts);
+        let limits = limits(config, key.site.as_str(), provider.as_deref());
         Self {
-            pace: PaceMeter::new(&key.source, &key.site, config.pace.clone()),
+            pace: PaceMeter::new(&key.source, &key.site, limits),
             key,
             purse: Mutex::default(),
+            hosts,
+            provider: RwLock::new(provider),
             egress,
             smart: destination.smart.clone(),
             unfit_until: AtomicU64::new(0),

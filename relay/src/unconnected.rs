@@ -47,13 +47,14 @@ pub(crate) async fn not_connected(
         return not_let_in(relay, site, job, error, (&reply.to_string(), passing)).await;
     }
     let finding = match &error.reply {
-        Some(reply) => classify(&Said::reply(error.phase, reply)),
+        Some(reply) => site.classify(&Said::reply(error.phase, reply)),
         None => without_reply(error),
     };
     match &error.reply {
         Some(reply) => site.heard_trouble(&reply.to_string()),
         None => site.heard_trouble(&text),
     }
+    site.pace.asks_hold(finding.reaction.hold.filter(|_| finding.signal == Signal::Block));
     site.pace.saw(finding.signal, false, 0, job.epoch);
     if let (Signal::Block, Some(reply)) = (finding.signal, &error.reply) {
         site.heard_block(reply);

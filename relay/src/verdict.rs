@@ -153,7 +153,7 @@ async fn not_delivered(
     carried: u32,
 ) -> Option<Settlement> {
     let finding = match &reply {
-        Some(reply) => classify(&Said::reply(phase, reply)),
+        Some(reply) => site.classify(&Said::reply(phase, reply)),
         None => network(phase),
     };
     if let (Some(_), Some(said)) = (&site.smart, reply.as_ref().filter(|r| is_about_login(r))) {
@@ -168,6 +168,7 @@ async fn not_delivered(
         Signal::MessagesPerConnection if carried <= 1 => Signal::Rate,
         signal => signal,
     };
+    site.pace.asks_hold(finding.reaction.hold.filter(|_| signal == Signal::Block));
     site.pace.saw(signal, reply.is_some(), carried, job.epoch);
     if let (Signal::Block, Some(reply)) = (signal, &reply) {
         site.heard_block(reply);
@@ -248,8 +249,10 @@ pub(crate) async fn conclude(
     let is_sources = finding.signal == Signal::Block && finding.scope == Scope::Source;
     let has_other = || site.is_some_and(|site| relay.source_beside(site, &job).is_some());
     let elsewhere = is_sources && job.attempts < BLOCKED_ATTEMPTS_MAX && has_other();
+    let theirs = site.and_then(|site| site.retry_least());
+    let least = finding.reaction.retry.max(theirs).unwrap_or_default();
     let next = (goes_again(&failure) || elsewhere)
-        .then(|| relay.next_attempt(&job, place, hint(&finding)));
+        .then(|| relay.next_attempt(&job, place, hint(&finding), least));
     let (kind, outcome) = match next {
         None => (EventKind::Failed, Outcome::End(End::Failed)),
         Some(Next::GiveUp) => (EventKind::Expired, Outcome::End(End::Expired)),
@@ -287,7 +290,8 @@ fn pace_signal(finding: &Finding, phase: Phase) -> Signal {
 }
 
 /// Whether another attempt may help. A server that says 5yz has said never: to insist
-/// costs reputation. It is believed unless it only means the pace, as some do.
+/// costs reputation. It is believed unless it only means the pace, as some do, or its provider's
+/// rule knows that it means a while.
 fn goes_again(failure: &Failure<'_>) -> bool {
     let insists = failure.reply.is_some_and(Reply::is_permanent);
     let is_pace = matches!(
@@ -298,7 +302,8 @@ fn goes_again(failure: &Failure<'_>) -> bool {
             | Signal::Greylist
             | Signal::RecipientBusy
     ) || failure.finding.category == Category::RateLimited;
-    failure.finding.permanence == Permanence::Temporary && (!insists || is_pace)
+    let is_asked_for = failure.finding.reaction.retry.is_some();
+    failure.finding.permanence == Permanence::Temporary && (!insists || is_pace || is_asked_for)
 }
 
 fn hint(finding: &Finding) -> Hint {

@@ -35,6 +35,7 @@ use crate::job::{Job, Settlement};
 use crate::leaser;
 use crate::load::{self, Load};
 use crate::placing::Placing;
+use crate::providers::Known;
 use crate::reach::Reach;
 use crate::register::Register;
 use crate::rulings::Rulings;
@@ -97,6 +98,7 @@ pub(crate) struct Relay {
     pub(crate) stopping: CancellationToken,
     pub(crate) rulings: Rulings,
     pub(crate) holds: Holds,
+    pub(crate) providers: Known,
     /// As in the configuration; that in the queue is longer.
     pub(crate) name: String,
     schedules: Schedules,
@@ -151,6 +153,7 @@ pub async fn run(
 
     relay.tasks.spawn(relay.clone().report_tls());
     relay.tasks.spawn(load::watch(relay.clone()));
+    relay.tasks.spawn(relay.clone().watch_providers());
 
     leaser::run(&relay).await;
 
@@ -249,6 +252,7 @@ impl Relay {
             schedules: Schedules::new(&config)?,
             rulings: Rulings::default(),
             holds: Holds::new(config.holds.clone()),
+            providers: Known::open(&config.providers)?,
             policy: Policy::default(),
             pools,
             hops: hops(&config, &https).map_err(ConfigError::Setting)?,
@@ -331,11 +335,12 @@ impl Relay {
         format!("{}{path}", self.public_url)
     }
 
-    /// When a deferred recipient goes again; an empty site is not known.
-    pub(crate) fn next_attempt(&self, job: &Job, site: &str, hint: Hint) -> Next {
+    /// When a deferred recipient goes again, not before `least`; an empty site is not known.
+    pub(crate) fn next_attempt(&self, job: &Job, site: &str, hint: Hint, least: Duration) -> Next {
         let seed = job.delivery().to_u64();
         let accepted_at = job.content.batch.accepted_at();
-        self.schedule(job, site).next(job.attempt(), accepted_at, self.now(), seed, hint)
+        let schedule = self.schedule(job, site).at_least(least);
+        schedule.next(job.attempt(), accepted_at, self.now(), seed, hint)
     }
 
     /// When the recipient's lifetime is over.

@@ -168,6 +168,7 @@ impl Relay {
             Ok(changes) => changes,
             Err(error) => {
                 tracing::debug!(site = %site.key.site, %error, "the pace was not told");
+                site.pace.owes_news();
                 return;
             }
         };
@@ -209,6 +210,12 @@ impl Relay {
                 site.try_again();
             }
         }
+    }
+
+    /// The providers were read anew, and every site in use goes on with what holds now. Answers how
+    /// many have other limits.
+    pub(crate) fn follow_providers(&self) -> usize {
+        self.lock_sites().values().filter(|site| site.follow_provider(self)).count()
     }
 
     pub(super) fn lock_sites(&self) -> std::sync::MutexGuard<'_, HashMap<SiteKey, Arc<SiteLane>>> {
