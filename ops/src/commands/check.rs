@@ -12,7 +12,7 @@ use crate::config::{Config, example};
 ///
 /// Reads the files and the MALLEPOSTE_ variables as every other command would, and lists
 /// everything that is wrong: unknown keys with the likely right one, values of a wrong
-/// kind, files that cannot be read.
+/// kind, files that cannot be read, files about providers whose rules miss their examples.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Exit status: 0 good (warnings or not), 1 wrong.
@@ -49,6 +49,10 @@ impl Check {
                 return Ok(ExitCode::FAILURE);
             }
         };
+        if let Err(error) = relay::providers(&config.relay.providers) {
+            eprintln!("{error}");
+            return Ok(ExitCode::FAILURE);
+        }
         for warning in config.warnings() {
             eprintln!("warning: {warning}");
         }

@@ -7,6 +7,7 @@ mod demo;
 mod dkim;
 mod health;
 mod key;
+mod providers;
 mod queue;
 mod redis;
 mod restore;
@@ -40,6 +41,7 @@ Examples:
   malleposte dkim add news.example     a signing key, and the DNS record that proves the domain
   malleposte trace ann@example.org     everything that happened to a recipient
   malleposte queue                     what waits, by campaign
+  malleposte providers                 what is known of mailbox providers
   malleposte check                     is the configuration good?
   malleposte check --print-example     every setting, with its default
   malleposte completions bash          completions for a shell
@@ -92,6 +94,7 @@ enum Command {
     Key(key::Key),
     Queue(queue::Queue),
     Trace(trace::Trace),
+    Providers(providers::Command),
     TlsReports(tls_reports::TlsReports),
     Backup(backup::Backup),
     Restore(restore::Restore),
@@ -116,6 +119,7 @@ pub fn main() -> ExitCode {
         Command::Key(command) => command.run(&global),
         Command::Queue(command) => command.run(&global),
         Command::Trace(command) => command.run(&global),
+        Command::Providers(command) => command.run(&global),
         Command::TlsReports(command) => command.run(&global),
         Command::Backup(command) => command.run(&global),
         Command::Restore(command) => command.run(&global),
