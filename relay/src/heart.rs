@@ -110,7 +110,7 @@ impl Heart {
         let [last, before] = *lock(&self.took);
         let took = last.map(|last| before.map_or(last, |before| last.min(before)));
         let longest = took.unwrap_or_default().max(under_way);
-        (took.is_some() || under_way > BEAT).then(|| longest.as_secs_f64() * 1000.0)
+        (took.is_some() || under_way > BEAT).then_some(longest.as_secs_f64() * 1000.0)
     }
 
     /// The number to compare a lease's with.
