@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mail::classify::{Finding, Own, Permanence, Said, Signal, classify};
+use mail::classify::{Finding, Own, Permanence, Said, Signal};
 use mail::event::EventKind;
 use mail::queue::{End, Outcome};
 use mail::retry::{Hint, Next};

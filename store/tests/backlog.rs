@@ -21,8 +21,14 @@ async fn the_fullest_outbox_and_untaken_feedback_are_told() {
         }
     }
     assert_eq!(store.outbox_fullness().await.unwrap(), 0.25);
-    let feedback =
-        Feedback { domain: "example.org".into(), category: None, scope: Scope::Recipient };
+    let feedback = Feedback {
+        domain: "example.org".into(),
+        category: None,
+        scope: Scope::Recipient,
+        signal: None,
+        campaign: None,
+        said: String::new(),
+    };
     for _ in 0..3 {
         store.put_feedback(&feedback).await.unwrap();
     }

@@ -2,7 +2,7 @@
 //! that tell of it are ours, and hold names that strangers chose, so the rules about servers' words
 //! do not read them: what it means is written here.
 
-use super::{Finding, Permanence, Signal};
+use super::{Finding, Permanence, Reaction, Signal};
 use crate::category::{Category, Hygiene, Scope, words};
 use crate::reply::{EnhancedStatus, Reply};
 
@@ -69,7 +69,8 @@ impl Own {
         // DNS can lie: see `usual_hygiene`.
         let hygiene = if category == C::NoDomain { Hygiene::Count } else { Hygiene::None };
         let (rule, signal) = (self.as_str(), Signal::None);
-        Finding { category, permanence, hygiene, scope, signal, rule, confidence: 100 }
+        let reaction = Reaction::default();
+        Finding { category, permanence, hygiene, scope, signal, rule, confidence: 100, reaction }
     }
 
     /// Whether trying again cannot help.
