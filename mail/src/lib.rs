@@ -20,6 +20,7 @@ pub mod orders;
 pub mod plain;
 pub mod provider;
 pub mod queue;
+pub mod quota;
 pub mod reply;
 pub mod retry;
 pub mod returned;

@@ -1,9 +1,10 @@
-//! Warm-up: how much a new egress source may send in an hour or a day, by the days since it
-//! began. A plan is data, `ops/warmup/*.toml`. No relay follows one yet.
+//! Warm-up: how much a new egress source may send in an hour or a day, by the days that it has
+//! sent. A plan is data, `ops/warmup/*.toml` or the operator's; its ceilings are kept by `quota`.
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::category::words;
 use crate::time::Timestamp;
@@ -38,19 +39,28 @@ impl Per {
 }
 
 /// A plan as it is written: each day's number, or a first one and how it grows.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Written {
-    title: String,
+pub struct Written {
+    /// Its name for people.
+    pub title: String,
+    /// Where it is from.
     #[serde(default)]
-    source: String,
-    per: Per,
+    pub source: String,
+    /// Whether the numbers are of an "hour" or of a "day".
+    #[schemars(with = "String")]
+    pub per: Per,
+    /// The number of each day.
     #[serde(default)]
-    ceilings: Vec<u64>,
-    first: Option<u64>,
-    last: Option<u64>,
-    factor: Option<f64>,
-    days: Option<u32>,
+    pub ceilings: Vec<u64>,
+    /// In place of them: the first day's number …
+    pub first: Option<u64>,
+    /// … and the last day's, or
+    pub last: Option<u64>,
+    /// how many times the day before's each is, 1 to 5,
+    pub factor: Option<f64>,
+    /// … and how many days there are, 1 to 365.
+    pub days: Option<u32>,
 }
 
 /// A plan that makes sense.
@@ -64,17 +74,6 @@ pub struct Plan {
     pub per: Per,
     /// The number of each day, from the first; none is below the one before.
     pub ceilings: Vec<u64>,
-}
-
-/// How much may go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ceiling {
-    /// Nothing: the plan begins later.
-    NotYet,
-    /// So many messages in an hour or a day.
-    Messages(u64, Per),
-    /// As many as the pace finds: the plan is over.
-    Warm,
 }
 
 /// Why a plan cannot be used.
@@ -94,15 +93,23 @@ impl Plan {
     /// # Errors
     /// The first thing that is wrong with it.
     pub fn parse(text: &str) -> Result<Self, PlanError> {
-        let wrong = |what: String| Err(PlanError(what));
         let written: Written = toml::from_str(text).map_err(|e| {
             let lines = e.message().lines().map(str::trim).collect::<Vec<_>>();
             PlanError(lines.join(" "))
         })?;
+        Self::new(&written)
+    }
+
+    /// A plan as it is written, if it makes sense.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn new(written: &Written) -> Result<Self, PlanError> {
+        let wrong = |what: String| Err(PlanError(what));
         if written.title.trim().is_empty() {
             return wrong("has no title: say whose plan it is".into());
         }
-        let ceilings = ceilings(&written)?;
+        let ceilings = ceilings(written)?;
         if ceilings.is_empty() || ceilings.len() > DAYS_MAX as usize {
             let days = ceilings.len();
             return wrong(format!("has {days} days: it must have 1 to {DAYS_MAX}"));
@@ -115,28 +122,86 @@ impl Plan {
             let (before, after) = (ceilings[day], ceilings[day + 1]);
             return wrong(format!("falls from {before} to {after} on day {}", day + 2));
         }
-        let Written { title, source, per, .. } = written;
+        let Written { title, source, per, .. } = written.clone();
         Ok(Self { title, source, per, ceilings })
     }
+}
 
-    /// How much may go at `now` from a source whose first day began at `start`. A clock that jumps
-    /// back gives an earlier day's number, never more.
+words! {
+    /// What follows when a day of a plan has ended.
+    Turned {
+        /// The plan has begun, or begins again after a long silence.
+        Began = "began",
+        /// The next day's ceiling holds.
+        Rose = "rose",
+        /// The day is done once more: too much of it was objected to.
+        Repeats = "repeats",
+        /// That was the last one.
+        Warm = "warm",
+    }
+}
+
+/// How far a source has come with a plan at one provider. A day is done when mail went, and little of
+/// it was objected to; days without mail warm nothing up and do not count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The plan's name.
+    pub plan: String,
+    /// The day, from 0.
+    pub day: u32,
+    /// When it began.
+    pub since: Timestamp,
+    /// Messages let go since.
+    pub sent: u64,
+    /// Answers since that say that the provider has had enough of the source.
+    pub bad: u64,
+    /// When the last message was let go.
+    pub sent_at: Timestamp,
+}
+
+/// A day is repeated when so many of its answers were bad, and one in so many of its messages.
+const BAD_MIN: u64 = 5;
+const BAD_ONE_IN: u64 = 20;
+/// After so long without mail providers have forgotten a source, and it begins anew: Amazon (SES,
+/// dedicated IP warming) and Twilio SendGrid (warming up an IP address) both say 30 days.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(30 * 86_400);
+
+impl Progress {
+    /// The first day.
     #[must_use]
-    pub fn ceiling(&self, start: Timestamp, now: Timestamp) -> Ceiling {
-        if now < start {
-            return Ceiling::NotYet;
-        }
-        let day = now.since(start).as_secs() / DAY.as_secs();
-        match usize::try_from(day).ok().and_then(|day| self.ceilings.get(day)) {
-            Some(messages) => Ceiling::Messages(*messages, self.per),
-            None => Ceiling::Warm,
-        }
+    pub fn new(plan: &str, now: Timestamp) -> Self {
+        Self { plan: plan.to_owned(), day: 0, since: now, sent: 0, bad: 0, sent_at: now }
     }
 
-    /// When the plan is over.
-    #[must_use]
-    pub fn ends(&self, start: Timestamp) -> Timestamp {
-        start + DAY * self.ceilings.len() as u32
+    /// Ends a day whose time is over, of a plan of so many.
+    pub(crate) fn turn(&mut self, now: Timestamp, days: u32) -> Option<Turned> {
+        // A clock that goes back makes a day longer, never shorter.
+        self.since = self.since.min(now);
+        self.sent_at = self.sent_at.min(now);
+        if now.since(self.sent_at) >= FORGOTTEN_AFTER {
+            *self = Self::new(&self.plan, now);
+            return Some(Turned::Began);
+        }
+        if self.day >= days || now.since(self.since) < DAY {
+            return None;
+        }
+        let is_bad = self.bad >= BAD_MIN && self.bad * BAD_ONE_IN > self.sent;
+        let turned = match () {
+            () if self.sent == 0 => None,
+            () if is_bad => Some(Turned::Repeats),
+            () if self.day + 1 >= days => Some(Turned::Warm),
+            () => Some(Turned::Rose),
+        };
+        self.day += u32::from(matches!(turned, Some(Turned::Rose | Turned::Warm)));
+        (self.since, self.sent, self.bad) = (now, 0, 0);
+        turned
+    }
+
+    pub(crate) fn count(&mut self, now: Timestamp, sent: u64, back: u64) {
+        self.sent = self.sent.saturating_sub(back) + sent;
+        if sent > 0 {
+            self.sent_at = now;
+        }
     }
 }
 
@@ -175,11 +240,7 @@ fn ceilings(written: &Written) -> Result<Vec<u64>, PlanError> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    const T0: Timestamp = Timestamp(1_700_000_000_000);
 
     fn plan(name: &str) -> Plan {
         let (_, text) = SHIPPED.iter().find(|(known, _)| *known == name).expect("shipped");
@@ -205,18 +266,38 @@ mod tests {
         }
     }
 
+    const T0: Timestamp = Timestamp(1_700_000_000_000);
+
+    /// A source that sends `sent` on a day, of which `bad` is objected to; then the day is over.
+    fn day(progress: &mut Progress, now: &mut Timestamp, sent: u64, bad: u64) -> Option<Turned> {
+        progress.count(*now, sent, 0);
+        progress.bad += bad;
+        *now = *now + DAY;
+        progress.turn(*now, 3)
+    }
+
     #[test]
-    fn a_day_has_its_number_and_the_end_has_none() {
-        let plan = plan("sendgrid");
-        let after = |hours: u64| plan.ceiling(T0, T0 + Duration::from_secs(hours * 3600));
-        assert_eq!(after(0), Ceiling::Messages(20, Per::Hour));
-        assert_eq!(after(23), Ceiling::Messages(20, Per::Hour));
-        assert_eq!(after(24), Ceiling::Messages(28, Per::Hour));
-        assert_eq!(after(30 * 24 - 1), Ceiling::Messages(plan.ceilings[29], Per::Hour));
-        assert_eq!(after(30 * 24), Ceiling::Warm);
-        assert_eq!(plan.ceiling(T0, T0 - Duration::from_secs(1)), Ceiling::NotYet);
-        assert_eq!(plan.ceiling(T0, plan.ends(T0)), Ceiling::Warm);
-        assert_eq!(plan.ceiling(Timestamp(0), Timestamp(u64::MAX)), Ceiling::Warm);
+    fn days_count_when_mail_went_and_little_was_objected_to() {
+        let (mut progress, mut now) = (Progress::new("p", T0), T0);
+        let mut next = |sent, bad| day(&mut progress, &mut now, sent, bad);
+        assert_eq!(next(100, 5), Some(Turned::Rose), "5 of 100 is not more than one in twenty");
+        assert_eq!(next(100, 6), Some(Turned::Repeats));
+        assert_eq!(next(0, 0), None, "a day without mail warms nothing up");
+        assert_eq!(next(10, 4), Some(Turned::Rose), "four answers are chance");
+        assert_eq!(next(100, 0), Some(Turned::Warm));
+        assert_eq!(next(100, 99), None, "what is warm stays so");
+        assert_eq!(progress.day, 3);
+    }
+
+    #[test]
+    fn a_long_silence_begins_anew_and_a_clock_that_goes_back_hastens_nothing() {
+        let (mut progress, mut now) = (Progress::new("p", T0), T0);
+        assert_eq!(day(&mut progress, &mut now, 9, 0), Some(Turned::Rose));
+        assert_eq!(progress.turn(now - DAY * 9, 3), None);
+        assert_eq!(progress.turn(now - DAY * 9 + Duration::from_secs(60), 3), None);
+        now = now + FORGOTTEN_AFTER;
+        assert_eq!(progress.turn(now, 3), Some(Turned::Began));
+        assert_eq!((progress.day, progress.since), (0, now));
     }
 
     #[test]
@@ -240,20 +321,6 @@ mod tests {
         ] {
             let why = Plan::parse(&format!("title = 'T'\nper = 'day'\n{text}")).expect_err(text);
             assert!(why.to_string().contains(says), "{text}: {why}");
-        }
-    }
-
-    proptest! {
-        /// Whatever the clock does: within a plan there is a number, and it never falls with time.
-        #[test]
-        fn a_ceiling_never_falls(a in 0u64..100 * 86_400_000, b in 0u64..100 * 86_400_000) {
-            let plan = plan("amazon-ses");
-            let at = |ms: u64| match plan.ceiling(T0, Timestamp(T0.0 + ms)) {
-                Ceiling::NotYet => 0,
-                Ceiling::Messages(messages, _) => messages,
-                Ceiling::Warm => u64::MAX,
-            };
-            prop_assert!(at(a.min(b)) <= at(a.max(b)));
         }
     }
 }

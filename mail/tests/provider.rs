@@ -242,7 +242,7 @@ fn a_rule_without_a_category_adds_to_what_the_general_rules_say() {
 
 /// Chinese, Arabic, Hebrew, Russian, Japanese, Thai, a smile, nothing, and noise.
 const TONGUES: &[(&str, &str)] = &[
-    ("550 用户不存在", "recipient-refused"),
+    ("550 用户不存在", "no-mailbox"),
     ("550 5.1.1 المستخدم غير موجود", "no-mailbox"),
     ("452 4.2.2 תיבת הדואר מלאה", "mailbox-full"),
     ("421 превышен лимит", "rate-limited"),

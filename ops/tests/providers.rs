@@ -82,7 +82,7 @@ fn what_is_exported_can_be_edited_and_a_mistake_is_told_by_file_and_rule() {
     assert!(code == 0 && out.starts_with("19 written to own, 2 left as they are"), "{out}{err}");
     assert_eq!(std::fs::read_to_string(&gmail).expect("there"), edited);
 
-    std::fs::write(&gmail, edited.replace("over quota", "over kwota")).expect("written");
+    std::fs::write(&gmail, edited.replacen("over quota", "over kwota", 1)).expect("written");
     for words in [&["check"][..], &["providers", "check"], &["providers"]] {
         let (code, out, err) = ask(words);
         assert_eq!((code, out.as_str()), (1, ""), "{words:?}: {err}");

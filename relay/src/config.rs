@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, UdpSocket};
 use std::path::PathBuf;
 
-use mail::{Domain, egress, holds, load, retry, share, throttle};
+use mail::{Domain, egress, holds, load, retry, share, throttle, warmup};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod oauth;
+mod plans;
 mod routing;
 mod tls_reports;
 
 pub use oauth::OAuth;
+pub(crate) use plans::Plans;
 pub(crate) use routing::routes;
 pub use routing::{Auth, HopTls, Route, SmartHost};
 pub use tls_reports::TlsReports;
@@ -98,6 +100,9 @@ pub struct Config {
     /// a built-in one replaces it, any other is added. Empty: the built-in ones, which
     /// `malleposte providers export` writes. See docs/PACE.md.
     pub providers: PathBuf,
+    /// Warm-up plans of your own by name, written like the built-in ones, which `malleposte warmup
+    /// plans` shows: `mine = { title = "Mine", per = "day", ceilings = [200, 400, 800] }`.
+    pub warmup: BTreeMap<String, warmup::Written>,
     /// How long each step of a conversation may take.
     pub timeouts: smtp::Timeouts,
     /// Reports about TLS to domains that ask for them.
@@ -162,6 +167,11 @@ pub struct Source {
     /// The file that holds the password for it. An absolute path.
     #[serde(default)]
     pub via_secret_file: PathBuf,
+    /// Warm-up plans that it follows, by provider: `{ "*" = "sendgrid", gmail = "amazon-ses" }`. `*`
+    /// is every provider, and every site that is nobody's, that is not named; "none" is no plan. What
+    /// a plan has no room for goes from the pool's other sources. See docs/PACE.md.
+    #[serde(default)]
+    pub warmup: BTreeMap<String, String>,
 }
 
 fn ordinary_weight() -> f64 {
@@ -180,6 +190,7 @@ impl Source {
             via: String::new(),
             via_user: String::new(),
             via_secret_file: PathBuf::new(),
+            warmup: BTreeMap::new(),
         }
     }
 
@@ -250,6 +261,7 @@ impl Default for Config {
             load: load::Config::default(),
             holds: holds::Config::default(),
             providers: PathBuf::new(),
+            warmup: BTreeMap::new(),
             timeouts: smtp::Timeouts::default(),
             tls_reports: TlsReports::default(),
         }
@@ -326,7 +338,7 @@ impl Config {
                 return refuse(format!("relay.sites.{name:?}.pace: {why}"));
             }
         }
-        Ok(())
+        self.check_warmup()
     }
 
     /// Sources, the pools that name them, and the tenants that name those.

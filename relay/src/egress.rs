@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use mail::Timestamp;
 use mail::egress::ranked;
+use mail::quota::Follows;
 
-use crate::config::{Config, Source};
+use crate::config::{Config, Plans, Source};
 use crate::smtp::Via;
 
 /// A source that fails by itself rests this long, doubling to the maximum.
@@ -21,15 +22,22 @@ pub(crate) struct Egress {
     pub(crate) source: Source,
     /// The proxy that has its address, if this host does not.
     pub(crate) via: Option<Via>,
+    plans: Plans,
     /// Failures in a row, and until when it rests for them.
     failures: AtomicU32,
     rest_until: AtomicU64,
 }
 
 impl Egress {
-    fn new(source: Source) -> Result<Self, String> {
+    fn new(source: Source, plans: Plans) -> Result<Self, String> {
         let via = source.via()?;
-        Ok(Self { source, via, failures: AtomicU32::new(0), rest_until: AtomicU64::new(0) })
+        let (failures, rest_until) = (AtomicU32::new(0), AtomicU64::new(0));
+        Ok(Self { source, via, plans, failures, rest_until })
+    }
+
+    /// The warm-up plan that it follows at a provider, or at a site that is nobody's.
+    pub(crate) fn follows(&self, provider: Option<&str>) -> Option<&Arc<Follows>> {
+        self.plans.at(provider)
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -74,7 +82,8 @@ impl Pools {
         let mut one = |source: Source| match known.get(&source.name) {
             Some(egress) => Ok(egress.clone()),
             None => {
-                let egress = Arc::new(Egress::new(source)?);
+                let plans = Plans::of(config, &source)?;
+                let egress = Arc::new(Egress::new(source, plans)?);
                 known.insert(egress.name().to_owned(), egress.clone());
                 Ok(egress)
             }
@@ -119,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_source_that_fails_rests_longer_each_time_and_until_it_works() {
-        let egress = Egress::new(Source::named("out1")).expect("good");
+        let egress = Egress::new(Source::named("out1"), Plans::default()).expect("good");
         let mut now = Timestamp(1_000_000);
         assert!(!egress.rests(now));
         for rest_s in [2, 4, 8, 16, 32, 60, 60] {

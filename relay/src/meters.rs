@@ -94,6 +94,11 @@ pub(crate) fn providers(refused: bool) {
     gauge!("malleposte_relay_providers_refused").set(f64::from(u8::from(refused)));
 }
 
+/// A source has used up an hour or a day at some provider.
+pub(crate) fn quota_full(source: &str) {
+    counter!("malleposte_relay_quota_full_total", "source" => source.to_owned()).increment(1);
+}
+
 /// What the relay holds now.
 pub(crate) fn holding(in_hand: usize, connections: usize, sites: usize) {
     gauge!("malleposte_relay_in_hand").set(in_hand as f64);

@@ -14,6 +14,7 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use mail::classify::Signal;
+use mail::quota::Ceilings;
 use mail::share::Demand;
 use mail::throttle::{Change, Limits, Observation, Pace};
 use mail::{CampaignId, Site, Timestamp};
@@ -68,6 +69,10 @@ pub(crate) struct PaceMeter {
     /// What was granted before the last of them is gone.
     dropped: AtomicBool,
     starved: AtomicBool,
+    /// Messages that were granted and dropped, and answers that object to the source, since whoever
+    /// counts them asked.
+    forgotten: AtomicU64,
+    objections: AtomicU64,
     /// Less was asked for than waits: what did not go says nothing about the pace.
     held_back: AtomicBool,
     seen: Mutex<Seen>,
@@ -118,6 +123,8 @@ impl PaceMeter {
             greeted: AtomicBool::new(false),
             dropped: AtomicBool::new(false),
             starved: AtomicBool::new(false),
+            forgotten: AtomicU64::new(0),
+            objections: AtomicU64::new(0),
             held_back: AtomicBool::new(false),
             seen: Mutex::new(Seen {
                 observation: Observation::default(),
@@ -274,7 +281,7 @@ impl PaceMeter {
         let is_dropped = self.dropped.swap(false, Ordering::Relaxed);
         let stale = is_dropped || granted_at.elapsed() > SLICE * 3;
         if stale {
-            self.tokens.forget_permits(self.tokens.available_permits());
+            self.drop_granted();
         }
         if slice.sum() > 0 {
             *granted_at = Instant::now();
@@ -289,9 +296,26 @@ impl PaceMeter {
         if milli < self.rate_milli.swap(milli, Ordering::Relaxed) {
             self.epoch.fetch_add(1, Ordering::Relaxed);
             self.seen().observation.age();
-            self.tokens.forget_permits(self.tokens.available_permits());
+            self.drop_granted();
             self.dropped.store(true, Ordering::Relaxed);
         }
+    }
+
+    fn drop_granted(&self) {
+        let dropped = self.tokens.forget_permits(self.tokens.available_permits());
+        self.forgotten.fetch_add(dropped as u64, Ordering::Relaxed);
+    }
+
+    /// Messages that were granted and not sent, and answers that object to the source, since this
+    /// was last asked.
+    pub(crate) fn since_counted(&self) -> (u64, u64) {
+        let (forgotten, objections) = (&self.forgotten, &self.objections);
+        (forgotten.swap(0, Ordering::Relaxed), objections.swap(0, Ordering::Relaxed))
+    }
+
+    /// What may go in any hour and any day.
+    pub(crate) fn ceilings(&self) -> Ceilings {
+        self.bounds.ceilings()
     }
 
     /// Cuts of the rate that are known; what is let go now is answered for it.
@@ -332,6 +356,9 @@ impl PaceMeter {
     /// carried; `epoch`: that in which the message was let go.
     pub(crate) fn saw(&self, signal: Signal, passed: bool, carried: u32, epoch: u32) {
         let is_late = epoch != self.epoch();
+        if matches!(signal, Signal::Rate | Signal::Block) {
+            self.objections.fetch_add(1, Ordering::Relaxed);
+        }
         let mut seen = self.seen();
         let o = &mut seen.observation;
         match signal {

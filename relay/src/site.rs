@@ -1,6 +1,7 @@
 //! One (egress source, site) in this relay: the recipients that wait for it, its pace,
 //! its open sessions, and the workers that bring the three together.
 
+mod allowance;
 mod provider;
 mod question;
 mod rest;
@@ -30,6 +31,7 @@ use crate::providers::limits;
 use crate::relay::Relay;
 use crate::shares::Flow;
 use crate::waiting::{Held, Waiting};
+use allowance::Allowance;
 use question::{Looked, Question};
 
 /// A site with nothing to do is forgotten after this if it was in trouble, else when its last
@@ -67,6 +69,9 @@ pub(crate) struct SiteLane {
     /// Its exchangers' names; none of a smart host, which is its operator's own arrangement.
     hosts: Box<[Box<str>]>,
     provider: RwLock<Option<Arc<Provider>>>,
+    /// What was taken of the messages of an hour or a day, and until when none is left.
+    allowance: Mutex<Allowance>,
+    full_until: AtomicU64,
     /// Until when the source is taken to have no way to the site at all.
     unfit_until: AtomicU64,
     /// What the site last said when it blocked the source.
@@ -121,6 +126,8 @@ impl SiteLane {
             provider: RwLock::new(provider),
             egress,
             smart: destination.smart.clone(),
+            allowance: Mutex::default(),
+            full_until: AtomicU64::new(0),
             unfit_until: AtomicU64::new(0),
             blocked: Mutex::default(),
             waiting: Mutex::default(),
@@ -224,7 +231,7 @@ impl SiteLane {
             }
             self.settle_stopped(&relay, &mut looked).await;
             wait = self.turn(&relay, &mut question).await;
-            if self.is_forgotten() && relay.forget_site(&self) {
+            if self.is_forgotten(relay.now()) && relay.forget_site(&self) {
                 break;
             }
         }
@@ -284,6 +291,7 @@ impl SiteLane {
     async fn ask(&self, relay: &Relay, question: &mut Question) {
         let mut flows = self.lock().demands();
         let afforded = self.afford(relay, &mut flows);
+        let allowed = self.allow(relay, &mut flows).await;
         let in_use = self.sessions.status().size as u32;
         let asked = self.pace.refill(&relay.store, relay.heart.relay(), &flows, in_use).await;
         self.reckon(relay, &afforded, &asked);
@@ -291,7 +299,8 @@ impl SiteLane {
             Ok(Some(refill)) => {
                 self.lock().credit(&refill.granted, refill.stale);
                 self.pace.release(&refill);
-                let satisfied = refill.satisfied && !afforded.is_less;
+                self.used(&allowed, refill.granted.iter().map(|(_, n)| n).sum());
+                let satisfied = refill.satisfied && !afforded.is_less && !allowed.is_less;
                 let wait = match satisfied {
                     // More may have come before the slice is over.
                     true if !flows.is_empty() => SLICE / 2,
@@ -398,7 +407,11 @@ impl SiteLane {
         self.sessions.manager().refresh(exchangers);
     }
 
-    fn is_forgotten(&self) -> bool {
+    fn is_forgotten(&self, now: Timestamp) -> bool {
+        // Another lane would not know it, and take recipients that cannot go.
+        if self.full_until(now).is_some() {
+            return false;
+        }
         let busy_at = *self.busy_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let was_troubled = self.failures.load(Ordering::Relaxed) > 0
             || self.rest_until.load(Ordering::Relaxed) > 0

@@ -48,6 +48,8 @@ scripts! {
     SUPPRESS = "suppress",
     PACE_SLICE = "pace_slice",
     PACE_PUT = "pace_put",
+    QUOTA = "quota",
+    QUOTA_DAY = "quota_day",
     STATUS = "status",
     GATE = "gate",
     HOLD_PUT = "hold_put",

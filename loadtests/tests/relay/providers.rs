@@ -64,7 +64,12 @@ fn write(folder: &Path, of: &str, limits: &str, rules: &str) {
 async fn send(world: &World, domain: &str, count: usize) -> CampaignId {
     let to: Vec<String> = (0..count).map(|i| format!("u{i}@{domain}")).collect();
     let to: Vec<&str> = to.iter().map(String::as_str).collect();
-    world.campaign("acme", &to, true).await
+    let campaign = world.create(|record| record.tenant = "acme".into()).await;
+    for of_batch in to.chunks(500) {
+        world.fill(campaign, of_batch, true).await;
+    }
+    world.run(campaign).await;
+    campaign
 }
 
 /// Waits until the pace was told to have changed in these words.

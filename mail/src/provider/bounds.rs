@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::quota::Ceilings;
 use crate::throttle::Limits;
 
 /// The largest rate and the most connections that anything here is configured with.
@@ -37,11 +38,11 @@ pub struct Bounds {
     pub hold_max_s: Option<u64>,
     /// Seconds between two attempts of a recipient at least.
     pub retry_s: Option<u64>,
-    /// Connections in an hour at most. The relay does not count hours yet.
+    /// Connections in an hour at most. For the record: the relay does not count connections.
     pub connections_per_hour_max: Option<u32>,
-    /// Messages in an hour at most. The relay does not count hours yet.
+    /// Messages in an hour at most, to all sites of the provider together.
     pub messages_per_hour_max: Option<u64>,
-    /// Messages in a day at most. The relay does not count days yet.
+    /// Messages in a day at most, to all sites of the provider together.
     pub messages_per_day_max: Option<u64>,
     /// Where a number is from, by its key: `A help.yahoo.com/kb/SLN3433`.
     source: BTreeMap<String, String>,
@@ -128,6 +129,9 @@ impl Bounds {
         let connections_max = limits.connections_max;
         lower(&mut limits.connections_start, Some(connections_max));
         lower(&mut limits.messages_per_connection_max, self.messages_per_connection_max);
+        let mine = Ceilings { hour: self.messages_per_hour_max, day: self.messages_per_day_max };
+        let ceilings = limits.ceilings().and(mine);
+        (limits.messages_per_hour_max, limits.messages_per_day_max) = (ceilings.hour, ceilings.day);
         limits.hold_s = limits.hold_s.max(self.hold_s.unwrap_or(0));
         let longest = self.hold_max_s.unwrap_or(0).max(limits.hold_s);
         limits.hold_max_s = limits.hold_max_s.max(longest);

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::quota::Ceilings;
+
 /// What one egress source may do at one site.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -30,6 +32,10 @@ pub struct Limits {
     pub hold_max_s: u64,
     /// Messages a minute that go on during a hold, to see whether it is over.
     pub probes_per_minute: f64,
+    /// Messages in any hour at most; the sites of one provider count together. None: no such ceiling.
+    pub messages_per_hour_max: Option<u64>,
+    /// Messages in any day at most, counted the same.
+    pub messages_per_day_max: Option<u64>,
 }
 
 impl Default for Limits {
@@ -44,6 +50,8 @@ impl Default for Limits {
             hold_s: 900,
             hold_max_s: 4 * 3600,
             probes_per_minute: 2.0,
+            messages_per_hour_max: None,
+            messages_per_day_max: None,
         }
     }
 }
@@ -85,9 +93,18 @@ pub enum LimitsError {
     /// Probing as fast as sending, or never.
     #[error("probes_per_minute {0} must lie above 0 and at most at 60")]
     Probes(f64),
+    /// An hour or a day in which nothing goes.
+    #[error("{0} must be at least 1: leave it out where there is no ceiling")]
+    Quota(&'static str),
 }
 
 impl Limits {
+    /// What may go in any hour and any day.
+    #[must_use]
+    pub fn ceilings(&self) -> Ceilings {
+        Ceilings { hour: self.messages_per_hour_max, day: self.messages_per_day_max }
+    }
+
     /// Whether the controller can work with these limits.
     pub fn check(&self) -> Result<(), LimitsError> {
         let (min, start, max) = (self.rate_min, self.rate_start, self.rate_max);
@@ -107,6 +124,12 @@ impl Limits {
         }
         if !(self.probes_per_minute > 0.0 && self.probes_per_minute <= 60.0) {
             return Err(LimitsError::Probes(self.probes_per_minute));
+        }
+        if self.messages_per_hour_max == Some(0) {
+            return Err(LimitsError::Quota("messages_per_hour_max"));
+        }
+        if self.messages_per_day_max == Some(0) {
+            return Err(LimitsError::Quota("messages_per_day_max"));
         }
         Ok(())
     }

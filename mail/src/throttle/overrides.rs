@@ -28,6 +28,10 @@ pub struct Overrides {
     pub hold_max_s: Option<u64>,
     /// See `relay.pace`.
     pub probes_per_minute: Option<f64>,
+    /// See `relay.pace`; 0: none here, whatever was inherited.
+    pub messages_per_hour_max: Option<u64>,
+    /// See `relay.pace`; 0: none here, whatever was inherited.
+    pub messages_per_day_max: Option<u64>,
 }
 
 impl Overrides {
@@ -68,8 +72,15 @@ impl Limits {
             hold_s,
             hold_max_s,
             probes_per_minute: other.probes_per_minute.unwrap_or(self.probes_per_minute),
+            messages_per_hour_max: quota(self.messages_per_hour_max, other.messages_per_hour_max),
+            messages_per_day_max: quota(self.messages_per_day_max, other.messages_per_day_max),
         }
     }
+}
+
+/// A ceiling that is inherited and perhaps given otherwise, or lifted.
+fn quota(inherited: Option<u64>, given: Option<u64>) -> Option<u64> {
+    given.or(inherited).filter(|most| *most > 0)
 }
 
 /// Numbers that must rise, each inherited and perhaps given otherwise: an inherited one gives way
@@ -104,6 +115,11 @@ mod tests {
         let start = Overrides { connections_start: Some(80), ..Overrides::default() };
         let high = limits.with(&start);
         assert_eq!((high.connections_start, high.connections_max), (80, 80));
+        let quota = Overrides { messages_per_day_max: Some(500), ..Overrides::default() };
+        let counted = limits.with(&quota);
+        assert_eq!(counted.messages_per_day_max, Some(500));
+        let lifted = Overrides { messages_per_day_max: Some(0), ..Overrides::default() };
+        assert_eq!(counted.with(&lifted).messages_per_day_max, None);
         let hold = limits.with(&Overrides { hold_s: Some(86_400), ..Overrides::default() });
         assert_eq!((hold.hold_s, hold.hold_max_s), (86_400, 86_400));
         assert_eq!(limits.with(&Overrides::default()), limits);

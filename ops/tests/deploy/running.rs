@@ -31,6 +31,8 @@ fn trial() -> BTreeMap<String, String> {
         ("RELAY__PACE__HOLD_S", "5"),
         ("RELAY__PACE__HOLD_MAX_S", "20"),
         ("RELAY__PACE__PROBES_PER_MINUTE", "60.0"),
+        // Other tests run beside it, and are load of others.
+        ("RELAY__LOAD__ENABLED", "false"),
         ("DNS__TIMEOUT_MS", "1000"),
         ("DNS__FAILURE_TTL_S", "2"),
     ];

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
+use mail::quota::Ceilings;
 use mail::throttle::Limits;
 
 pub(super) struct Bounds {
@@ -46,6 +47,10 @@ impl Bounds {
         self.per_connection_max.store(limits.messages_per_connection_max, Ordering::Relaxed);
         *held = limits;
         true
+    }
+
+    pub(super) fn ceilings(&self) -> Ceilings {
+        self.limits.read().unwrap_or_else(PoisonError::into_inner).ceilings()
     }
 
     pub(super) fn connections(&self, found: u32) -> u32 {

@@ -44,7 +44,7 @@ impl SiteLane {
         is_bound
     }
 
-    fn provider(&self) -> Option<Arc<Provider>> {
+    pub(super) fn provider(&self) -> Option<Arc<Provider>> {
         self.provider.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -26,10 +26,10 @@ fn on_the_second(at: Timestamp) -> Timestamp {
 }
 
 impl SiteLane {
-    /// Until when nothing can go, if so: a block, or nobody answers.
+    /// Until when nothing can go, if so: a block, a ceiling, or nobody answers.
     pub(crate) fn at_rest(&self, now: Timestamp) -> Option<Timestamp> {
         let rests = self.pace.hold(now).into_iter().chain(self.rests_until(now));
-        rests.chain(self.shut_until(now)).max()
+        rests.chain(self.shut_until(now)).chain(self.full_until(now)).max()
     }
 
     /// Until when nobody tries, because nobody answered.
@@ -47,11 +47,16 @@ impl SiteLane {
     pub(crate) fn standing(&self, now: Timestamp) -> Standing {
         if self.pace.was_held() {
             Standing::Rests { probed: self.waiting() > 0 }
-        } else if self.egress.rests(now) || self.unfit_until.load(Ordering::Relaxed) > now.0 {
+        } else if self.is_unfit(now) {
             Standing::Unfit
         } else {
             Standing::Fit
         }
+    }
+
+    fn is_unfit(&self, now: Timestamp) -> bool {
+        let has_no_way = self.unfit_until.load(Ordering::Relaxed) > now.0;
+        has_no_way || self.egress.rests(now) || self.full_until(now).is_some()
     }
 
     /// The source has no way to the site: its addresses are of another family.
@@ -138,7 +143,8 @@ impl SiteLane {
         }
         let due = on_the_second(until);
         // One stays, for the probe, unless nobody shall try.
-        let none_stays = self.shut_until(relay.now()).is_some();
+        let now = relay.now();
+        let none_stays = self.shut_until(now).or(self.full_until(now)).is_some();
         loop {
             let job = self.lock().pop_last(none_stays);
             let Some(job) = job else { break };
