@@ -1,12 +1,10 @@
 //! From mail to consequence, over SMTP and a real Redis.
-#![allow(clippy::unwrap_used, reason = "in tests an unwrap is an assertion")]
-
-mod support;
 
 use mail::classify::Signal;
 use mail::event::EventKind::{Complained, Reported, Returned, SuppressionAdded, Unsubscribed};
 use mail::{Category, DeliveryId, Hygiene};
-use support::{ANN, DELIVERY, DOMAIN, Platform, arf, dsn};
+
+use crate::support::{ANN, DELIVERY, DOMAIN, Platform, arf, dsn};
 
 const UNKNOWN: &str = "550 5.1.1 <ann@example.net>: user unknown";
 

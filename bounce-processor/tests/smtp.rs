@@ -1,17 +1,14 @@
 //! The port against everything that may be said to it.
-#![allow(clippy::unwrap_used, reason = "in tests an unwrap is an assertion")]
-
-#[path = "../../loadtests/tests/others/mod.rs"]
-mod others;
-mod support;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bounce_processor::Config;
-use support::{ANN, Client, DOMAIN, Platform, dsn};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use crate::others;
+use crate::support::{ANN, Client, DOMAIN, Platform, dsn};
 
 #[tokio::test]
 async fn it_relays_for_nobody() {

@@ -1,8 +1,4 @@
 //! The ledger against a real Redis: reads, stores, trims, compares, and survives.
-#![allow(clippy::unwrap_used, reason = "in tests an unwrap is an assertion")]
-
-#[path = "../../store/tests/support/mod.rs"]
-mod support;
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +7,9 @@ use mail::event::EventKind;
 use mail::queue::{CampaignState, End, Enqueue, Lane, Outcome};
 use mail::{Address, CampaignId, DeliveryId, Event, ShardId, Timestamp};
 use store::{BatchBuilder, Frame, LeaseAnswer, Store};
-use support::Redis;
 use tokio_util::sync::CancellationToken;
+
+use crate::support::Redis;
 
 const CAMPAIGN: CampaignId = CampaignId(1);
 const AT: Timestamp = Timestamp(1_795_000_000_000);

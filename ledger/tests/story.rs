@@ -1,8 +1,4 @@
 //! A recipient's story, compared with the text that a person reads.
-#![allow(clippy::unwrap_used, reason = "in tests an unwrap is an assertion")]
-
-#[path = "../../store/tests/support/mod.rs"]
-mod support;
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +7,9 @@ use mail::event::EventKind;
 use mail::plain::Lang;
 use mail::{CampaignId, Category, DeliveryId, Event, Phase, Reply, ShardId, Timestamp};
 use store::Store;
-use support::Redis;
 use tokio_util::sync::CancellationToken;
+
+use crate::support::Redis;
 
 const START: u64 = 1_795_000_000_000;
 const SHARD: ShardId = ShardId(1);

@@ -1,6 +1,5 @@
 //! The shipped providers against what is known of them, files that must be refused, and replies
 //! in any language or none.
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -2,11 +2,6 @@
 //! and Debian's opendkim where it is installed.
 
 // In tests an unwrap is an assertion, in their helper functions too.
-#![allow(clippy::unwrap_used)]
-
-#[path = "../../loadtests/tests/others/mod.rs"]
-mod others;
-mod verifier;
 
 use std::path::Path;
 use std::process::Command;
@@ -16,7 +11,9 @@ use message::{
     Algorithm, Content, Envelope, Key, KeyError, Mailbox, Message, Recipient, Signer, Template,
     generate, generate_rsa_2048,
 };
-use verifier::{Published, passes};
+
+use crate::others;
+use crate::verifier::{Published, passes};
 
 const MESSAGE: &[u8] =
     b"From: a <a@example.org>\r\nTo: b@example.com\r\nSubject:  two  blanks\r\n \

@@ -4,9 +4,6 @@
 //! `tests/files/NAME.eml` is what a message must be, with LF for CRLF.
 
 // In tests an unwrap is an assertion, in their helper functions too.
-#![allow(clippy::unwrap_used)]
-
-mod verifier;
 
 use std::sync::LazyLock;
 
@@ -19,7 +16,8 @@ use message::{
     Template,
 };
 use proptest::prelude::*;
-use verifier::{Published, passes};
+
+use crate::verifier::{Published, passes};
 
 const ENVELOPE: Envelope<'static> = Envelope {
     delivery: DeliveryId { shard: ShardId(3), seq: 0x1f40 },

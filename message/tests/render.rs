@@ -2,8 +2,6 @@
 //! of rendering cannot be told apart.
 
 // In tests an unwrap is an assertion, in their helper functions too.
-#![allow(clippy::unwrap_used)]
-
 use mail::{DeliveryId, ShardId, Timestamp};
 use mail_parser::{MessageParser, MimeHeaders};
 use message::{

@@ -1,7 +1,5 @@
 //! The mail of a TLS report, as it is written down, and as mail-parser and flate2 read it.
 
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
-
 use std::io::Read;
 
 use flate2::read::GzDecoder;

@@ -1,6 +1,5 @@
 //! The life of a domain's DKIM keys, as an operator types it, with a pretend DNS that shows
 //! what he has published.
-#![allow(clippy::unwrap_used, reason = "in tests an unwrap is an assertion")]
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

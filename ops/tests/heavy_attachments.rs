@@ -1,8 +1,5 @@
 //! A campaign with an image and an attachment, from HTTP to a mail server: what arrives, and what
 //! a large attachment costs a relay that sends it over many connections at the same time.
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
-
-mod support;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -13,9 +10,10 @@ use mail_parser::{MessageParser, MimeHeaders};
 use ops::demo::SENDER;
 use ops::redis_child::RedisChild;
 use serde_json::{Value, json};
-use support::{Process, command, free_port, output, prove_sender, settings, until};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
+
+use crate::support::{Process, command, free_port, output, prove_sender, settings, until};
 
 /// Servers that look at everything, take large messages, and think before they answer: so many
 /// messages are under way at the same time.

@@ -1,7 +1,4 @@
 //! A backup made while a campaign is sent, and what a restored platform makes of it.
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
-
-mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -18,9 +15,10 @@ use mail::queue::Counters;
 use ops::demo::SENDER;
 use serde_json::Value;
 use store::{CampaignStatus, Store};
-use support::{
-    Process, assert_accounts, assert_delivered, await_share, command, counters, free_port, output,
-    prove_sender, settings, until,
+
+use crate::support::{
+    self, Process, assert_accounts, assert_delivered, await_share, command, counters, free_port,
+    output, prove_sender, settings, until,
 };
 
 const RECIPIENTS: u64 = 1500;

@@ -1,14 +1,11 @@
 //! Chaos: real campaigns through real processes, one of which dies, sleeps, is cut off or
 //! finds its disk full, and both books compared at the end. What happens is in `loadtests`;
 //! `loadtests chaos --seed S` replays a run that failed.
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
-
-#[path = "../../loadtests/tests/others/mod.rs"]
-mod others;
 
 use loadtests::chaos::{Fault, Report, Which, chaos};
 use loadtests::program::Program;
-use others::is_here;
+
+use crate::others::is_here;
 
 /// Runs: each kind of fault comes at least twice.
 const RUNS: usize = 30;

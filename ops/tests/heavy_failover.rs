@@ -1,10 +1,6 @@
 //! A whole platform on servers of which one is killed while a campaign is under way: the
 //! primary behind sentinels, and a node of a cluster. The sentinels, or the cluster, go on
 //! with a replica; so does the campaign, and at its end both books agree.
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
-
-#[path = "../../store/tests/topologies/mod.rs"]
-mod topologies;
 
 use std::time::{Duration, Instant};
 
@@ -12,9 +8,8 @@ use loadtests::{Audit, Generator, Scenario};
 use mail::CampaignId;
 use ops::demo::{Platform, Stage, await_returns, submit};
 use store::{Config, Durability};
-use topologies::cluster::Cluster;
-use topologies::sentinel::Sentinels;
-use topologies::server::eventually;
+
+use crate::topologies::{cluster::Cluster, sentinel::Sentinels, server::eventually};
 
 const RECIPIENTS: u64 = 2_000;
 /// A run that takes longer has gone wrong.

@@ -1,8 +1,5 @@
 //! A campaign with a bad list, as everybody meets it: the platform stops it early and says why, the
 //! campaign beside it goes on, and an operator lets it go on.
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
-
-mod support;
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -11,7 +8,8 @@ use std::time::Duration;
 use loadtests::{Internet, Listen, Scenario};
 use ops::demo::SENDER;
 use serde_json::{Value, json};
-use support::{Process, command, free_port, until};
+
+use crate::support::{self, Process, command, free_port, until};
 
 const INTERNET: &str = r#"
 name = "a bad list"

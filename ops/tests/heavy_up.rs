@@ -1,8 +1,5 @@
 //! `malleposte up` as somebody meets it who has just installed it: the first start, the
 //! second, the end, a mistake in the configuration, and faults under load.
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
-
-mod support;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
@@ -17,7 +14,8 @@ use ops::demo::SENDER;
 use rustix::process::Signal;
 use serde_json::Value;
 use store::Store;
-use support::{Process, UP_WITHIN, await_share, free_port, until};
+
+use crate::support::{self, Process, UP_WITHIN, await_share, free_port, until};
 
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 /// A dead relay's recipients must be others' within this.

@@ -1,8 +1,5 @@
 //! A rolling upgrade: services of the version before and of this one at work on one queue,
 //! with records of both in it, and nobody notices.
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -17,12 +14,13 @@ use mail::event::EventKind;
 use ops::demo::SENDER;
 use ops::redis_child::RedisChild;
 use store::Store;
-use support::{
-    Process, UP_WITHIN, assert_accounts, await_share, command, counters, free_port, output,
-    prove_sender, settings, until,
-};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
+
+use crate::support::{
+    self, Process, UP_WITHIN, assert_accounts, await_share, command, counters, free_port, output,
+    prove_sender, settings, until,
+};
 
 /// The executable that ops/version-before.sh has built; none where the history that it is built
 /// of is not at hand.

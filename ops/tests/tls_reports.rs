@@ -1,5 +1,4 @@
 //! What an operator sees of reports about TLS.
-#![allow(clippy::unwrap_used, reason = "in tests an unwrap is an assertion")]
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

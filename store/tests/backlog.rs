@@ -1,12 +1,10 @@
 //! What waits behind the relays, as a relay sees it.
 
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
-
-mod support;
-
 use mail::event::EventKind;
 use mail::{Event, Scope, ShardId, Timestamp};
 use store::{Config, Feedback, Store};
+
+use crate::support;
 
 #[tokio::test]
 async fn the_fullest_outbox_and_untaken_feedback_are_told() {

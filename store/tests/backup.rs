@@ -1,9 +1,5 @@
 //! A store is copied while it is used, and put back into servers of another kind: every
 //! shard is as it was at one moment, and everybody who waited there is delivered.
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
-
-mod support;
-mod topologies;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -14,10 +10,14 @@ use store::{
     AddressChange, Config, DumpedKey, Frame, Position, Refill, ShardPart, Store, StoreError,
     SuppressionRecord,
 };
-use topologies::cluster::Cluster;
-use topologies::sentinel::Sentinels;
-use topologies::server::eventually;
-use topologies::traffic::{Said, Traffic, balanced, drain};
+
+use crate::support;
+use crate::topologies::{
+    cluster::Cluster,
+    sentinel::Sentinels,
+    server::eventually,
+    traffic::{Said, Traffic, balanced, drain},
+};
 
 const PERIOD: Duration = Duration::from_secs(20);
 const TENANT: &str = "a";

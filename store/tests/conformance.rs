@@ -2,10 +2,6 @@
 //! `mail::queue` and to the Redis scripts; every answer and every byte of state must
 //! agree, and the accounts must balance after each command. A failure names the seed
 //! that replays it: `CONFORMANCE_SEED=17 cargo nextest run -p store conformance`.
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
-
-mod support;
-mod topologies;
 
 use std::collections::BTreeSet;
 
@@ -14,6 +10,9 @@ use mail::queue::{
 };
 use mail::{CampaignId, Event, ShardId, Timestamp};
 use store::{Frame, LeaseAnswer, Store};
+
+use crate::support;
+use crate::topologies;
 
 /// SplitMix64: small, good enough, the same everywhere.
 struct Dice(u64);

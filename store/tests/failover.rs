@@ -1,17 +1,14 @@
 //! A primary is killed under load: through sentinels, and a node of a cluster. What was
 //! acknowledged at the level `replicated` is there afterwards, and the accounts balance.
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
-
-mod topologies;
 
 use std::time::{Duration, Instant};
 
 use mail::ShardId;
 use store::{Config, Durability, Store};
-use topologies::cluster::Cluster;
-use topologies::sentinel::Sentinels;
-use topologies::server::eventually;
-use topologies::traffic::Traffic;
+
+use crate::topologies::{
+    cluster::Cluster, sentinel::Sentinels, server::eventually, traffic::Traffic,
+};
 
 fn replicated(config: Config) -> Config {
     Config {

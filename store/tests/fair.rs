@@ -1,9 +1,4 @@
 //! The script that shares a budget and the model of it: the same questions, the same answers.
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
-
-#[path = "support/ask.rs"]
-mod ask;
-mod support;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,6 +6,9 @@ use std::time::{Duration, Instant};
 use mail::share::{Ask, Demand, Fair, TenantMark, Weight};
 use mail::{CampaignId, Site, Timestamp};
 use store::{NewPace, PaceSlice, SliceRequest, Store};
+
+use crate::ask;
+use crate::support;
 
 const SLICE: Duration = Duration::from_millis(100);
 

@@ -1,14 +1,12 @@
 //! Files of campaigns: changed by whoever saw them last and only in a draft, in pieces that stay
 //! as long as somebody may need them.
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
-
-#[path = "support/mod.rs"]
-mod support;
 
 use mail::{CampaignId, Timestamp};
 use store::{
     Campaign, CampaignStatus, FILE_PIECE_OCTETS, FileRecord, FilesChanged, Store, StoreError,
 };
+
+use crate::support;
 
 struct World {
     redis: support::Redis,

@@ -1,11 +1,9 @@
 //! A Redis that takes no more: said as what it is, and over when there is room again.
 
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
-
-mod support;
-
 use mail::ShardId;
 use store::{Store, StoreError};
+
+use crate::support;
 
 async fn set_memory(redis: &support::Redis, maxmemory: &str) {
     let status = std::process::Command::new("redis-cli")

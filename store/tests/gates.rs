@@ -1,13 +1,12 @@
 //! What gates judge is counted once, whatever is repeated; and of any number that look at a
 //! campaign at the same time one pauses it, once.
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
-
-mod support;
 
 use mail::gate::{Config, Counts, Gates, Memory, Step};
 use mail::queue::{BatchId, CampaignState, End, Enqueue, Enqueued, Lane, Outcome, Settle};
 use mail::{CampaignId, DeliveryId, Event, ShardId, Timestamp};
 use store::{CampaignStatus, Frame, LeaseAnswer, Returned, Store};
+
+use crate::support;
 
 const SHARD: ShardId = ShardId(0);
 

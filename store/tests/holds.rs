@@ -1,7 +1,4 @@
 //! Holds that relays share: whoever hears first, there is one; a person ends it, and it stays so.
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
-
-mod support;
 
 use std::time::Duration;
 
@@ -9,6 +6,8 @@ use mail::Timestamp;
 use mail::event::EventKind;
 use mail::holds::{Cause, Change, Config, HOLDS_MAX, Hold, Key, Kind, News, Standing};
 use store::{HoldPut, Position, Store};
+
+use crate::support;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 const RESPITE: Duration = Duration::from_secs(3600);

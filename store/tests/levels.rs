@@ -1,8 +1,5 @@
 //! What the levels of durability promise, on servers that keep it and on servers that
 //! do not.
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
-
-mod topologies;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +7,8 @@ use std::time::Duration;
 use mail::queue::{BatchId, CampaignState, End, Enqueue, Enqueued, Judgement, Outcome};
 use mail::{CampaignId, Event, ShardId};
 use store::{Config, Durability, Frame, LeaseAnswer, Position, Store, StoreError};
-use topologies::server::{Server, eventually, free_port};
+
+use crate::topologies::server::{Server, eventually, free_port};
 
 const SHARD: ShardId = ShardId(0);
 

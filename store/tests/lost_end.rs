@@ -1,8 +1,5 @@
 //! A server whose end was lost: what stood last in its append-only file is gone. No
 //! number is given out twice, and no event is skipped by a reader who knew more.
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
-
-mod topologies;
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -10,7 +7,8 @@ use std::time::{Duration, Instant};
 use mail::event::EventKind;
 use mail::{Event, ShardId};
 use store::{Config, Durability, Position, Store};
-use topologies::server::Server;
+
+use crate::topologies::server::Server;
 
 const SHARD: ShardId = ShardId(0);
 const KEEP: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];

@@ -1,16 +1,13 @@
 //! The slices of a shared rate: never more than the rate over time, never nothing for ever.
 
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
-
-#[path = "support/ask.rs"]
-mod ask;
-mod support;
-
 use std::time::{Duration, Instant};
 
 use mail::share::{Demand, Weight};
 use mail::{CampaignId, Site, Timestamp};
 use store::{NewPace, SliceRequest, Store};
+
+use crate::ask;
+use crate::support;
 
 const SLICE: Duration = Duration::from_millis(100);
 

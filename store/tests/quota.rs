@@ -1,15 +1,13 @@
 //! Ceilings of hours and days: the script does what the model does, and its records are kept.
 
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
-
-mod support;
-
 use mail::Timestamp;
 use mail::quota::{Ask, Ceilings, Follows, Quota};
 use mail::warmup::Plan;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestRunner};
 use store::Store;
+
+use crate::support;
 
 const T0: Timestamp = Timestamp(1_800_000_000_000);
 

@@ -1,8 +1,5 @@
 //! TLS and an ACL user: exactly the line of docs/OPERATIONS.md, the password from a file,
 //! certificates made here.
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
-
-mod topologies;
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +7,8 @@ use std::time::Duration;
 use mail::queue::{BatchId, CampaignState, Enqueue, Enqueued};
 use mail::{CampaignId, Event, ShardId};
 use store::{Config, Durability, FileRecord, Frame, Position, Store, StoreError};
-use topologies::server::{Server, free_port};
+
+use crate::topologies::server::{Server, free_port};
 
 /// The rule of the document, its placeholders filled.
 fn acl_line() -> String {

@@ -1,12 +1,11 @@
 //! Settling in several shards at once: each shard's answer is its own, a repetition
 //! changes nothing, and a server that forgot the scripts is taught again.
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
-
-mod support;
 
 use mail::queue::{CampaignState, End, Enqueue, Judgement, Lane, Outcome, Settle, Standing};
 use mail::{CampaignId, Event, ShardId};
 use store::{Frame, LeaseAnswer, ShardSettle, Store};
+
+use crate::support;
 
 async fn lease(store: &Store, shard: ShardId) -> Settle {
     let lane: Lane = "c1/a.example".parse().unwrap();

@@ -1,15 +1,13 @@
 //! What relays count of their TLS sessions adds up, and each report is for one of them.
 
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
-
-mod support;
-mod topologies;
-
 use std::time::Duration;
 
 use mail::tlsrpt::{Counts, Day, Failure, Policy, PolicyKind, ResultType};
 use mail::{Domain, Timestamp};
 use store::{Store, TlsCounted, TlsReportState};
+
+use crate::support;
+use crate::topologies;
 
 const LEASE: Duration = Duration::from_secs(900);
 

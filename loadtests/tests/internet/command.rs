@@ -29,10 +29,10 @@ async fn it_says_where_it_listens_and_in_the_end_what_happened() {
     };
     assert_eq!(answer.as_deref(), Some("220 mx.sink.pretend.test ESMTP"));
     let at = start["dns"].as_str().expect("an address").parse().expect("an address");
-    let dns = crate::dns::resolver_at(at, std::time::Duration::from_millis(500));
-    let hosts = crate::dns::mx(&dns, "back.example").await.expect("an answer");
+    let dns = crate::internet::dns::resolver_at(at, std::time::Duration::from_millis(500));
+    let hosts = crate::internet::dns::mx(&dns, "back.example").await.expect("an answer");
     assert_eq!(hosts, [(10, "mx.back.example.".to_owned())]);
-    assert_eq!(crate::dns::a(&dns, "mx.back.example").await.expect("one").len(), 1);
+    assert_eq!(crate::internet::dns::a(&dns, "mx.back.example").await.expect("one").len(), 1);
     let key = dns.txt_lookup("s1._domainkey.news.example.").await.expect("an answer");
     assert_eq!(key.answers()[0].data.to_string(), "v=DKIM1; p=AAAA");
     let end = json().await;

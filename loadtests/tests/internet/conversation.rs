@@ -6,7 +6,7 @@ use std::time::Duration;
 use loadtests::internet::{End, Fate};
 use mail::{Category, Phase};
 
-use crate::client::{Client, MESSAGE, one, start};
+use crate::internet::client::{Client, MESSAGE, one, start};
 
 #[tokio::test]
 async fn a_message_is_taken_and_written_down() {

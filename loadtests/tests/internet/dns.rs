@@ -12,7 +12,7 @@ use loadtests::internet::End;
 use loadtests::{Internet, Listen, Scenario, generator};
 use mail::Category;
 
-use crate::client::{HOST, one};
+use crate::internet::client::{HOST, one};
 
 pub(crate) fn resolver(internet: &Internet) -> TokioResolver {
     patient(internet, Duration::from_millis(500))

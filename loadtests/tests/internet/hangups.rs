@@ -1,6 +1,6 @@
 //! Connections cut by the server, at each step.
 
-use crate::client::{Client, MESSAGE, one};
+use crate::internet::client::{Client, MESSAGE, one};
 
 async fn cut_at(step: &str) -> (loadtests::Internet, Client) {
     let internet = one(&format!("hangups = {{ {step} = 1.0 }}")).await;

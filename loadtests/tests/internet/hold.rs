@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use loadtests::Hold;
 
-use crate::client::{Client, MESSAGE, one};
+use crate::internet::client::{Client, MESSAGE, one};
 
 const A: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 1);
 const B: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 2);

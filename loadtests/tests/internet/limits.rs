@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use mail::Category;
 
-use crate::client::{Client, one};
+use crate::internet::client::{Client, one};
 
 #[tokio::test]
 async fn one_connection_too_many_is_turned_away_with_the_providers_words() {

@@ -11,9 +11,9 @@ use loadtests::internet::End;
 use loadtests::{Internet, Listen, Scenario};
 use mail::Category;
 
-use crate::client::{Client, MESSAGE};
-use crate::dns::{a, mx, resolver};
-use crate::returns::Keeper;
+use crate::internet::client::{Client, MESSAGE};
+use crate::internet::dns::{a, mx, resolver};
+use crate::internet::returns::Keeper;
 
 const TRIES: usize = 30;
 const PAUSE: Duration = Duration::from_millis(250);

@@ -1,6 +1,6 @@
 //! An SMTP client that others wrote.
 
-use crate::client::{HOST, one};
+use crate::internet::client::{HOST, one};
 use crate::others::program_or_skip;
 
 #[tokio::test]

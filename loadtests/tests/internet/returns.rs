@@ -11,7 +11,7 @@ use mail_parser::{MessageParser, MimeHeaders};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream};
 use tokio::net::TcpListener;
 
-use crate::client::{Client, one};
+use crate::internet::client::{Client, one};
 
 /// A bounce processor that keeps what it takes, after refusing `refusals` times with 451.
 pub(crate) struct Keeper {
@@ -90,7 +90,7 @@ async fn take(
 const QUICK: &str = "[manner.one]\nstyle = \"gmail\"\nfates";
 
 async fn quick(fates: &str) -> Internet {
-    crate::client::start(&format!(
+    crate::internet::client::start(&format!(
         "returns = {{ delay_ms = 10, spread_ms = 20 }}\n{QUICK} = {{ {fates} }}"
     ))
     .await

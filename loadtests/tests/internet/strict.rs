@@ -6,7 +6,7 @@ use mail_auth::common::headers::HeaderWriter;
 use mail_auth::dkim::DkimSigner;
 use rustls::pki_types::PrivateKeyDer;
 
-use crate::client::{Client, start};
+use crate::internet::client::{Client, start};
 
 const FIELDS: [&str; 7] = [
     "From",

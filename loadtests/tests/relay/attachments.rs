@@ -11,7 +11,7 @@ use mail::{CampaignId, Category, Hygiene, Phase, Scope};
 use mail_parser::{MessageParser, MimeHeaders};
 use store::{BatchBuilder, FILE_PIECE_OCTETS, FileRecord, FilesChanged, Store};
 
-use crate::support::World;
+use crate::relay::support::World;
 
 /// A provider that looks at what it gets.
 fn strict(octets_max: usize, chunking: bool) -> String {

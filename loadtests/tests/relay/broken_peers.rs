@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use mail::event::EventKind;
 
-use crate::server::{Server, Tls};
-use crate::support::World;
+use crate::relay::server::{Server, Tls};
+use crate::relay::support::World;
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 31);
 

@@ -26,7 +26,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::process::{Child, Command};
 
 use crate::others::program_or_skip;
-use crate::support::World;
+use crate::relay::support::World;
 
 const PROVIDER: &str = r#"
 name = "dane"
@@ -165,7 +165,7 @@ impl Unbound {
 
 /// What DANE found is counted for reports, under the records that were held against.
 async fn is_counted(world: &World) {
-    let day = Day::of(crate::support::now());
+    let day = Day::of(crate::relay::support::now());
     let labels = ["good.signed", "wrong.signed", "useless.signed", "bogus.signed", "some.unsigned"];
     let domains: Vec<Domain> =
         labels.iter().map(|label| format!("{label}.test").parse().unwrap()).collect();

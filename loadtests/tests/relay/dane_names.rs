@@ -11,12 +11,12 @@ use mail::event::EventKind;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use crate::dane::{Unbound, Zone, first, name, record, serve, sign, tlsa, zone};
 use crate::others::program_or_skip;
-use crate::server::{Server, Tls};
-use crate::support::World;
-use crate::tls::{policy, policy_host};
-use crate::web::acceptor;
+use crate::relay::dane::{Unbound, Zone, first, name, record, serve, sign, tlsa, zone};
+use crate::relay::server::{Server, Tls};
+use crate::relay::support::World;
+use crate::relay::tls::{policy, policy_host};
+use crate::relay::web::acceptor;
 
 const PROVIDER: &str = r#"
 name = "dane"

@@ -9,7 +9,7 @@ use store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::redis::Redis;
-use crate::support::{
+use crate::relay::support::{
     World, add_campaign, add_sender, enqueue, parts, relay_config, wait_until_done,
 };
 

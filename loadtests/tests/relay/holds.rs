@@ -8,7 +8,7 @@ use mail::holds::{Hold, Kind};
 use mail::{CampaignId, Category, Scope, classify::Signal};
 use store::{CampaignRecord, Feedback};
 
-use crate::support::{SENDER, World, now};
+use crate::relay::support::{SENDER, World, now};
 
 const OTHER: &str = "other.malleposte.test";
 const A: &str = "mx.a.pretend.test";

@@ -6,10 +6,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use mail::event::EventKind;
 use relay::{Auth, HopTls, SmartHost};
 
-use crate::server::{Server, Tls};
-use crate::smart_hosts::route;
-use crate::support::World;
-use crate::web::acceptor;
+use crate::relay::server::{Server, Tls};
+use crate::relay::smart_hosts::route;
+use crate::relay::support::World;
+use crate::relay::web::acceptor;
 
 const HOST: &str = "good.smart.test";
 

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use mail::CampaignId;
 use mail::event::EventKind;
 
-use crate::broken_peers::one_by_one;
 use crate::others::is_here;
-use crate::server::{Server, Tls, silence};
-use crate::support::World;
+use crate::relay::broken_peers::one_by_one;
+use crate::relay::server::{Server, Tls, silence};
+use crate::relay::support::World;
 
 /// The address of the pretend internet's first provider.
 const IPV4: &str = "127.0.0.11";

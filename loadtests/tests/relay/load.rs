@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mail::event::EventKind;
 
-use crate::support::{World, now};
+use crate::relay::support::{World, now};
 
 /// A host of which a test says how much memory is used.
 struct Host(tempfile::TempDir);

@@ -7,7 +7,7 @@ use mail::orders::{Order, Scope, ScopeKind, Verb};
 use mail::queue::CampaignState;
 use store::NewOrder;
 
-use crate::support::{World, now};
+use crate::relay::support::{World, now};
 
 const ANN_A: &str = "ann@a.pretend.example";
 const BOB_A: &str = "bob@a.pretend.example";

@@ -9,7 +9,7 @@ use mail::throttle::Overrides;
 use mail::{CampaignId, Event, Scope};
 use tempfile::TempDir;
 
-use crate::support::World;
+use crate::relay::support::World;
 
 /// What it says when somebody is too fast sounds like a refusal for ever.
 const ODD: &str = r#"
@@ -164,9 +164,9 @@ async fn the_operators_word_about_a_site_stands_above_its_provider() {
 async fn a_relay_does_not_start_with_a_folder_that_is_wrong() {
     let world = World::start_in(ODD).await;
     let folder = folder("b", "rate_start = 0.0", "");
-    let mut config = crate::support::relay_config(25);
+    let mut config = crate::relay::support::relay_config(25);
     config.providers = folder.path().to_owned();
-    let parts = crate::support::parts(&world.store, world.internet.dns_address());
+    let parts = crate::relay::support::parts(&world.store, world.internet.dns_address());
     let ended = relay::run(config, parts, tokio_util::sync::CancellationToken::new()).await;
     let why = ended.expect_err("refused").to_string();
     assert!(why.contains("pretend.toml: limits: rate_start is 0: it must be above 0"), "{why}");

@@ -8,8 +8,8 @@ use mail::event::EventKind;
 use mail::plain::{Lang, explain_event};
 use mail::{Category, Event, Hygiene, Phase, Scope};
 
-use crate::sources::source;
-use crate::support::World;
+use crate::relay::sources::source;
+use crate::relay::support::World;
 
 const SMALL: &str = r#"
 name = "small"

@@ -4,10 +4,10 @@
 use mail::event::EventKind;
 use mail::{CampaignId, Category, Event, Hygiene, Scope};
 
-use crate::refusals::{first, sentence};
-use crate::support::World;
-use crate::tls::{authorities, policy, policy_host, relay};
-use crate::web::Web;
+use crate::relay::refusals::{first, sentence};
+use crate::relay::support::World;
+use crate::relay::tls::{authorities, policy, policy_host, relay};
+use crate::relay::web::Web;
 
 /// One exchanger that promises to go on as it is asked, one that does not, one whose TLS is broken.
 const PROVIDERS: &str = r#"

@@ -12,8 +12,8 @@ use relay::{Auth, HopTls, OAuth, Route, SmartHost};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::World;
-use crate::web::Web;
+use crate::relay::support::World;
+use crate::relay::web::Web;
 
 /// A server that takes everything from whoever knows the password `right`.
 struct Server {

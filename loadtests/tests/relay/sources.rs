@@ -8,10 +8,10 @@ use mail::event::EventKind;
 use mail::orders::{ScopeKind, Verb};
 use relay::Source;
 
-use crate::broken_peers::odd;
-use crate::orders::order;
-use crate::server::Tls;
-use crate::support::World;
+use crate::relay::broken_peers::odd;
+use crate::relay::orders::order;
+use crate::relay::server::Tls;
+use crate::relay::support::World;
 
 const BLOCKING: &str = r#"
 name = "blocking"

@@ -12,10 +12,10 @@ use mail::event::EventKind;
 use mail::{Category, Event, Phase};
 use tokio::net::TcpListener;
 
-use crate::refusals::sentence;
-use crate::server::silence;
-use crate::support::World;
-use crate::web::Web;
+use crate::relay::refusals::sentence;
+use crate::relay::server::silence;
+use crate::relay::support::World;
+use crate::relay::web::Web;
 
 /// A provider with one exchanger for three domains, whose TLS is good, and one without TLS.
 const PROVIDERS: &str = r#"

@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 use store::{TlsCounted, TlsReportState};
 use tokio::net::TcpListener;
 
-use crate::support::{SENDER, World, now, parts, relay_config};
-use crate::tls::{policy, policy_host};
-use crate::web::Web;
+use crate::relay::support::{SENDER, World, now, parts, relay_config};
+use crate::relay::tls::{policy, policy_host};
+use crate::relay::web::Web;
 
 const HOUR: Duration = Duration::from_secs(3600);
 

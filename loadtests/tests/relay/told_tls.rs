@@ -9,9 +9,9 @@ use relay::{Auth, HopTls, Route, SmartHost};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::refusals::{first, sentence};
-use crate::support::World;
-use crate::web::acceptor;
+use crate::relay::refusals::{first, sentence};
+use crate::relay::support::World;
+use crate::relay::web::acceptor;
 
 /// Where the server has had enough.
 #[derive(Clone, Copy, PartialEq)]

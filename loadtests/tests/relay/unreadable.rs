@@ -8,7 +8,7 @@ use mail::queue::{Aside, BatchId};
 use mail::{CampaignId, Event, ShardId};
 use store::{RelayRecord, SealKeys};
 
-use crate::support::{World, now};
+use crate::relay::support::{World, now};
 
 const DOMAIN: &str = "a.pretend.example";
 

@@ -5,7 +5,7 @@ use mail::event::EventKind;
 use mail::plain::{Lang, explain_event};
 use mail::{Category, Event, Hygiene, Phase, Scope};
 
-use crate::support::{SENDER, World};
+use crate::relay::support::{SENDER, World};
 
 const PROVIDERS: &str = r#"
 name = "utf8"

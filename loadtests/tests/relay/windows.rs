@@ -7,7 +7,7 @@ use mail::event::EventKind;
 use mail::window::{Opening, Weekday, Window};
 use store::BatchBuilder;
 
-use crate::support::{World, now};
+use crate::relay::support::{World, now};
 
 /// A window of two hours that is open now in UTC, and closed eight hours east of it.
 fn open_now() -> Window {

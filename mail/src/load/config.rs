@@ -36,6 +36,7 @@ pub struct Config {
     pub memory_full: f64,
     /// Part of all processors that others than this platform's programs take, 0 to 1; counted only
     /// while no processor is idle. A relay that fills its host by itself is busy and not overloaded.
+    /// Takes half of the budget at most: one that is kept waiting is told so by its event loop.
     pub processor_from: f64,
     /// See `processor_from`.
     pub processor_full: f64,

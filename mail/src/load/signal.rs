@@ -37,16 +37,12 @@ impl Signal {
     }
 
     /// How much of the budget it may take, 0 to 1. What says little about this host's own strength
-    /// takes half: what DNS has answered before can be sent to, and a relay needs no disk.
+    /// takes half: what DNS has answered before can be sent to, a relay needs no disk, and whether
+    /// it comes to its processor is told by its event loop.
     pub(super) fn depth(self) -> f64 {
         match self {
-            Self::EventLoop
-            | Self::Store
-            | Self::Outbox
-            | Self::Memory
-            | Self::Processor
-            | Self::MemoryStall => 1.0,
-            Self::DiskStall | Self::Dns | Self::Feedback => 0.5,
+            Self::EventLoop | Self::Store | Self::Outbox | Self::Memory | Self::MemoryStall => 1.0,
+            Self::Processor | Self::DiskStall | Self::Dns | Self::Feedback => 0.5,
         }
     }
 }

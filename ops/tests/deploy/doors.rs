@@ -6,7 +6,7 @@ use std::process::Command;
 use ops::config::Config;
 use serde_json::Value;
 
-use crate::compose::{Compose, make_secrets, root, text, yaml};
+use crate::deploy::compose::{Compose, make_secrets, root, text, yaml};
 
 fn configs(compose: &Compose) -> HashMap<String, Config> {
     let secrets = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! The Dockerfile against what is there to build and to run.
 
-use crate::assert_command;
-use crate::compose::{Compose, root, text};
+use crate::deploy::assert_command;
+use crate::deploy::compose::{Compose, root, text};
 
 /// The instructions, continued lines joined.
 fn instructions() -> Vec<(String, String)> {

@@ -12,9 +12,9 @@ use ops::demo::SENDER;
 use serde_json::Value;
 use store::Store;
 
+use crate::deploy::topology::{GATEWAY, Topology};
 use crate::others::is_here;
 use crate::support::{assert_delivered, await_share, until};
-use crate::topology::{GATEWAY, Topology};
 
 const RECIPIENTS: u64 = 1500;
 const TAKEOVER_MAX: Duration = Duration::from_secs(10);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::compose::{Compose, Service, make_secrets};
+use crate::deploy::compose::{Compose, Service, make_secrets};
 
 /// The host as the namespaces see it, where an engine's gateway would be.
 pub(crate) const GATEWAY: &str = "172.29.25.1";

@@ -11,8 +11,8 @@ use ops::run::frame::BLOCKING_ENDS_WITHIN;
 use ops::wiring::RELAY_GRACE;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::assert_command;
-use crate::compose::{root, text};
+use crate::deploy::assert_command;
+use crate::deploy::compose::{root, text};
 use crate::others::program_or_skip;
 
 const SANDBOX: &str = "ops/deploy/systemd/malleposte-.service.d/10-sandbox.conf";

@@ -6,7 +6,7 @@ use rustls::RootCertStore;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use crate::peer::*;
+use crate::smtp::peer::*;
 
 const OFFER: &str = "PIPELINING CHUNKING";
 

@@ -5,7 +5,7 @@ use message::{Content, Envelope as Added, FileHead, Mailbox, Message, Recipient,
 use relay::smtp::{LineEndError, Outcome};
 use tokio::io::AsyncReadExt;
 
-use crate::peer::*;
+use crate::smtp::peer::*;
 
 /// A message whose own lines begin with dots before and after what it shares: an inline image of
 /// so many octets, and a file.

@@ -14,8 +14,8 @@ use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use crate::peer::*;
-use crate::tls::{TlsPeer, certificate};
+use crate::smtp::peer::*;
+use crate::smtp::tls::{TlsPeer, certificate};
 
 const SECRET: &str = "tanstaaftanstaaf";
 const PLAIN: &str = "AUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm";

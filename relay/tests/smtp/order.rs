@@ -4,7 +4,7 @@
 use mail::Phase;
 use relay::smtp::{Outcome, Transaction, Trouble};
 
-use crate::peer::*;
+use crate::smtp::peer::*;
 
 /// A transaction with a server that answers MAIL, RCPT, DATA and the final dot so, each when it
 /// comes: whether the session can go on, what came of it, and what the server heard after it.

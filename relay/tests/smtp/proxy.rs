@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::others::program_or_skip;
-use crate::peer::*;
+use crate::smtp::peer::*;
 
 const SOURCE: &str = "127.0.0.9";
 

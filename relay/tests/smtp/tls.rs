@@ -8,7 +8,7 @@ use rustls::RootCertStore;
 use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::peer::*;
+use crate::smtp::peer::*;
 
 /// A certificate for `name` by an authority of its own, and that authority.
 pub(crate) fn certificate(name: &str) -> (Arc<rustls::ServerConfig>, RootCertStore) {

@@ -1,13 +1,10 @@
 //! The relay's sessions with mail servers that others wrote, out of Debian's packages: what
 //! arrives is what was sent, octet by octet, and what is refused is told apart. Each server is
 //! started by its test. `ops/install.sh --tests` installs them; in CI none may be missing.
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
 mod aiosmtpd;
 mod exim;
 mod missing;
-#[path = "../others/mod.rs"]
-mod others;
 mod postfix;
 mod sink;
 
@@ -16,12 +13,13 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use others::is_here;
 use relay::smtp::{
     Envelope, Hop, Outcome, Session, Target, Timeouts, TlsClient, TlsPolicy, Transaction,
 };
 use rustls::RootCertStore;
 use tokio::process::{Child, Command};
+
+use crate::others::is_here;
 
 /// What a server may take to come up, or to store what it has taken.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,6 +1,5 @@
 //! A relay, a real Redis and the pretend internet, without the API in front: what was
 //! queued arrives or is held, and the queue's accounts agree with the internet's book.
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
 mod attachments;
 mod broken_peers;
@@ -12,8 +11,6 @@ mod hops_tls;
 mod ipv6;
 mod load;
 mod orders;
-#[path = "../others/mod.rs"]
-mod others;
 mod providers;
 mod refusals;
 mod require_tls;
@@ -28,6 +25,3 @@ mod unreadable;
 mod utf8;
 mod web;
 mod windows;
-
-#[path = "../../../store/tests/support/mod.rs"]
-mod redis;

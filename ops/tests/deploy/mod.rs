@@ -1,16 +1,11 @@
 //! The files that a redundant platform is put up with, held against the program: no
 //! container engine is needed. A flag, subcommand, port, key, mount or metric that one of
 //! them names and the program does not know is a failure here.
-#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
 mod compose;
 mod doors;
 mod image;
-#[path = "../../../loadtests/tests/others/mod.rs"]
-mod others;
 mod running;
-#[path = "../support/mod.rs"]
-mod support;
 mod topology;
 mod units;
 

@@ -5,8 +5,6 @@ mod chunk;
 mod files;
 mod login;
 mod order;
-#[path = "../../../loadtests/tests/others/mod.rs"]
-mod others;
 mod peer;
 mod proxy;
 mod tls;

@@ -8,8 +8,6 @@ mod dns;
 mod hangups;
 mod hold;
 mod limits;
-#[path = "../others/mod.rs"]
-mod others;
 mod patience;
 mod peers;
 mod returns;

@@ -1,0 +1,8 @@
+//! Mail that comes back.
+#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
+
+#[path = "../../loadtests/tests/others/mod.rs"]
+mod others;
+mod returned;
+mod smtp;
+mod support;

@@ -1,0 +1,24 @@
+//! The program as people and their tools use it.
+#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
+
+mod cli;
+mod deploy;
+mod dkim;
+mod heavy_attachments;
+mod heavy_backup;
+mod heavy_chaos;
+mod heavy_demo;
+mod heavy_failover;
+mod heavy_fairness;
+mod heavy_gates;
+mod heavy_load;
+mod heavy_up;
+mod heavy_upgrade;
+mod measurements;
+#[path = "../../loadtests/tests/others/mod.rs"]
+mod others;
+mod providers;
+mod support;
+mod tls_reports;
+#[path = "../../store/tests/topologies/mod.rs"]
+mod topologies;
