@@ -34,6 +34,7 @@ async fn campaign_through(servers: Config, seed: u64, kill: impl AsyncFnOnce()) 
         adjust: |config| {
             config.relay.pace.rate_start = 40.0;
             config.relay.pace.rate_min = 40.0;
+            config.relay.load.enabled = false;
         },
     };
     let mut platform = Platform::start_on(stage, Some(servers)).await.unwrap();

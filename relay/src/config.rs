@@ -15,6 +15,7 @@ mod tls_reports;
 
 pub use oauth::OAuth;
 pub(crate) use plans::Plans;
+pub use plans::warmup_plans;
 pub(crate) use routing::routes;
 pub use routing::{Auth, HopTls, Route, SmartHost};
 pub use tls_reports::TlsReports;

@@ -43,7 +43,7 @@ mod waiting;
 
 pub use config::{
     Auth, Config, ConfigError, HopTls, OAuth, Route, SiteRules, SmartHost, Source, Tenant,
-    TlsReports,
+    TlsReports, warmup_plans,
 };
 pub use providers::{ProvidersError, provider_files, providers};
 pub use relay::{Parts, run, send_tls_reports};

@@ -402,14 +402,21 @@ impl PaceMeter {
         let passed = Observation { passed, late_passed, ..Observation::default() };
         let all_well = !seen.owed
             && seen.observation == passed
-            && !self.starved.load(Ordering::Relaxed)
+            && !self.is_pressed()
             && self.hold_until.load(Ordering::Relaxed) == 0;
         if all_well && (passed.passed == 0 || seen.told_at.elapsed() < TELL_ALL_WELL) {
             seen.observation = Observation::default();
             seen.since = Instant::now();
+            self.held_back.store(false, Ordering::Relaxed);
+            self.starved.store(false, Ordering::Relaxed);
             return false;
         }
         true
+    }
+
+    /// More waits than the pace lets go, and it is the pace that holds it back.
+    fn is_pressed(&self) -> bool {
+        self.starved.load(Ordering::Relaxed) && !self.held_back.load(Ordering::Relaxed)
     }
 
     /// Tells the common controller what this relay saw; answers what it changed.

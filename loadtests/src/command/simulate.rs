@@ -72,7 +72,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     for scenario in &chosen {
         let mut drawn = Vec::new();
-        for (which, relays) in players(arguments) {
+        for (which, relays) in players(arguments, scenario) {
             let run = simulate(scenario, which, relays, arguments.seed);
             let score = run.score.clone();
             let name = scenario.name.clone();
@@ -96,9 +96,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn players(arguments: &Arguments) -> Vec<(Which, usize)> {
+/// Who runs: what others do is not shown where it would be one long refusal.
+fn players(arguments: &Arguments, scenario: &Scenario) -> Vec<(Which, usize)> {
     let ours = arguments.relays.iter().map(|relays| (Which::Ours, *relays));
-    let others = Which::ALL.into_iter().filter(|w| *w != Which::Ours && !arguments.ours);
+    let alone = arguments.ours || scenario.is_of_days();
+    let others = Which::ALL.into_iter().filter(|w| *w != Which::Ours && !alone);
     ours.chain(others.map(|which| (which, 1))).collect()
 }
 

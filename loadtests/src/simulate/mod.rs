@@ -16,6 +16,7 @@ pub use picture::picture;
 pub use policy::Which;
 pub use provider::{Count, Hidden, Shape};
 pub use record::Score;
+use record::judge_capped;
 pub(crate) use record::{Second, judge};
 pub use scenarios::{Scenario, scenarios};
 
@@ -36,17 +37,19 @@ pub struct Run {
 /// Runs one policy through one scenario.
 #[must_use]
 pub fn run(scenario: &Scenario, which: Which, relays: usize, seed: u64) -> Run {
-    let (lowest, highest) = scenario.known();
+    let (lowest, highest) = scenario.extremes();
     let policy = which.policy(lowest, highest);
     let mut world = World::new(scenario.hidden.clone(), policy, relays, seed, scenario.idle);
+    if which == Which::Ours {
+        world.know(scenario.known.clone());
+    }
     world.run(scenario.seconds);
     let jumps = scenario.hidden.shape.jumps(scenario.seconds);
-    let score = judge(
-        &world.record.seconds,
-        &world.record.by_relay,
-        &jumps,
-        scenario.hidden.count.period(),
-    );
+    let (all, by_relay) = (&world.record.seconds, &world.record.by_relay);
+    let score = match scenario.hidden.caps(scenario.seconds) {
+        Some((caps, period)) => judge_capped(all, by_relay, &caps, period),
+        None => judge(all, by_relay, &jumps, scenario.hidden.count.period()),
+    };
     let seconds = world.record.seconds.iter().map(|s| (s.allowed, s.sent, s.refused)).collect();
     Run { score, seconds, changes: world.changes }
 }

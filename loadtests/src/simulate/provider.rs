@@ -97,8 +97,10 @@ pub struct Hidden {
     pub connections: u32,
     /// Messages over one connection.
     pub per_connection: u32,
-    /// Messages a day.
-    pub daily: Option<u32>,
+    /// Messages in so many seconds, counted afresh at the beginning of each such time.
+    pub cap: Option<(u32, f64)>,
+    /// How many times as much it takes in each such time than in the one before.
+    pub cap_grows: f64,
     /// Each recipient is put off once.
     pub greylists: bool,
     /// After so many refusals in a minute the source is blocked for so many seconds.
@@ -118,11 +120,21 @@ impl Hidden {
             false_alarms: 0,
             connections: 40,
             per_connection: 100_000,
-            daily: None,
+            cap: None,
+            cap_grows: 1.0,
             greylists: false,
             blocks: None,
             grudge: 0.0,
         }
+    }
+}
+
+impl Hidden {
+    /// What its cap allows in each of its times within so many seconds, and how long these are.
+    pub(super) fn caps(&self, seconds: f64) -> Option<(Vec<f64>, usize)> {
+        let (most, period) = self.cap?;
+        let grown = |n: i32| (f64::from(most) * self.cap_grows.powi(n)).floor();
+        Some(((0..(seconds / period).ceil() as i32).map(grown).collect(), period as usize))
     }
 }
 
@@ -142,7 +154,8 @@ pub(super) struct Provider {
     tokens: f64,
     at: Micros,
     window: u64,
-    today: (u64, u32),
+    /// The number of the time that a cap counts by, and what was taken in it.
+    taken: (u64, u32),
     open: u32,
     standing: f64,
     refusals: (u64, u32),
@@ -157,7 +170,7 @@ impl Provider {
             tokens: 1.0,
             at: 0,
             window: 0,
-            today: (0, 0),
+            taken: (0, 0),
             open: 0,
             standing: 1.0,
             refusals: (0, 0),
@@ -167,9 +180,19 @@ impl Provider {
         }
     }
 
-    /// Messages a second that it takes at this moment, its grudge included.
+    /// Messages a second that it takes at this moment, its grudge and its cap included.
     pub(super) fn limit(&self, now: Micros) -> f64 {
-        self.hidden.shape.at(seconds(now)) * self.standing
+        let is_full = self.room(now) == 0;
+        if is_full { 0.0 } else { self.hidden.shape.at(seconds(now)) * self.standing }
+    }
+
+    /// What its cap leaves.
+    fn room(&self, now: Micros) -> u32 {
+        let Some((most, period)) = self.hidden.cap else { return u32::MAX };
+        let number = (seconds(now) / period) as u64;
+        let most = f64::from(most) * self.hidden.cap_grows.powi(number as i32);
+        let taken = if self.taken.0 == number { self.taken.1 } else { 0 };
+        (most as u32).saturating_sub(taken)
     }
 
     /// Whether one more connection is taken.
@@ -193,8 +216,7 @@ impl Provider {
             return Answer::ConnectionFull;
         }
         let is_alarm = share(self.dice.roll()) * 1000.0 < f64::from(self.hidden.false_alarms);
-        let over_day = self.hidden.daily.is_some_and(|most| self.today.1 >= most);
-        if self.tokens < 1.0 || over_day {
+        if self.tokens < 1.0 || self.room(now) == 0 {
             self.bear_a_grudge(now);
             return Answer::TooFast;
         }
@@ -202,7 +224,7 @@ impl Provider {
             return Answer::TooFast;
         }
         self.tokens -= 1.0;
-        self.today.1 += 1;
+        self.count(now);
         if self.hidden.greylists && attempt == 0 { Answer::Greylisted } else { Answer::Taken }
     }
 
@@ -213,7 +235,7 @@ impl Provider {
         }
         self.at = now;
         self.standing = (self.standing + passed / 600.0).min(1.0);
-        let limit = self.limit(now) * self.waver;
+        let limit = self.hidden.shape.at(seconds(now)) * self.standing * self.waver;
         match self.hidden.count {
             Count::Bucket(depth) => {
                 let most = (limit * depth).max(1.0);
@@ -227,10 +249,15 @@ impl Provider {
                 }
             }
         }
-        let day = (seconds(now) / (24.0 * HOUR_S)) as u64;
-        if day != self.today.0 {
-            self.today = (day, 0);
+    }
+
+    fn count(&mut self, now: Micros) {
+        let Some((_, period)) = self.hidden.cap else { return };
+        let number = (seconds(now) / period) as u64;
+        if self.taken.0 != number {
+            self.taken = (number, 0);
         }
+        self.taken.1 += 1;
     }
 
     fn bear_a_grudge(&mut self, now: Micros) {

@@ -123,6 +123,26 @@ pub(crate) fn judge(all: &[Second], by_relay: &[u64], jumps: &[f64], period: f64
     }
 }
 
+/// Judges a run at a provider that counts by hours or days: `caps` are what it takes in each of
+/// them, `period` seconds long. What is refused counts from the start.
+pub(super) fn judge_capped(all: &[Second], by_relay: &[u64], caps: &[f64], period: usize) -> Score {
+    let in_each: Vec<f64> = all
+        .chunks(period)
+        .map(|period| f64::from(period.iter().map(|s| s.passed).sum::<u32>()))
+        .collect();
+    let (passed, refused) = all.iter().fold((0u64, 0u64), |(passed, refused), second| {
+        (passed + u64::from(second.passed), refused + u64::from(second.refused))
+    });
+    Score {
+        utilisation: in_each.iter().sum::<f64>() / caps.iter().sum::<f64>().max(1.0),
+        refused: refused as f64 / (passed + refused).max(1) as f64,
+        converged_s: Some(0.0),
+        settled_s: None,
+        overshoot: in_each.iter().zip(caps).map(|(n, cap)| n / cap).fold(0.0, f64::max),
+        jain: jain(by_relay),
+    }
+}
+
 /// From which second on every window for the next two minutes is used.
 fn settled(seconds: &[Second], window: usize) -> Option<usize> {
     let is_used = |from: usize| {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use mail::Timestamp;
 use mail::throttle::Observation;
 
 use super::line::Job;
@@ -23,6 +24,11 @@ pub(super) struct Relay {
     pub(super) name: String,
     pub(super) waiting: VecDeque<Job>,
     pub(super) tokens: u32,
+    /// Messages taken out of an hour or a day and not yet granted; those granted and dropped.
+    pub(super) held: u32,
+    pub(super) forgotten: u32,
+    pub(super) objections: u32,
+    pub(super) full_until: Timestamp,
     pub(super) granted_at: Micros,
     pub(super) asked_at: Micros,
     pub(super) ask_due: Micros,
@@ -48,6 +54,10 @@ impl Relay {
             name,
             waiting: VecDeque::new(),
             tokens: 0,
+            held: 0,
+            forgotten: 0,
+            objections: 0,
+            full_until: Timestamp(0),
             granted_at: 0,
             asked_at: 0,
             ask_due: 0,
@@ -73,7 +83,7 @@ impl Relay {
     pub(super) fn learn_rate(&mut self, rate: f64) {
         if rate < self.rate {
             self.epoch += 1;
-            self.tokens = 0;
+            self.forgotten += std::mem::take(&mut self.tokens);
             self.seen.age();
         }
         self.rate = rate;

@@ -47,6 +47,32 @@ fn after_a_step_it_is_settled_within_two_minutes() {
     }
 }
 
+/// What is not known of a day or an hour is found out without much being refused; what is known is
+/// kept from the first window on.
+#[test]
+fn caps_of_hours_and_days_are_used_and_kept() {
+    for scenario in named("cap").iter().chain(&named("warm-up")) {
+        for relays in [1, 4] {
+            let run = run(scenario, Which::Ours, relays, 1);
+            let said = format!("{}, {relays} relays: {:?}", scenario.name, run.score);
+            assert!(run.score.utilisation >= 0.92, "{said}");
+            let Some((caps, period)) = scenario.hidden.caps(scenario.seconds) else { continue };
+            if !scenario.known.is_any() {
+                // Its probes find the next hour; of a day's messages they are next to nothing.
+                assert!(
+                    run.score.refused <= if scenario.is_of_days() { 0.01 } else { 0.05 },
+                    "{said}"
+                );
+                continue;
+            }
+            let passed: Vec<u32> = run.seconds.iter().map(|(_, sent, no)| sent - no).collect();
+            let all: u32 = passed[..period].iter().sum();
+            assert!(f64::from(all) <= caps[0], "{said}: {all} in the first");
+            assert!(run.score.refused <= 0.01, "{said}");
+        }
+    }
+}
+
 /// Nobody is better at both, and nobody who is refused as seldom uses more.
 #[test]
 fn no_other_policy_is_better() {

@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use mail::Timestamp;
+use mail::quota::{Ask as TakeOf, Quota};
 use mail::retry::Hint;
 use mail::share::{Ask, Demand, Fair, Weight, connections};
 use mail::throttle::Change;
@@ -14,6 +15,7 @@ use super::policy::Policy;
 use super::provider::{Answer, Hidden, Micros, Provider, SECOND, seconds};
 use super::record::Record;
 use super::relay::{Connection, Relay, TELL_REFUSAL};
+use super::scenarios::Known;
 use crate::mix::Dice;
 
 /// As in `relay::pace`.
@@ -52,6 +54,8 @@ pub(super) struct World {
     now: Micros,
     /// Time when there is nothing to send, in microseconds.
     idle: Option<(Micros, Micros)>,
+    known: Known,
+    quota: Quota,
     pub(super) record: Record,
     pub(super) changes: Vec<(f64, Change)>,
 }
@@ -76,6 +80,8 @@ impl World {
             number: 0,
             now: 0,
             idle: idle.map(|(from, to)| ((from * 1e6) as Micros, (to * 1e6) as Micros)),
+            known: Known::default(),
+            quota: Quota::default(),
             record: Record::new(relays),
             changes: Vec::new(),
         };
@@ -84,6 +90,11 @@ impl World {
             world.at(relay as Micros * 7_000, relay, What::Turn);
         }
         world
+    }
+
+    /// What the relays know beforehand.
+    pub(super) fn know(&mut self, known: Known) {
+        self.known = known;
     }
 
     fn at(&mut self, at: Micros, relay: usize, what: What) {
@@ -143,7 +154,8 @@ impl World {
     fn fill(&mut self, at: usize) {
         let relay = &mut self.relays[at];
         let now = stamp(self.now);
-        if self.idle.is_some_and(|(from, to)| (from..to).contains(&self.now)) {
+        let is_idle = self.idle.is_some_and(|(from, to)| (from..to).contains(&self.now));
+        if is_idle || relay.full_until > now {
             for job in std::mem::take(&mut relay.waiting) {
                 self.queue.give_back(now, &relay.name, &job);
             }
@@ -178,16 +190,21 @@ impl World {
         if relay.allowed == 0 {
             waiting = 0;
         }
+        if self.known.is_any() {
+            waiting = self.allow(at, waiting);
+        }
+        let relay = &mut self.relays[at];
         let demand = Demand { campaign: CAMPAIGN, weight: Weight::default(), priority: 1, waiting };
         let ask = Ask { relay: &relay.name, flows: &[demand], rate, slice: SLICE };
         let slice = self.fair.slice(stamp(now), &ask);
         let granted: u32 = slice.granted.iter().map(|(_, n)| n).sum();
+        relay.held = relay.held.saturating_sub(granted);
         relay.learn_rate(rate);
         while relay.open() > relay.allowed as usize && relay.idle.pop().is_some() {
             self.provider.close();
         }
         if now > relay.granted_at + 3 * SLICE.as_micros() as Micros {
-            relay.tokens = 0;
+            relay.forgotten += std::mem::take(&mut relay.tokens);
         }
         if granted > 0 {
             relay.granted_at = now;
@@ -201,6 +218,29 @@ impl World {
         };
         // The way to Redis and back, and a busy runtime.
         relay.ask_due = now + wait.as_micros() as Micros + self.dice.below(4_000);
+    }
+
+    /// What hours and days leave of what waits, as `relay::site::allowance` takes it.
+    fn allow(&mut self, at: usize, waiting: u32) -> u32 {
+        let now = stamp(self.now);
+        let relay = &mut self.relays[at];
+        let part = relay.rate / f64::from(relay.sharing.max(1));
+        let ahead = part.ceil().max(1.0) as u32;
+        let missing = waiting.min(ahead).saturating_sub(relay.held);
+        if missing > 0 {
+            let ask = TakeOf {
+                wanted: u64::from(missing),
+                back: u64::from(std::mem::take(&mut relay.forgotten)),
+                bad: u64::from(std::mem::take(&mut relay.objections)),
+                ceilings: self.known.ceilings,
+                follows: self.known.follows.as_ref(),
+            };
+            let answer = self.quota.take(now, &ask);
+            relay.held += answer.granted as u32;
+            let is_full = relay.held == 0;
+            relay.full_until = answer.until.filter(|_| is_full).unwrap_or(Timestamp(0));
+        }
+        waiting.min(relay.held)
     }
 
     /// Sets connections to what was granted.
@@ -286,9 +326,11 @@ impl World {
                     relay.seen.rate_refusals += 1;
                 }
                 relay.refused = true;
+                relay.objections += 1;
                 self.queue.defer(stamp, name, &job, Hint::None);
             }
             Answer::Blocked => {
+                relay.objections += 1;
                 relay.seen.blocks += 1;
                 relay.refused = true;
                 self.queue.defer(stamp, name, &job, Hint::None);

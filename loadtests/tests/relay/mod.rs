@@ -12,6 +12,7 @@ mod ipv6;
 mod load;
 mod orders;
 mod providers;
+mod quotas;
 mod refusals;
 mod require_tls;
 mod server;

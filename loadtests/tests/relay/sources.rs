@@ -51,17 +51,17 @@ fn two(config: &mut relay::Config) {
     config.retry.lifetime_s = 600;
 }
 
-fn people(n: usize, domain: &str) -> Vec<String> {
+pub(crate) fn people(n: usize, domain: &str) -> Vec<String> {
     (0..n).map(|i| format!("u{i}@{domain}")).collect()
 }
 
-async fn send(world: &World, to: &[String], own_lane: bool) -> mail::CampaignId {
+pub(crate) async fn send(world: &World, to: &[String], own_lane: bool) -> mail::CampaignId {
     let to: Vec<&str> = to.iter().map(String::as_str).collect();
     world.campaign("acme", &to, own_lane).await
 }
 
 /// How many each source delivered at a domain.
-async fn delivered(world: &World, domain: &str) -> BTreeMap<String, usize> {
+pub(crate) async fn delivered(world: &World, domain: &str) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for event in world.told(EventKind::Delivered).await {
         if event.recipient.ends_with(domain) {

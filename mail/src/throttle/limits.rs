@@ -12,7 +12,8 @@ pub struct Limits {
     /// Messages a second at a site never spoken to. Ten double every few seconds while
     /// nobody objects; a new address that must be warmed up starts lower.
     pub rate_start: f64,
-    /// Messages a second at least: the last word of a site that objects to everything.
+    /// Messages a second at least, but for the probes at a site that takes nothing for minutes: one
+    /// in ten minutes in the end.
     pub rate_min: f64,
     /// Messages a second at most. Protects a site, or a warm-up plan, from what the
     /// controller would find possible.

@@ -180,14 +180,14 @@ impl Pace {
     /// To a millionth: records are short, and read back as the same numbers.
     fn round(&mut self, limits: &Limits) {
         let millionths = |rate: f64| (rate * 1e6).round() / 1e6;
-        self.rate = millionths(self.rate).clamp(limits.rate_min, limits.rate_max);
+        self.rate = millionths(self.rate).clamp(self.rate_least(limits), limits.rate_max);
         self.rate_told = millionths(self.rate_told);
         self.rate_refused = self.rate_refused.map(millionths);
     }
 
     /// Limits may have been changed since the last time.
     fn keep_within(&mut self, limits: &Limits, changes: &mut Changes) {
-        let rate = self.rate.clamp(limits.rate_min, limits.rate_max);
+        let rate = self.rate.clamp(self.rate_least(limits), limits.rate_max);
         if rate != self.rate {
             changes.add(Dimension::Rate, self.rate, rate, Why::Limits, 0);
             (self.rate, self.rate_told) = (rate, rate);

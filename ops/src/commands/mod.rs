@@ -14,6 +14,7 @@ mod restore;
 mod serving;
 mod tls_reports;
 mod trace;
+mod warmup;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -95,6 +96,7 @@ enum Command {
     Queue(queue::Queue),
     Trace(trace::Trace),
     Providers(providers::Command),
+    Warmup(warmup::Warmup),
     TlsReports(tls_reports::TlsReports),
     Backup(backup::Backup),
     Restore(restore::Restore),
@@ -120,6 +122,7 @@ pub fn main() -> ExitCode {
         Command::Queue(command) => command.run(&global),
         Command::Trace(command) => command.run(&global),
         Command::Providers(command) => command.run(&global),
+        Command::Warmup(command) => command.run(&global),
         Command::TlsReports(command) => command.run(&global),
         Command::Backup(command) => command.run(&global),
         Command::Restore(command) => command.run(&global),

@@ -41,6 +41,17 @@ impl Plans {
     }
 }
 
+/// Every plan that a source may follow, by name: the operator's, and those that are part of the
+/// program. The configuration has been checked.
+#[must_use]
+pub fn warmup_plans(config: &Config) -> Vec<(String, Plan)> {
+    let shipped = SHIPPED.iter().map(|(name, _)| *name);
+    let own = config.warmup.keys().map(String::as_str);
+    let strangers = shipped.filter(|name| !config.warmup.contains_key(*name));
+    let names = own.chain(strangers);
+    names.filter_map(|name| Some((name.to_owned(), plan(config, name).ok()?))).collect()
+}
+
 /// A plan by its name: one of the operator's, or one that is part of the program.
 fn plan(config: &Config, name: &str) -> Result<Plan, String> {
     if let Some(written) = config.warmup.get(name) {

@@ -9,9 +9,12 @@ use crate::time::Timestamp;
 
 /// Of so many attempts in a row none passes: the site has had enough for now.
 const ALL_REFUSED: u32 = 8;
-/// Probing gaps while all is refused: a tenth of the time that it has lasted, within these.
+/// Probing gaps while all is refused: a tenth of the time that it has lasted, within these. A day
+/// whose messages are used up after an hour costs some 200 of them.
 const GAP_S_MIN: f64 = 0.5;
-const GAP_S_MAX: f64 = 60.0;
+const GAP_S_MAX: f64 = 600.0;
+/// Until then the least rate holds for probes, too.
+const LEAST_FOR_S: f64 = 100.0;
 /// A site that takes nothing for so long counts by the minute or longer, and is remembered for it:
 /// more than its mean passes for a while, and is refused later.
 const COUNTS_FROM: Duration = Duration::from_secs(3);
@@ -28,6 +31,12 @@ impl Pace {
     /// Whether so many were refused in a row that nothing passes at all.
     pub(super) fn is_choking(&self) -> bool {
         self.evidence.in_a_row >= ALL_REFUSED
+    }
+
+    /// The least rate: where nothing passes for long, that of probes.
+    pub(super) fn rate_least(&self, limits: &Limits) -> f64 {
+        let is_choked = self.evidence.choked.is_some();
+        if is_choked { limits.rate_min.min(1.0 / GAP_S_MAX) } else { limits.rate_min }
     }
 
     /// Nothing passes: single probes, the rarer the longer it lasts.
@@ -67,7 +76,8 @@ impl Pace {
         // What was on its way when it began is answered by then.
         let late = if lasts_s < ON_ITS_WAY_S { changes.own.late_passed } else { 0 };
         if changes.own.passed == late {
-            self.rate = probing(lasts_s).clamp(limits.rate_min, limits.rate_max).min(resume);
+            let least = if lasts_s < LEAST_FOR_S { limits.rate_min } else { 0.0 };
+            self.rate = probing(lasts_s).clamp(least, limits.rate_max).min(resume);
             return true;
         }
         let before = self.rate;

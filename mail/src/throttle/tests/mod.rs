@@ -342,7 +342,7 @@ proptest! {
             now = now + seen.window;
             pace.observe(&limits, now, seen);
             let rate = pace.rate(&limits, now);
-            let least = limits.rate_min.min(limits.probes_per_minute / 60.0);
+            let least = limits.rate_min.min(1.0 / 600.0 - 1e-6);
             prop_assert!((least..=limits.rate_max).contains(&rate));
             prop_assert!((1..=20).contains(&pace.connections(now)));
             prop_assert!((1..=1000).contains(&pace.messages_per_connection()));

@@ -19,7 +19,8 @@ use store::Store;
 
 use super::Global;
 use crate::wiring::connect;
-use order::{About, Hand, Signed};
+pub(super) use order::Signed;
+use order::{About, Hand};
 
 /// What waits in the queue, by campaign
 #[derive(Debug, Args)]

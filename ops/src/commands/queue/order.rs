@@ -26,23 +26,23 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(600);
 
 /// Who and why.
 #[derive(Debug, Args)]
-pub(super) struct Signed {
+pub(in crate::commands) struct Signed {
     /// Why; it stands in the event and in the list of orders
     #[arg(long, value_name = "TEXT")]
-    pub(super) why: String,
+    pub(in crate::commands) why: String,
     /// Who; the user of this shell when it is not given
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
 }
 
 impl Signed {
-    pub(super) fn by(&self) -> String {
+    pub(in crate::commands) fn by(&self) -> String {
         let user = |name: &str| std::env::var(name).ok().filter(|user| !user.is_empty());
         let given = self.by.clone().or_else(|| user("SUDO_USER")).or_else(|| user("USER"));
         given.unwrap_or_else(|| "operator".into())
     }
 
-    pub(super) fn check(&self) -> anyhow::Result<()> {
+    pub(in crate::commands) fn check(&self) -> anyhow::Result<()> {
         if self.why.trim().is_empty() || self.why.chars().any(char::is_control) {
             bail!("--why {:?}: say in a line why, for whoever reads it later", self.why);
         }
