@@ -9,8 +9,8 @@ pub struct Facts {
     pub hold_until: Option<Timestamp>,
     /// Recipients that wait for it in the hands of relays.
     pub waiting: u64,
-    /// Messages that could be granted at once: below 1 the rate is used up.
-    pub room: f64,
+    /// Whether all that the rate brings was granted.
+    pub is_used_up: bool,
     /// Connections that relays have open, all together.
     pub connections_in_use: u32,
     /// Connections that they may have open.
@@ -44,7 +44,7 @@ impl Facts {
         if self.waiting == 0 {
             return Binding::Nothing;
         }
-        if self.room < 1.0 {
+        if self.is_used_up {
             return Binding::Rate;
         }
         if self.connections_in_use >= self.connections {
@@ -79,15 +79,15 @@ mod tests {
         let free = Facts {
             hold_until: None,
             waiting: 3,
-            room: 4.0,
+            is_used_up: false,
             connections_in_use: 1,
             connections: 4,
         };
         assert_eq!(free.binding(), Binding::Answers);
-        assert_eq!(Facts { room: 0.4, ..free }.binding(), Binding::Rate);
+        assert_eq!(Facts { is_used_up: true, ..free }.binding(), Binding::Rate);
         let crowded = Facts { connections_in_use: 4, ..free };
         assert_eq!(crowded.binding(), Binding::Connections);
-        assert_eq!(Facts { room: 0.0, ..crowded }.binding(), Binding::Rate);
+        assert_eq!(Facts { is_used_up: true, ..crowded }.binding(), Binding::Rate);
         assert_eq!(Facts { waiting: 0, ..crowded }.binding(), Binding::Nothing);
         let held = Facts { hold_until: Some(Timestamp(0)), waiting: 0, ..free };
         assert_eq!(held.binding(), Binding::Hold);

@@ -88,10 +88,10 @@ impl Hand<'_> {
         let until = match verb {
             Verb::Bounce => Some(now + BOUNCE_HOLDS),
             Verb::Retry => Some(now + RETRY_HOLDS),
-            Verb::Suspend | Verb::Reroute | Verb::Drain => None,
+            Verb::Suspend | Verb::Reroute | Verb::Drain | Verb::Fix => None,
         };
-        let (reason, by) = (about.signed.why.clone(), about.signed.by());
-        let new = NewOrder { verb, scope, pool, reason, by, until };
+        let new = NewOrder::new(verb, scope, about.signed.by(), about.signed.why.clone());
+        let new = NewOrder { pool, until, ..new };
         let order = self.store.give_order(new, now).await?;
         if matches!(verb, Verb::Bounce | Verb::Retry) {
             self.make_due(&order.scope).await?;
@@ -131,7 +131,7 @@ impl Hand<'_> {
         match order.verb {
             Verb::Suspend => self.make_due(&order.scope).await?,
             Verb::Bounce => eprintln!("what has failed by it stays failed"),
-            Verb::Reroute | Verb::Retry | Verb::Drain => {}
+            Verb::Reroute | Verb::Retry | Verb::Drain | Verb::Fix => {}
         }
         self.say(&order, "is undone");
         Ok(())
@@ -173,8 +173,7 @@ impl Hand<'_> {
         if !self.store.relays().await?.iter().any(|(id, _)| is_named(id, name)) {
             bail!("no relay {name:?} is registered; `malleposte queue relays` lists them");
         }
-        let (verb, reason, by) = (Verb::Drain, signed.why.clone(), signed.by());
-        let new = NewOrder { verb, scope, pool: String::new(), reason, by, until: None };
+        let new = NewOrder::new(Verb::Drain, scope, signed.by(), signed.why.clone());
         let order = self.store.give_order(new, now()).await?;
         self.say(&order, "holds");
         if wait { self.await_drained(name).await } else { Ok(()) }
