@@ -42,6 +42,7 @@ mod suppression;
 mod tls_reports;
 mod topology;
 mod url;
+mod whereabouts;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -78,6 +79,7 @@ pub use settling::ShardSettle;
 pub use sts::StsRecord;
 pub use suppression::{AddressChange, Returned, Suppression, SuppressionRecord};
 pub use tls_reports::{TLS_COUNTS_KEPT, TlsCounted, TlsDay, TlsReportState};
+pub use whereabouts::{Rests, Whereabouts};
 
 use arrival::Arrivals;
 use durability::{Confirm, Info};

@@ -14,6 +14,7 @@ mod load;
 mod orders;
 #[path = "../others/mod.rs"]
 mod others;
+mod paces;
 mod providers;
 mod refusals;
 mod require_tls;

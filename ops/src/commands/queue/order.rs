@@ -26,23 +26,23 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(600);
 
 /// Who and why.
 #[derive(Debug, Args)]
-pub(super) struct Signed {
+pub(in crate::commands) struct Signed {
     /// Why; it stands in the event and in the list of orders
     #[arg(long, value_name = "TEXT")]
-    pub(super) why: String,
+    pub(in crate::commands) why: String,
     /// Who; the user of this shell when it is not given
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
 }
 
 impl Signed {
-    pub(super) fn by(&self) -> String {
+    pub(in crate::commands) fn by(&self) -> String {
         let user = |name: &str| std::env::var(name).ok().filter(|user| !user.is_empty());
         let given = self.by.clone().or_else(|| user("SUDO_USER")).or_else(|| user("USER"));
         given.unwrap_or_else(|| "operator".into())
     }
 
-    pub(super) fn check(&self) -> anyhow::Result<()> {
+    pub(in crate::commands) fn check(&self) -> anyhow::Result<()> {
         if self.why.trim().is_empty() || self.why.chars().any(char::is_control) {
             bail!("--why {:?}: say in a line why, for whoever reads it later", self.why);
         }
@@ -52,7 +52,7 @@ impl Signed {
 
 /// What an order is about.
 #[derive(Debug, Args)]
-pub(super) struct About {
+pub(in crate::commands) struct About {
     /// all, site, source, tenant, campaign or domain
     #[arg(value_name = "KIND", value_parser = kind)]
     kind: ScopeKind,
@@ -71,15 +71,20 @@ fn kind(word: &str) -> Result<ScopeKind, String> {
 }
 
 /// The platform, as the verbs need it.
-pub(super) struct Hand<'a> {
-    pub(super) store: &'a Store,
-    pub(super) config: &'a Config,
-    pub(super) as_json: bool,
+pub(in crate::commands) struct Hand<'a> {
+    pub(in crate::commands) store: &'a Store,
+    pub(in crate::commands) config: &'a Config,
+    pub(in crate::commands) as_json: bool,
 }
 
 impl Hand<'_> {
     /// Gives an order about a scope, and makes due what should notice it.
-    pub(super) async fn order(&self, verb: Verb, about: About, pool: String) -> anyhow::Result<()> {
+    pub(in crate::commands) async fn order(
+        &self,
+        verb: Verb,
+        about: About,
+        pool: String,
+    ) -> anyhow::Result<()> {
         about.signed.check()?;
         let scope = self.scope(about.kind, &about.name).await?;
         verb.check(&scope)?;
@@ -101,7 +106,7 @@ impl Hand<'_> {
     }
 
     /// Ends every order of a kind about a scope, as `resume` does, and a campaign's pause.
-    pub(super) async fn resume(&self, about: About) -> anyhow::Result<()> {
+    pub(in crate::commands) async fn resume(&self, about: About) -> anyhow::Result<()> {
         about.signed.check()?;
         let scope = self.scope(about.kind, &about.name).await?;
         let orders = self.store.orders(now()).await?;
@@ -119,7 +124,7 @@ impl Hand<'_> {
     }
 
     /// Ends one order. What it held back goes at once.
-    pub(super) async fn undo(&self, id: u64, signed: &Signed) -> anyhow::Result<()> {
+    pub(in crate::commands) async fn undo(&self, id: u64, signed: &Signed) -> anyhow::Result<()> {
         signed.check()?;
         let undone = self.store.undo_order(id, &signed.by(), &signed.why, now()).await?;
         if undone.is_none() && self.undo_hold(id, signed).await? {
@@ -137,7 +142,7 @@ impl Hand<'_> {
         Ok(())
     }
 
-    pub(super) async fn list(&self) -> anyhow::Result<()> {
+    pub(in crate::commands) async fn list(&self) -> anyhow::Result<()> {
         let orders = self.store.orders(now()).await?;
         let automatic = self.automatic().await?;
         if self.as_json {
@@ -162,7 +167,7 @@ impl Hand<'_> {
         Ok(())
     }
 
-    pub(super) async fn drain(
+    pub(in crate::commands) async fn drain(
         &self,
         name: &str,
         signed: &Signed,
@@ -196,7 +201,11 @@ impl Hand<'_> {
         bail!("{name} still has recipients in hand after {} s", DRAINED_WITHIN.as_secs());
     }
 
-    pub(super) async fn cancel(&self, campaign: &str, signed: &Signed) -> anyhow::Result<()> {
+    pub(in crate::commands) async fn cancel(
+        &self,
+        campaign: &str,
+        signed: &Signed,
+    ) -> anyhow::Result<()> {
         signed.check()?;
         let id: CampaignId = campaign.parse()?;
         let found = self.store.campaign(id).await?;
@@ -213,7 +222,7 @@ impl Hand<'_> {
     }
 
     /// Tells what was done to a campaign that is no lasting order.
-    pub(super) async fn tell_about(
+    pub(in crate::commands) async fn tell_about(
         &self,
         id: CampaignId,
         what: &str,
@@ -224,7 +233,7 @@ impl Hand<'_> {
         Ok(self.store.tell_ordered(event).await?)
     }
 
-    fn say(&self, order: &Order, what: &str) {
+    pub(in crate::commands) fn say(&self, order: &Order, what: &str) {
         if self.as_json {
             println!("{}", json!({ "order": order, "is": what }));
         } else {
@@ -267,7 +276,11 @@ impl Hand<'_> {
         }
     }
 
-    async fn site_of(&self, domain: &Domain) -> anyhow::Result<Option<Site>> {
+    /// Where mail to a domain goes, as DNS has it.
+    pub(in crate::commands) async fn site_of(
+        &self,
+        domain: &Domain,
+    ) -> anyhow::Result<Option<Site>> {
         let resolver = Resolver::new(&self.config.dns)?;
         Ok(site(&resolver, domain).await)
     }
@@ -304,7 +317,7 @@ impl Hand<'_> {
 
     /// What is delayed and may be about the scope is looked at now. Small domains share lanes:
     /// theirs is made due as a whole, and whoever is not meant has one attempt early.
-    async fn make_due(&self, scope: &Scope) -> anyhow::Result<()> {
+    pub(in crate::commands) async fn make_due(&self, scope: &Scope) -> anyhow::Result<()> {
         let resolver = Resolver::new(&self.config.dns)?;
         let mut sites: HashMap<Domain, bool> = HashMap::new();
         for (id, _) in self.campaigns(scope).await? {
