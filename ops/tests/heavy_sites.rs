@@ -104,6 +104,7 @@ fn heavy_a_site_is_explained_and_in_hand() {
             &["site", "fix", SITE, "--rate", "61"],
             "rate 61.0 must lie between 0.1 (rate_min) and 60",
         ),
+        (&["site", "fix", SITE, "--rate", "-2"], "rate -2.0 must lie between 0.1"),
         (&["site", "fix", SITE, "--connections", "0"], "connections 0 must lie between 1 and 50"),
         (&["site", "fix", SITE], "nothing is fixed"),
         (&["site", "release", SITE], "the site does not block the source"),

@@ -8,7 +8,7 @@ use relay::{Deed, by_hand, limits_at};
 use serde_json::json;
 use store::NewOrder;
 
-use super::{Desk, Fix, Signed, Which};
+use super::{Desk, Numbers, Signed, Which};
 use crate::commands::now;
 use crate::commands::queue::automatic::HEARD_WITHIN;
 
@@ -19,7 +19,7 @@ impl Desk<'_> {
     pub(super) async fn fix(
         &self,
         which: &Which,
-        fix: &Fix,
+        fix: &Numbers,
         signed: &Signed,
     ) -> anyhow::Result<()> {
         signed.check()?;

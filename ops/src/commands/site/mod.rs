@@ -66,7 +66,7 @@ enum Verb {
         #[command(flatten)]
         which: Which,
         #[command(flatten)]
-        fix: Fix,
+        fix: Numbers,
         #[command(flatten)]
         signed: Signed,
     },
@@ -103,9 +103,9 @@ struct Which {
 
 /// What is to be fixed.
 #[derive(Debug, Args)]
-struct Fix {
+struct Numbers {
     /// Messages a second, of all relays together
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     rate: Option<f64>,
     /// Connections, of all relays together
     #[arg(long, value_name = "N")]
@@ -118,7 +118,7 @@ struct Fix {
     lasts: Option<Duration>,
 }
 
-impl Fix {
+impl Numbers {
     fn fixed(&self) -> Fixed {
         Fixed {
             rate: self.rate,
