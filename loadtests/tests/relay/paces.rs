@@ -44,8 +44,8 @@ async fn a_rate_that_is_fixed_is_sent_at_and_afterwards_it_goes_on_as_found() {
             (config.pace.rate_start, config.pace.rate_max) = (40.0, 60.0);
         });
     }
-    let campaign = send(&world, 1500).await;
-    world.until(campaign, 20, |n| n.delivered > 60).await;
+    let campaign = send(&world, 480).await;
+    world.until(campaign, 20, |n| n.delivered > 40).await;
     let order = fix(&world, Fixed { rate: Some(8.0), ..Fixed::default() }).await;
     tokio::time::sleep(Duration::from_millis(2500)).await;
     let fixed = goes(&world, campaign, 5.0).await;
@@ -57,7 +57,7 @@ async fn a_rate_that_is_fixed_is_sent_at_and_afterwards_it_goes_on_as_found() {
 
     world.store.undo_order(order, "tester", "done", now()).await.unwrap().unwrap();
     tokio::time::sleep(Duration::from_millis(2500)).await;
-    let lifted = goes(&world, campaign, 5.0).await;
+    let lifted = goes(&world, campaign, 2.0).await;
     assert!(lifted > 30.0, "{lifted}");
     world.until(campaign, 60, |n| n.waiting == 0).await;
     let told = world.told(EventKind::PaceChanged).await;
@@ -116,7 +116,9 @@ async fn a_block_that_is_lifted_by_hand_is_over_for_all_relays() {
     assert!(matches!(release().await, Err(NotDone::NotHeld)), "once");
     tokio::time::sleep(Duration::from_millis(1800)).await;
     world.store.expedite(campaign).await.unwrap();
-    world.until(campaign, 25, |n| n.delivered == 30).await;
+    // The site had refused the first ones for good.
+    let n = world.until(campaign, 25, |n| n.waiting == 0).await;
+    assert!(n.delivered > 15 && n.delivered + n.failed == 30, "{n:?}");
 
     let told = world.told(EventKind::PaceChanged).await;
     let by_hand = told.iter().filter(|event| event.note.contains(", by tester: the test says so"));

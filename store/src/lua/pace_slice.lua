@@ -288,7 +288,9 @@ if rate <= 0 or connections == 0 then
   wait = arg.slice_ms
 elseif waiting > 0 then
   local interval, clock, window = 1e7 / rate, now * 1e4, arg.slice_ms * 1e4
-  local tat = math.max(tonumber(record[4] or '0'), clock - window)
+  -- What went at a slower rate, a probe while the source was blocked, counts as one at the rate of now.
+  local tat = math.min(tonumber(record[4] or '0'), clock + math.max(interval, window))
+  tat = math.max(tat, clock - window)
   local room = math.floor((clock + window - tat) / interval)
   -- Slower than one a slice: one, when its time has come.
   if room < 1 and tat <= clock then room = 1 end
