@@ -34,6 +34,7 @@ pub mod tlsrpt;
 pub mod unsubscribe;
 pub mod verp;
 pub mod warmup;
+pub mod why;
 pub mod window;
 
 pub use address::{Address, Domain};

@@ -7,6 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::id::CampaignId;
+use crate::throttle::Fixed;
 use crate::time::Timestamp;
 
 /// Orders that hold at one time, at most: each relay weighs every recipient against all
@@ -26,6 +27,8 @@ crate::words! {
         Retry = "retry",
         /// A relay leases nothing more and finishes what it has.
         Drain = "drain",
+        /// Some of the pace at a site is what the operator says.
+        Fix = "fix",
     }
 }
 
@@ -145,6 +148,7 @@ impl Verb {
             Self::Reroute => &[All, Site, Source, Tenant, Campaign, Domain],
             Self::Retry => &[All, Site, Tenant, Campaign, Domain],
             Self::Drain => &[Relay],
+            Self::Fix => &[Site],
         }
     }
 
@@ -162,7 +166,7 @@ impl Verb {
 }
 
 /// An order that holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Order {
     /// Counts up over the platform; what `undo` names.
     pub id: u64,
@@ -173,6 +177,12 @@ pub struct Order {
     /// The pool of a reroute; otherwise empty.
     #[serde(default)]
     pub pool: String,
+    /// What a fix fixes; otherwise nothing.
+    #[serde(default, skip_serializing_if = "Fixed::is_nothing")]
+    pub fixed: Fixed,
+    /// The one source that a fix is about; empty: all of them.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub source: String,
     /// Why, in the operator's words.
     pub reason: String,
     /// Who.
@@ -183,11 +193,17 @@ pub struct Order {
     pub until: Option<Timestamp>,
 }
 
-/// `suspend site google.com`, `reroute all to warm`.
+/// `suspend site google.com`, `reroute all to warm`, `fix site google.com for eu-1 at 5/s`.
 impl fmt::Display for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.verb, self.scope)?;
-        if self.pool.is_empty() { Ok(()) } else { write!(f, " to {}", self.pool) }
+        if !self.pool.is_empty() {
+            write!(f, " to {}", self.pool)?;
+        }
+        if !self.source.is_empty() {
+            write!(f, " for {}", self.source)?;
+        }
+        if self.fixed.is_nothing() { Ok(()) } else { write!(f, " at {}", self.fixed) }
     }
 }
 
@@ -223,7 +239,7 @@ impl Scope {
 }
 
 /// The orders that hold, oldest first.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Orders(Vec<Order>);
 
 impl Orders {
@@ -272,6 +288,19 @@ impl Orders {
         self.of(Verb::Drain).find(|o| o.scope.name == relay)
     }
 
+    /// What is fixed of the pace of a source at a site; of each dimension the newest order decides.
+    #[must_use]
+    pub fn fixed(&self, source: &str, site: &str) -> Fixed {
+        self.fixes(source, site).fold(Fixed::default(), |fixed, order| fixed.with(order.fixed))
+    }
+
+    /// The orders that fix anything of it, oldest first.
+    pub fn fixes<'a>(&'a self, source: &'a str, site: &'a str) -> impl Iterator<Item = &'a Order> {
+        let is_theirs =
+            move |o: &&Order| o.scope.name == site && (o.source.is_empty() || o.source == source);
+        self.of(Verb::Fix).filter(is_theirs)
+    }
+
     /// Orders to try again that are newer than one seen before.
     pub fn retries_after(&self, seen: u64) -> impl Iterator<Item = &Order> {
         self.of(Verb::Retry).filter(move |o| o.id > seen)
@@ -310,6 +339,8 @@ mod tests {
             verb,
             scope: Scope::new(kind, name).expect("a scope"),
             pool: if verb == Verb::Reroute { format!("pool-{id}") } else { String::new() },
+            fixed: Fixed::default(),
+            source: String::new(),
             reason: "test".into(),
             by: "me".into(),
             at: Timestamp(1000),
@@ -360,6 +391,29 @@ mod tests {
             order(2, Verb::Reroute, ScopeKind::Tenant, "acme"),
         ];
         assert_eq!(Orders::new(all, Timestamp(0)).pool(&ANN), Some("pool-4"));
+    }
+
+    #[test]
+    fn of_each_dimension_the_newest_fix_of_that_source_and_site_decides() {
+        let fix = |id, site: &str, source: &str, rate, connections| Order {
+            fixed: Fixed { rate, connections, messages_per_connection: None },
+            source: source.into(),
+            ..order(id, Verb::Fix, ScopeKind::Site, site)
+        };
+        let orders = Orders::new(
+            vec![
+                fix(3, "mx.example.org", "", Some(5.0), None),
+                fix(1, "mx.example.org", "", Some(9.0), Some(2)),
+                fix(4, "mx.example.org", "out2", Some(1.0), None),
+                fix(5, "mx.example.net", "", Some(2.0), None),
+            ],
+            Timestamp(0),
+        );
+        let fixed = orders.fixed("out1", "mx.example.org");
+        assert_eq!((fixed.rate, fixed.connections), (Some(5.0), Some(2)));
+        assert_eq!(orders.fixed("out2", "mx.example.org").rate, Some(1.0));
+        assert!(orders.fixed("out1", "mx.example.com").is_nothing());
+        assert_eq!(orders.all()[2].to_string(), "fix site mx.example.org for out2 at 1/s");
     }
 
     #[test]

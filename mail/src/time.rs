@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::{Add, Sub};
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -107,6 +108,21 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// A text that is no moment.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no moment: write 2026-11-27T08:30:00Z")]
+pub struct NoMoment(String);
+
+/// What `Display` writes, and what else RFC 3339 knows.
+impl FromStr for Timestamp {
+    type Err = NoMoment;
+    fn from_str(text: &str) -> Result<Self, NoMoment> {
+        let read = text.parse::<jiff::Timestamp>().ok();
+        let millis = read.and_then(|at| u64::try_from(at.as_millisecond()).ok());
+        millis.map(Self).ok_or_else(|| NoMoment(text.chars().take(40).collect()))
+    }
+}
+
 impl Add<Duration> for Timestamp {
     type Output = Self;
     fn add(self, d: Duration) -> Self {
@@ -131,5 +147,14 @@ mod tests {
         assert_eq!(t.to_string(), "2024-02-29T12:34:56.007Z");
         assert_eq!(t.rfc5322(), "Thu, 29 Feb 2024 12:34:56 +0000");
         assert_eq!(Timestamp(0).to_string(), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn a_moment_is_read_as_it_is_written() {
+        for millis in [0, 1_709_210_096_007, 1_800_000_000_000] {
+            assert_eq!(Timestamp(millis).to_string().parse(), Ok(Timestamp(millis)));
+        }
+        let no = "1969-12-31T00:00:00Z".parse::<Timestamp>().expect_err("before 1970").to_string();
+        assert!(no.starts_with("\"1969-12-31T00:00:00Z\" is no moment"), "{no}");
     }
 }

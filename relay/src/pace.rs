@@ -16,7 +16,7 @@ use governor::{Quota, RateLimiter};
 use mail::classify::Signal;
 use mail::quota::Ceilings;
 use mail::share::Demand;
-use mail::throttle::{Change, Limits, Observation, Pace};
+use mail::throttle::{Change, Fixed, Limits, Observation, Pace};
 use mail::{CampaignId, Site, Timestamp};
 use store::{NewPace, PaceSlice, SliceRequest, Store, StoreError};
 use tokio::sync::{Notify, Semaphore};
@@ -31,6 +31,8 @@ const CLAIM: Duration = Duration::from_secs(5);
 /// What was seen is told back this often, sooner after a refusal.
 const TELL: Duration = Duration::from_millis(1000);
 const TELL_REFUSAL: Duration = Duration::from_millis(100);
+/// The record is read again, if others have changed it, this often.
+const READ_AGAIN: Duration = Duration::from_secs(1);
 /// What only went well, without more waiting than could go, teaches nothing; it is told this
 /// often, so that the record of a site in use does not grow old.
 const TELL_ALL_WELL: Duration = Duration::from_secs(600);
@@ -62,6 +64,9 @@ pub(crate) struct PaceMeter {
     sharing: AtomicU32,
     per_connection: AtomicU32,
     hold_until: AtomicU64,
+    /// The version of the record that is known, and when it was last read for being another.
+    version: AtomicU64,
+    read_at: Mutex<Option<Instant>>,
     /// Cuts of the rate that this relay has learnt of.
     epoch: AtomicU32,
     /// The record was heard of: it may tell of a long silence, and is told that this is over.
@@ -119,6 +124,8 @@ impl PaceMeter {
             sharing: AtomicU32::new(1),
             per_connection: AtomicU32::new(limits.messages_per_connection_max),
             hold_until: AtomicU64::new(0),
+            version: AtomicU64::new(0),
+            read_at: Mutex::new(None),
             epoch: AtomicU32::new(0),
             greeted: AtomicBool::new(false),
             dropped: AtomicBool::new(false),
@@ -203,6 +210,13 @@ impl PaceMeter {
         are_others
     }
 
+    /// An operator fixes this of it, and nothing else.
+    pub(crate) fn fix(&self, fixed: Fixed) {
+        if self.bounds.fix(fixed) {
+            self.owes_news();
+        }
+    }
+
     /// The common controller is to be told soon, whatever was seen.
     pub(crate) fn owes_news(&self) {
         self.seen().owed = true;
@@ -244,13 +258,37 @@ impl PaceMeter {
         }
         let limits = self.bounds.now();
         let start = (limits.rate_start, limits.connections_start);
-        let request = SliceRequest { relay, flows, in_use, slice: SLICE, expiry: CLAIM, start };
+        let fixed = self.bounds.fixed();
+        let fixed = (fixed.rate, fixed.connections);
+        let request =
+            SliceRequest { relay, flows, in_use, slice: SLICE, expiry: CLAIM, start, fixed };
         let slice = store.pace_slice(&self.source, &self.site, request).await?;
+        self.read_again(store, slice.version).await?;
         let wanted: u64 = flows.iter().map(|f| u64::from(f.waiting)).sum();
         let satisfied = u64::from(slice.sum()) >= wanted;
         let stale = self.take(&slice);
         let wait = slice.wait.max(SLICE);
         Ok(Some(Refill { granted: slice.granted, stale, satisfied, wait }))
+    }
+
+    /// Others have changed the record: what does not come with slices, a block that was lifted and
+    /// messages per connection, is read, once a second at most.
+    async fn read_again(&self, store: &Store, version: u64) -> Result<(), StoreError> {
+        if version == 0 || version == self.version.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        {
+            let mut at = self.read_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if at.is_some_and(|at| at.elapsed() < READ_AGAIN) {
+                return Ok(());
+            }
+            *at = Some(Instant::now());
+        }
+        let record = store.pace(&self.source, &self.site).await?;
+        if let Some(pace) = decode(&record.state).filter(|pace| !pace.is_newer()) {
+            self.learn(&pace, record.version);
+        }
+        Ok(())
     }
 
     /// Whoever cannot spend what it was granted does not ask: then others do not wait for it.
@@ -340,16 +378,16 @@ impl PaceMeter {
         version: u64,
         pace: &Pace,
         now: Timestamp,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<u64>, StoreError> {
         let state = encode(pace);
         let new = NewPace {
             state: &state,
             rate: pace.rate(&self.bounds.now(), now),
             connections: pace.connections(now),
             is_taught: pace.is_taught(),
+            is_held: pace.hold_until().is_some(),
         };
-        let put = store.put_pace(&self.source, &self.site, version, new).await?;
-        Ok(put.is_some())
+        store.put_pace(&self.source, &self.site, version, new).await
     }
 
     /// Notes what an answer says about the pace; `carried`: messages that the connection had
@@ -437,10 +475,11 @@ impl PaceMeter {
             if pace.is_newer() {
                 return last;
             }
-            let changes = pace.observe(&limits, now, &observation);
-            if self.put(store, record.version, &pace, now).await? {
-                self.learn(&pace);
-                self.learn_rate(pace.rate(&limits, now));
+            let fixed = self.bounds.fixed();
+            let changes = pace.observe_under(&fixed, &limits, now, &observation);
+            if let Some(version) = self.put(store, record.version, &pace, now).await? {
+                self.learn(&pace, version);
+                self.learn_rate(fixed.rate_of(&pace, &limits, now));
                 last = Ok(changes);
                 break;
             }
@@ -448,7 +487,8 @@ impl PaceMeter {
         last
     }
 
-    fn learn(&self, pace: &Pace) {
+    fn learn(&self, pace: &Pace, version: u64) {
+        self.version.store(version, Ordering::Relaxed);
         self.per_connection.store(pace.messages_per_connection(), Ordering::Relaxed);
         let hold = pace.hold_until().unwrap_or(Timestamp(0));
         self.hold_until.store(hold.0, Ordering::Relaxed);
@@ -476,7 +516,7 @@ impl PaceMeter {
 }
 
 /// The controller's state as the store keeps it.
-fn encode(pace: &Pace) -> Vec<u8> {
+pub(crate) fn encode(pace: &Pace) -> Vec<u8> {
     rmp_serde::to_vec_named(pace).unwrap_or_default()
 }
 

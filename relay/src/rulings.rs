@@ -11,6 +11,7 @@ use std::time::Duration;
 use mail::event::EventKind;
 use mail::orders::{Order, Orders, Subject};
 use mail::queue::{CampaignState, End, Lane, Outcome};
+use mail::throttle::Fixed;
 use mail::{CampaignId, Domain, Phase, Timestamp};
 use store::StoreError;
 
@@ -18,6 +19,7 @@ use crate::delivery::Destination;
 use crate::job::{Job, Settlement};
 use crate::relay::{Relay, lock};
 use crate::shares::Flow;
+use crate::site::SiteKey;
 
 /// What is held back by an order is looked at again after this; an order that is undone
 /// makes it due at once.
@@ -144,7 +146,14 @@ impl Relay {
             }
         }
         self.rulings.change_orders(orders);
+        self.fix_paces();
         Ok(())
+    }
+
+    /// What is fixed of the pace of a source at a site.
+    pub(crate) fn fixed(&self, key: &SiteKey) -> Fixed {
+        let orders = self.rulings.orders();
+        orders.map(|orders| orders.fixed(&key.source, key.site.as_str())).unwrap_or_default()
     }
 
     /// The order by which this relay leases nothing more, or that orders are not known.

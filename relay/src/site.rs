@@ -118,8 +118,10 @@ impl SiteLane {
         let hosts = provider::hosts(destination);
         let provider = relay.providers.of_hosts(&hosts);
         let limits = limits(config, key.site.as_str(), provider.as_deref());
+        let pace = PaceMeter::new(&key.source, &key.site, limits);
+        pace.fix(relay.fixed(&key));
         Self {
-            pace: PaceMeter::new(&key.source, &key.site, limits),
+            pace,
             key,
             purse: Mutex::default(),
             hosts,

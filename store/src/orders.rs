@@ -1,11 +1,15 @@
 //! Operators' orders: one small hash, read whole by every relay each second. An order
 //! and the event that tells of it are written one after the other; a crash between the
 //! two leaves an order that holds and is listed, and repeating the command tells it again.
+//!
+//! What fixes a pace lies in a hash of its own: a relay that does not read an order leases nothing,
+//! and one from before there were fixes shall go on without them.
 
 use std::collections::HashMap;
 
 use mail::event::EventKind;
 use mail::orders::{ORDERS_MAX, Order, Orders, Scope, Verb};
+use mail::throttle::Fixed;
 use mail::{Event, ShardId, Timestamp};
 
 use crate::Store;
@@ -23,12 +27,32 @@ pub struct NewOrder {
     pub scope: Scope,
     /// The pool of a reroute.
     pub pool: String,
+    /// What a fix fixes.
+    pub fixed: Fixed,
+    /// The one source that a fix is about; empty: all of them.
+    pub source: String,
     /// Why.
     pub reason: String,
     /// Who.
     pub by: String,
     /// It ends by itself then.
     pub until: Option<Timestamp>,
+}
+
+impl NewOrder {
+    /// An order that lasts until it is undone.
+    #[must_use]
+    pub fn new(verb: Verb, scope: Scope, by: String, reason: String) -> Self {
+        let (pool, fixed, source) = (String::new(), Fixed::default(), String::new());
+        Self { verb, scope, pool, fixed, source, reason, by, until: None }
+    }
+}
+
+fn hash_of(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Fix => "fixes",
+        Verb::Suspend | Verb::Bounce | Verb::Reroute | Verb::Retry | Verb::Drain => "orders",
+    }
 }
 
 impl Store {
@@ -43,12 +67,24 @@ impl Store {
 
     /// Those whose time is over, too.
     async fn every_order(&self) -> Result<Vec<Order>, StoreError> {
-        let key = self.key("orders");
+        let mut all = Vec::new();
+        for (id, packed) in self.packed_orders("orders").await? {
+            all.push(unpack(VERSION, &format!("order {id}"), &packed)?);
+        }
+        for (id, packed) in self.packed_orders("fixes").await? {
+            // A fix of a newer program is passed over: without it the pace is found as ever.
+            match unpack(VERSION, &format!("order {id}"), &packed) {
+                Ok(fix) => all.push(fix),
+                Err(error) => tracing::debug!(%error, "a fix does not read"),
+            }
+        }
+        Ok(all)
+    }
+
+    async fn packed_orders(&self, name: &str) -> Result<HashMap<u64, Vec<u8>>, StoreError> {
+        let key = self.key(name);
         let mut conn = self.conn_for(&key).await?;
-        let all: HashMap<u64, Vec<u8>> =
-            redis::cmd("HGETALL").arg(&key).query_async(&mut conn).await?;
-        let read = |(id, packed): (u64, Vec<u8>)| unpack(VERSION, &format!("order {id}"), &packed);
-        all.into_iter().map(read).collect()
+        Ok(redis::cmd("HGETALL").arg(&key).query_async(&mut conn).await?)
     }
 
     /// Gives an order, tells of it, and answers it. Orders whose time is over make room.
@@ -67,13 +103,14 @@ impl Store {
             )));
         }
         let id = self.order_number().await?;
-        let NewOrder { verb, scope, pool, reason, by, until } = new;
-        let order = Order { id, verb, scope, pool, reason, by, at: now, until };
-        let key = self.key("orders");
+        let NewOrder { verb, scope, pool, fixed, source, reason, by, until } = new;
+        let order = Order { id, verb, scope, pool, fixed, source, reason, by, at: now, until };
+        let key = self.key(hash_of(verb));
         let mut conn = self.conn_for(&key).await?;
         let mut pipe = redis::pipe();
         pipe.cmd("HSET").arg(&key).arg(id).arg(pack(VERSION, &order)).ignore();
         for id in ended {
+            // Those that lie in the other hash are dropped with the next of their kind.
             pipe.cmd("HDEL").arg(&key).arg(id).ignore();
         }
         let _: () = pipe.query_async(&mut conn).await?;
@@ -112,7 +149,7 @@ impl Store {
     ) -> Result<Option<Order>, StoreError> {
         let held = self.orders(now).await?;
         let Some(order) = held.all().iter().find(|order| order.id == id) else { return Ok(None) };
-        let key = self.key("orders");
+        let key = self.key(hash_of(order.verb));
         let mut conn = self.conn_for(&key).await?;
         let removed: u64 = redis::cmd("HDEL").arg(&key).arg(id).query_async(&mut conn).await?;
         self.confirm(&mut conn).await?;
@@ -144,7 +181,10 @@ impl Store {
         let mut event = Event { note: note.to_owned(), ..Event::new(EventKind::Ordered, now) };
         match order.scope.kind {
             K::Campaign => event.campaign = order.scope.name.parse().ok(),
-            K::Site => event.site.clone_from(&order.scope.name),
+            K::Site => {
+                event.site.clone_from(&order.scope.name);
+                event.source.clone_from(&order.source);
+            }
             K::Source => event.source.clone_from(&order.scope.name),
             K::Relay => event.service.clone_from(&order.scope.name),
             K::All | K::Tenant | K::Domain => {}

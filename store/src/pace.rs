@@ -42,6 +42,8 @@ pub struct SliceRequest<'a> {
     pub expiry: Duration,
     /// Messages a second, and connections, while there is no record.
     pub start: (f64, u32),
+    /// The same where an operator has fixed them: instead of the record's, but for a block.
+    pub fixed: (Option<f64>, Option<u32>),
 }
 
 /// What a relay was granted.
@@ -80,10 +82,12 @@ pub struct NewPace<'a> {
     pub connections: u32,
     /// Whether the site has ever objected: worth remembering.
     pub is_taught: bool,
+    /// Whether the site blocks the source: then no operator's number stands above these.
+    pub is_held: bool,
 }
 
 impl Store {
-    fn pace_key(&self, source: &str, site: &Site) -> String {
+    pub(crate) fn pace_key(&self, source: &str, site: &Site) -> String {
         let site = site.as_str().replace(['{', '}'], "");
         format!("{{{}:pace:{source}|{site}}}:pace", self.prefix)
     }
@@ -122,6 +126,7 @@ impl Store {
             version: u64,
             rate: String,
             connections: u32,
+            held: bool,
             source: &'a str,
             site: &'a str,
             keep_ms: u64,
@@ -132,6 +137,7 @@ impl Store {
             version,
             rate: format!("{:.4}", new.rate),
             connections: new.connections,
+            held: new.is_held,
             source,
             site: site.as_str(),
             keep_ms: keep.as_millis() as u64,
@@ -237,6 +243,10 @@ struct SliceArgs<'a> {
     expiry_ms: u64,
     rate_start: f64,
     connections_start: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_fixed: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connections_fixed: Option<u32>,
 }
 
 impl<'a> SliceArgs<'a> {
@@ -254,6 +264,8 @@ impl<'a> SliceArgs<'a> {
             expiry_ms: request.expiry.as_millis() as u64,
             rate_start: request.start.0,
             connections_start: request.start.1,
+            rate_fixed: request.fixed.0,
+            connections_fixed: request.fixed.1,
         }
     }
 }

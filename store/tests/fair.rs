@@ -46,7 +46,15 @@ async fn ask(
     flows: &[Demand],
 ) -> PaceSlice {
     let expiry = Duration::from_secs(5);
-    let request = SliceRequest { relay, flows, in_use: 1, slice: SLICE, expiry, start: (20.0, 4) };
+    let request = SliceRequest {
+        relay,
+        flows,
+        in_use: 1,
+        slice: SLICE,
+        expiry,
+        start: (20.0, 4),
+        fixed: (None, None),
+    };
     store.pace_slice_at(now, "s", site, request).await.unwrap()
 }
 
@@ -58,7 +66,7 @@ async fn the_script_grants_what_the_model_grants() {
         let mut dice = Dice(seed);
         let site = Site::from_name(&format!("mx{seed}.example"));
         let rate = [0.5, 4.0, 33.3, 250.0, 4000.0][dice.below(5) as usize];
-        let pace = NewPace { state: b"", rate, connections: 10, is_taught: true };
+        let pace = NewPace { state: b"", rate, connections: 10, is_taught: true, is_held: false };
         store.put_pace("s", &site, 0, pace).await.unwrap();
         let mut model = Fair::default();
         let mut now = Timestamp(1_800_000_000_000);
@@ -90,7 +98,8 @@ async fn what_a_question_costs() {
     let redis = support::Redis::start();
     let store = Store::open(&redis.config()).await.unwrap();
     let site = Site::from_name("mx.example");
-    let pace = NewPace { state: b"", rate: 1000.0, connections: 10, is_taught: true };
+    let pace =
+        NewPace { state: b"", rate: 1000.0, connections: 10, is_taught: true, is_held: false };
     store.put_pace("s", &site, 0, pace).await.unwrap();
     for flows in [1, 10, 100] {
         let _: String = ask::ask(&redis, redis::cmd("CONFIG").arg("RESETSTAT")).await;

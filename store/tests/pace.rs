@@ -17,11 +17,19 @@ fn demand(waiting: u32) -> [Demand; 1] {
 
 fn request<'a>(relay: &'a str, flows: &'a [Demand]) -> SliceRequest<'a> {
     let expiry = Duration::from_secs(5);
-    SliceRequest { relay, flows, in_use: 1, slice: SLICE, expiry, start: (20.0, 4) }
+    SliceRequest {
+        relay,
+        flows,
+        in_use: 1,
+        slice: SLICE,
+        expiry,
+        start: (20.0, 4),
+        fixed: (None, None),
+    }
 }
 
 fn pace(rate: f64) -> NewPace<'static> {
-    NewPace { state: b"state", rate, connections: 10, is_taught: true }
+    NewPace { state: b"state", rate, connections: 10, is_taught: true, is_held: false }
 }
 
 /// Asks as relays do, for a time; answers what each was granted. Each is the first in turn: what
@@ -115,7 +123,8 @@ async fn many_new_sites_and_campaigns_at_once_need_no_more_connections_than_ther
         let store = store.clone();
         tasks.spawn(async move {
             let site = Site::from_name(&format!("mx{n}.example"));
-            let pace = NewPace { state: b"s", rate: 5.0, connections: 3, is_taught: true };
+            let pace =
+                NewPace { state: b"s", rate: 5.0, connections: 3, is_taught: true, is_held: false };
             store.put_pace("s", &site, 0, pace).await.unwrap();
             store.create_campaign(&support::campaign()).await.unwrap();
         });
@@ -131,7 +140,8 @@ async fn where_connections_are_fewer_than_relays_each_has_one_in_its_turn() {
     let redis = support::Redis::start();
     let store = Store::open(&redis.config()).await.unwrap();
     let site = Site::from_name("mx.example");
-    let pace = NewPace { state: b"s", rate: 100.0, connections: 2, is_taught: true };
+    let pace =
+        NewPace { state: b"s", rate: 100.0, connections: 2, is_taught: true, is_held: false };
     store.put_pace("s", &site, 0, pace).await.unwrap();
     let relays = ["r1", "r2", "r3", "r4", "r5"];
     let mut now = Timestamp(1_800_000_000_000);

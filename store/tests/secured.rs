@@ -113,7 +113,13 @@ async fn use_all(store: &Store) {
     let far: Position = format!("{}-0", frames[0].position.millis() + 60_000).parse().unwrap();
     store.durable_frames(shard, far, 10).await.unwrap();
     let site = mail::Site::from_name("mx.example");
-    let pace = store::NewPace { state: b"state", rate: 10.0, connections: 2, is_taught: true };
+    let pace = store::NewPace {
+        state: b"state",
+        rate: 10.0,
+        connections: 2,
+        is_taught: true,
+        is_held: false,
+    };
     store.put_pace("s", &site, 0, pace).await.unwrap();
     let request = store::SliceRequest {
         relay: "r1",
@@ -122,6 +128,7 @@ async fn use_all(store: &Store) {
         slice: Duration::from_millis(100),
         expiry: Duration::from_secs(5),
         start: (10.0, 2),
+        fixed: (None, None),
     };
     store.pace_slice("s", &site, request).await.unwrap();
     store.paces().await.unwrap();

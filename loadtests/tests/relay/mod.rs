@@ -11,6 +11,7 @@ mod hops_tls;
 mod ipv6;
 mod load;
 mod orders;
+mod paces;
 mod providers;
 mod quotas;
 mod refusals;

@@ -16,14 +16,10 @@ const ANN_B: &str = "ann@b.pretend.example";
 const LONG_ENOUGH: Duration = Duration::from_secs(4);
 
 pub(crate) async fn order(world: &World, verb: Verb, kind: ScopeKind, name: &str) -> Order {
-    let new = NewOrder {
-        verb,
-        scope: Scope::new(kind, name).unwrap(),
-        pool: if verb == Verb::Reroute { "other".into() } else { String::new() },
-        reason: "the test says so".into(),
-        by: "tester".into(),
-        until: None,
-    };
+    let scope = Scope::new(kind, name).unwrap();
+    let pool = if verb == Verb::Reroute { "other".into() } else { String::new() };
+    let new =
+        NewOrder { pool, ..NewOrder::new(verb, scope, "tester".into(), "the test says so".into()) };
     world.store.give_order(new, now()).await.unwrap()
 }
 

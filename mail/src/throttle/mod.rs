@@ -3,20 +3,27 @@
 //! state is shared by all relays and changed with what all of them saw; spending the
 //! rate, message by message, is theirs.
 
+mod binding;
+mod change;
+mod fixed;
 mod limits;
 mod overrides;
 mod pace;
 #[cfg(test)]
 mod tests;
 
+pub use binding::{Binding, Facts};
+pub use change::{NoChange, Signed, Told};
+pub use fixed::{Fixed, FixedError};
 pub use limits::{Limits, LimitsError};
 pub use overrides::Overrides;
-pub use pace::Pace;
+pub use pace::{HourKnown, NotUndone, Pace};
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::time::Timestamp;
 
 /// What a relay saw of one source at one site during a window, or all of them together.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -153,6 +160,10 @@ crate::category::words! {
         Hour = "hour-of-day",
         /// The limits were changed by hand.
         Limits = "limits",
+        /// An operator ended the block.
+        Released = "released",
+        /// An operator undid a change.
+        Undone = "undone",
     }
 }
 
@@ -171,22 +182,6 @@ pub struct Change {
     pub refusals: u32,
     /// Attempts in the window.
     pub attempts: u32,
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, from, to, why, refusals, attempts } = self;
-        if *what == Dimension::Hold {
-            return match why {
-                Why::ProbePassed => f.write_str("a probe passed: the source is used here again"),
-                _ => write!(
-                    f,
-                    "the site blocks the source ({refusals} of {attempts} answers): but for \
-                     probes it rests here for {to:.0} s"
-                ),
-            };
-        }
-        write!(f, "{what} {from:.1} → {to:.1}: {why}")?;
-        if *refusals > 0 { write!(f, " ({refusals} of {attempts})") } else { Ok(()) }
-    }
+    /// When a hold is over, where one began; otherwise `None`.
+    pub until: Option<Timestamp>,
 }

@@ -4,6 +4,7 @@
 
 mod choke;
 mod evidence;
+mod hand;
 mod hold;
 mod memory;
 mod rate;
@@ -11,6 +12,7 @@ mod rate;
 use std::time::Duration;
 
 use evidence::Evidence;
+pub use hand::{HourKnown, NotUndone};
 use hold::Suspicion;
 use memory::Level;
 
@@ -56,6 +58,10 @@ pub struct Pace {
     /// Since when it is held; records from before this was kept lack it.
     #[serde(default)]
     hold_since: Option<Timestamp>,
+    /// Until when, as it was last told: a probe that is blocked within a hold makes it longer
+    /// without a word.
+    #[serde(default)]
+    hold_told: Option<Timestamp>,
     /// What speaks for a block, while none is sure.
     #[serde(default)]
     suspicion: Option<Suspicion>,
@@ -64,6 +70,9 @@ pub struct Pace {
     /// When anything was last heard of the site.
     #[serde(default)]
     heard_at: Timestamp,
+    /// When anything was first heard of it; records from before this was kept do not know.
+    #[serde(default)]
+    begun_at: Timestamp,
     /// What it took by hour of the day.
     #[serde(default)]
     hours: Vec<Level>,
@@ -91,12 +100,19 @@ impl Pace {
             per_connection_cut_at: Timestamp(0),
             hold_until: None,
             hold_since: None,
+            hold_told: None,
             suspicion: None,
             holds: 0,
             heard_at: Timestamp(0),
+            begun_at: Timestamp(0),
             hours: Vec::new(),
             evidence: Evidence::default(),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_refused(&mut self, refused: f64, rate: f64) {
+        (self.rate_refused, self.rate, self.rate_told) = (Some(refused), rate, rate);
     }
 
     #[cfg(test)]
@@ -165,21 +181,23 @@ impl Pace {
     pub fn observe(&mut self, limits: &Limits, now: Timestamp, seen: &Observation) -> Vec<Change> {
         let mut changes =
             Changes { list: Vec::new(), seen: seen.of_all(), own: seen.held_against(self.rate) };
+        if self.heard_at == Timestamp(0) {
+            self.begun_at = now;
+        }
         self.keep_within(limits, &mut changes);
         self.pass_time(limits, now, &mut changes);
         self.learn_messages_per_connection(limits, now, &mut changes);
-        if self.observe_hold(limits, now, seen, &mut changes) {
-            return changes.list;
+        if !self.observe_hold(limits, now, seen, &mut changes) {
+            self.observe_connections(limits, now, &mut changes);
+            self.observe_rate(limits, now, &mut changes);
         }
-        self.observe_connections(limits, now, &mut changes);
-        self.observe_rate(limits, now, &mut changes);
         self.round(limits);
+        changes.list.iter_mut().for_each(Change::round);
         changes.list
     }
 
     /// To a millionth: records are short, and read back as the same numbers.
     fn round(&mut self, limits: &Limits) {
-        let millionths = |rate: f64| (rate * 1e6).round() / 1e6;
         self.rate = millionths(self.rate).clamp(self.rate_least(limits), limits.rate_max);
         self.rate_told = millionths(self.rate_told);
         self.rate_refused = self.rate_refused.map(millionths);
@@ -199,7 +217,12 @@ impl Pace {
             self.connections = connections;
         }
         let most = limits.messages_per_connection_max;
-        self.per_connection = self.per_connection.clamp(1, most);
+        let per_connection = self.per_connection.clamp(1, most);
+        if per_connection != self.per_connection {
+            let (from, to) = (f64::from(self.per_connection), f64::from(per_connection));
+            changes.add(Dimension::MessagesPerConnection, from, to, Why::Limits, 0);
+            self.per_connection = per_connection;
+        }
     }
 
     fn learn_messages_per_connection(
@@ -276,6 +299,11 @@ struct Changes {
 impl Changes {
     fn add(&mut self, what: Dimension, from: f64, to: f64, why: Why, refusals: u32) {
         let attempts = self.seen.attempts();
-        self.list.push(Change { what, from, to, why, refusals, attempts });
+        self.list.push(Change { what, from, to, why, refusals, attempts, until: None });
     }
+}
+
+/// The precision in which rates are kept and told.
+pub(super) fn millionths(rate: f64) -> f64 {
+    (rate * 1e6).round() / 1e6
 }

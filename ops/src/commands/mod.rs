@@ -12,9 +12,11 @@ mod queue;
 mod redis;
 mod restore;
 mod serving;
+mod site;
 mod tls_reports;
 mod trace;
 mod warmup;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,6 +24,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use dkim::add as add_sender;
+pub(crate) use site::told_of_the_busiest;
+pub(crate) use why::told_of;
 
 use crate::config::{Config, Problems, Sources, default_files};
 
@@ -41,7 +45,9 @@ Examples:
   malleposte up                        everything on this machine, no configuration needed
   malleposte dkim add news.example     a signing key, and the DNS record that proves the domain
   malleposte trace ann@example.org     everything that happened to a recipient
+  malleposte why ann@example.org       what a recipient waits for, and when it goes
   malleposte queue                     what waits, by campaign
+  malleposte site show gmail.com       how fast mail goes there, what binds it, and why
   malleposte providers                 what is known of mailbox providers
   malleposte check                     is the configuration good?
   malleposte check --print-example     every setting, with its default
@@ -94,7 +100,9 @@ enum Command {
     Dkim(dkim::Dkim),
     Key(key::Key),
     Queue(queue::Queue),
+    Site(site::Sites),
     Trace(trace::Trace),
+    Why(why::Why),
     Providers(providers::Command),
     Warmup(warmup::Warmup),
     TlsReports(tls_reports::TlsReports),
@@ -120,7 +128,9 @@ pub fn main() -> ExitCode {
         Command::Dkim(command) => command.run(&global),
         Command::Key(command) => command.run(&global),
         Command::Queue(command) => command.run(&global),
+        Command::Site(command) => command.run(&global),
         Command::Trace(command) => command.run(&global),
+        Command::Why(command) => command.run(&global),
         Command::Providers(command) => command.run(&global),
         Command::Warmup(command) => command.run(&global),
         Command::TlsReports(command) => command.run(&global),

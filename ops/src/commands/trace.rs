@@ -23,7 +23,7 @@ pub(super) struct Trace {
     json: bool,
 }
 
-fn lang(word: &str) -> Result<Lang, String> {
+pub(super) fn lang(word: &str) -> Result<Lang, String> {
     Lang::from_word(word).ok_or_else(|| format!("{word:?} is neither en nor fr"))
 }
 

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::kill::Kill;
 use super::platform::Platform;
+use crate::commands::{told_of, told_of_the_busiest};
 
 /// The part of a campaign that must arrive.
 const DELIVERED_MIN: f64 = 0.8;
@@ -70,6 +71,10 @@ pub struct Summary {
     pub disagreements: Vec<String>,
     #[serde(skip)]
     story: Option<String>,
+    #[serde(skip)]
+    why: Option<String>,
+    #[serde(skip)]
+    site: Option<String>,
 }
 
 impl Summary {
@@ -91,6 +96,12 @@ impl Summary {
             ),
             None => None,
         };
+        let (store, config) = (&platform.store, &platform.config);
+        let why = match &audit.story {
+            Some(address) => Some(told_of(store, config, address).await?),
+            None => None,
+        };
+        let site = told_of_the_busiest(store, config).await?;
         Ok(Self {
             accepted: n.accepted,
             delivered: n.delivered,
@@ -117,6 +128,8 @@ impl Summary {
             durability: platform.store.durability().as_str(),
             disagreements: audit.samples.clone(),
             story,
+            why,
+            site,
         })
     }
 
@@ -205,6 +218,12 @@ impl fmt::Display for Summary {
                 "\nOne story out of {}, as `malleposte trace ADDRESS` tells it:\n\n{story}",
                 self.accepted
             )?;
+        }
+        if let Some(why) = &self.why {
+            writeln!(f, "Where it stands, as `malleposte why ADDRESS` tells it:\n\n{why}")?;
+        }
+        if let Some(site) = &self.site {
+            writeln!(f, "One pace, as `malleposte site show SITE` tells it:\n\n{site}")?;
         }
         Ok(())
     }

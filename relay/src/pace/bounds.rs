@@ -1,14 +1,16 @@
-//! The limits of a pace as they are now: an edit of the providers changes them while mail goes on.
+//! The limits of a pace as they are now, and what an operator has fixed of it: edits of the providers
+//! and orders change them while mail goes on.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use mail::quota::Ceilings;
-use mail::throttle::Limits;
+use mail::throttle::{Fixed, Limits};
 
 pub(super) struct Bounds {
     limits: RwLock<Limits>,
+    fixed: RwLock<Fixed>,
     // Of them, for whoever asks with each message.
     rate_milli_max: AtomicU64,
     connections_max: AtomicU32,
@@ -22,6 +24,7 @@ impl Bounds {
             connections_max: AtomicU32::new(limits.connections_max),
             per_connection_max: AtomicU32::new(limits.messages_per_connection_max),
             limits: RwLock::new(limits),
+            fixed: RwLock::default(),
         }
     }
 
@@ -53,12 +56,26 @@ impl Bounds {
         self.limits.read().unwrap_or_else(PoisonError::into_inner).ceilings()
     }
 
+    /// What is fixed, as far as the limits let it.
+    pub(super) fn fixed(&self) -> Fixed {
+        let fixed = *self.fixed.read().unwrap_or_else(PoisonError::into_inner);
+        if fixed.is_nothing() { fixed } else { fixed.within(&self.now()) }
+    }
+
+    /// Fixes this and nothing else; whether it is another than before.
+    pub(super) fn fix(&self, fixed: Fixed) -> bool {
+        let mut held = self.fixed.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *held, fixed) != fixed
+    }
+
     pub(super) fn connections(&self, found: u32) -> u32 {
         found.min(self.connections_max.load(Ordering::Relaxed))
     }
 
     pub(super) fn per_connection(&self, found: u32) -> u32 {
-        found.min(self.per_connection_max.load(Ordering::Relaxed))
+        let fixed = self.fixed.read().unwrap_or_else(PoisonError::into_inner);
+        let number = fixed.messages_per_connection.unwrap_or(found);
+        number.min(self.per_connection_max.load(Ordering::Relaxed))
     }
 
     /// Whether the common rate is one of a time when the limits were others.
@@ -86,6 +103,17 @@ mod tests {
         assert!(bounds.set(tighter.clone()));
         assert_eq!((bounds.per_connection(100), bounds.now()), (7, tighter));
         assert!(bounds.is_above(10_001));
+    }
+
+    #[test]
+    fn what_is_fixed_holds_within_the_limits_until_it_is_lifted() {
+        let limits = Limits { rate_max: 20.0, ..Limits::default() };
+        let bounds = Bounds::new(limits.clone());
+        let fixed = Fixed { rate: Some(50.0), messages_per_connection: Some(3), connections: None };
+        assert!(bounds.fix(fixed) && !bounds.fix(fixed), "the same again is no change");
+        assert_eq!((bounds.fixed().rate, bounds.per_connection(100)), (Some(20.0), 3));
+        assert!(bounds.fix(Fixed::default()));
+        assert_eq!((bounds.fixed(), bounds.per_connection(100)), (Fixed::default(), 100));
     }
 
     #[test]

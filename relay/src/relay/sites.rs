@@ -212,6 +212,13 @@ impl Relay {
         }
     }
 
+    /// Orders may be others than a moment ago: what is fixed at each site in use is what they say.
+    pub(crate) fn fix_paces(&self) {
+        for (key, site) in self.lock_sites().iter() {
+            site.pace.fix(self.fixed(key));
+        }
+    }
+
     /// The providers were read anew, and every site in use goes on with what holds now. Answers how
     /// many have other limits.
     pub(crate) fn follow_providers(&self) -> usize {

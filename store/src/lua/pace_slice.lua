@@ -4,10 +4,16 @@
 -- `mail::share::Fair`, operation for operation, so that both give the same numbers.
 -- Answers connections allowed, rate, version, relays that share, milliseconds until
 -- more, then flow and number in turn. Without a record the rate is the caller's.
-local record = call('HMGET', KEYS[1], 'version', 'rate', 'connections', 'tat')
+local record = call('HMGET', KEYS[1], 'version', 'rate', 'connections', 'tat', 'held')
 local version = tonumber(record[1] or '0')
 local rate_text = record[2] or string.format('%.4f', arg.rate_start)
 local rate, limit = tonumber(record[2] or arg.rate_start), tonumber(record[3] or arg.connections_start)
+
+-- What an operator has fixed holds instead of what was found, but for a block.
+if record[5] ~= '1' then
+  if arg.rate_fixed then rate, rate_text = arg.rate_fixed, string.format('%.4f', arg.rate_fixed) end
+  limit = arg.connections_fixed or limit
+end
 
 local ROUNDS, FEW, LATE_SLICES, BEHIND_SLICES, FORGOTTEN_MS, TURN_MS = 8, 8, 2.5, 10, 10000, 5000
 -- The field of the claims that holds the tags; no relay is called so.
@@ -282,7 +288,9 @@ if rate <= 0 or connections == 0 then
   wait = arg.slice_ms
 elseif waiting > 0 then
   local interval, clock, window = 1e7 / rate, now * 1e4, arg.slice_ms * 1e4
-  local tat = math.max(tonumber(record[4] or '0'), clock - window)
+  -- What went at a slower rate, a probe while the source was blocked, counts as one at the rate of now.
+  local tat = math.min(tonumber(record[4] or '0'), clock + math.max(interval, window))
+  tat = math.max(tat, clock - window)
   local room = math.floor((clock + window - tat) / interval)
   -- Slower than one a slice: one, when its time has come.
   if room < 1 and tat <= clock then room = 1 end

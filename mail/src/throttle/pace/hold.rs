@@ -89,6 +89,7 @@ impl Pace {
                     self.hold_since = Some(now);
                 }
                 self.hold_until = Some(now + Duration::from_secs(hold_s));
+                self.hold_told = self.hold_until;
                 changes.list.push(Change {
                     what: Dimension::Hold,
                     from: 0.0,
@@ -96,6 +97,7 @@ impl Pace {
                     why: Why::Blocked,
                     refusals: evidence.blocks,
                     attempts: evidence.attempts,
+                    until: self.hold_until,
                 });
             }
         }
@@ -103,9 +105,22 @@ impl Pace {
 
     /// Begins again low: a block that follows a block is the worst.
     fn end_hold(&mut self, limits: &Limits, now: Timestamp, changes: &mut Changes) {
-        changes.add(Dimension::Hold, 1.0, 0.0, Why::ProbePassed, 0);
+        let (hold, rate) = self.lift_hold(limits, now, Why::ProbePassed);
+        changes.list.push(hold);
+        changes.add(Dimension::Rate, rate.from, rate.to, Why::ProbePassed, 0);
+    }
+
+    /// What ends a hold: the change of it, and the rate's.
+    pub(super) fn lift_hold(
+        &mut self,
+        limits: &Limits,
+        now: Timestamp,
+        why: Why,
+    ) -> (Change, Change) {
         self.hold_until = None;
+        self.hold_told = None;
         self.hold_since = None;
+        self.suspicion = None;
         self.holds = 0;
         let from = self.rate;
         let refused = from.min(self.rate_refused.unwrap_or(from));
@@ -113,6 +128,8 @@ impl Pace {
         self.rate = (refused / 4.0).clamp(limits.rate_min, limits.rate_max);
         self.rate_told = self.rate;
         self.rate_cut_at = now;
-        changes.add(Dimension::Rate, from, self.rate, Why::ProbePassed, 0);
+        let change =
+            |what, from, to| Change { what, from, to, why, refusals: 0, attempts: 0, until: None };
+        (change(Dimension::Hold, 1.0, 0.0), change(Dimension::Rate, from, self.rate))
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::hand::HourKnown;
 use super::rate::BELOW;
 use super::{Changes, Pace};
 use crate::throttle::{Dimension, Limits, Why};
@@ -29,6 +30,12 @@ pub(super) struct Level {
     rate: f64,
     /// The same, the day before that.
     earlier: Option<f64>,
+}
+
+impl Level {
+    pub(super) fn known(&self) -> HourKnown {
+        HourKnown { hour: self.hour, rate: self.rate, earlier: self.earlier }
+    }
 }
 
 fn hour_of(now: Timestamp) -> (u8, u32) {

@@ -150,11 +150,13 @@ impl Pace {
         if why == Why::TooFast && self.evidence.choked.is_none() {
             self.note_hour(now);
         }
+        // Steps up that were not told are taken back without a word otherwise.
+        let from = if before == self.rate { self.rate_told } else { before };
         self.rate_told = self.rate;
         self.rate_cut_at = now;
         self.rate_step_at = now;
-        if before != self.rate {
-            changes.add(Dimension::Rate, before, self.rate, why, refusals);
+        if from != self.rate {
+            changes.add(Dimension::Rate, from, self.rate, why, refusals);
         }
     }
 
@@ -183,7 +185,8 @@ impl Pace {
         let waits_at = WAITS_AT * refused;
         let coarse = if self.evidence.coarse { 4.0 } else { 1.0 };
         let step = STEP_SHARE * (25.0 / self.rate).clamp(coarse, 8.0);
-        let mut to = if self.rate < 0.9 * refused {
+        // Rates are kept to a millionth: one that is rounded down is there.
+        let mut to = if self.rate + 1e-6 < 0.9 * refused {
             (self.rate + 0.08 * refused).min(0.9 * refused)
         } else if self.rate < ABOVE * refused {
             self.rate + step * refused

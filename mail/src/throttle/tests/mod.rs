@@ -1,6 +1,7 @@
 //! The controller against pretend providers in virtual time.
 
 mod memory;
+mod told;
 
 use std::time::Duration;
 
@@ -218,8 +219,8 @@ fn a_block_leaves_probes_and_a_probe_that_passes_ends_it() {
     assert_eq!(pace.observe(&limits, T0, &block(1)), [], "one may be about one message");
     let changes = pace.observe(&limits, T0, &block(3));
     assert_eq!((changes[0].what, changes[0].to), (Dimension::Hold, 900.0));
-    let words =
-        "the site blocks the source (4 of 4 answers): but for probes it rests here for 900 s";
+    let words = "the site blocks the source (4 of 4 answers): but for probes it rests here for 900 s, \
+         until 2023-11-14T22:28:20.000Z";
     assert_eq!((changes[0].to_string().as_str(), pace.hold_since()), (words, Some(T0)));
     let later = T0 + Duration::from_secs(300);
     assert_eq!((pace.rate(&limits, later), pace.connections(later)), (2.0 / 60.0, 1));
@@ -290,6 +291,15 @@ fn limits_that_cannot_work_are_refused() {
     assert!(with(|l| l.probes_per_minute = 0.0));
 }
 
+/// 0.9 times it, as a number of the machine, is a hair above what is kept of it.
+#[test]
+fn a_climb_that_is_rounded_down_to_nine_tenths_goes_on() {
+    let mut world = World::new(100.0, 50);
+    world.pace.set_refused(4.43177, 3.988593);
+    world.seconds(600);
+    assert!(world.rate() > 60.0, "{}", world.rate());
+}
+
 #[test]
 fn a_pace_survives_its_record() {
     let mut world = World::new(50.0, 5);
@@ -302,7 +312,7 @@ fn a_pace_survives_its_record() {
 #[test]
 fn a_record_from_before_holds_told_their_beginning_is_read() {
     let mut record = serde_json::to_value(Pace::new(&Limits::default())).expect("json");
-    for field in ["hold_since", "evidence", "hours", "heard_at"] {
+    for field in ["hold_since", "evidence", "hours", "heard_at", "hold_told", "begun_at"] {
         record.as_object_mut().expect("an object").remove(field).expect("it is there now");
     }
     assert_eq!(serde_json::from_value::<Pace>(record).expect("a pace").hold_since(), None);

@@ -16,7 +16,7 @@ use super::order::{Hand, Signed};
 use crate::commands::now;
 
 /// Every relay hears what changed within a second.
-const HEARD_WITHIN: Duration = Duration::from_millis(1500);
+pub(in crate::commands) const HEARD_WITHIN: Duration = Duration::from_millis(1500);
 
 /// What holds by itself.
 pub(super) struct Automatic {
@@ -143,7 +143,7 @@ impl Hand<'_> {
     }
 }
 
-fn is_held(hold: &Hold, id: CampaignId, record: &CampaignRecord) -> bool {
+pub(in crate::commands) fn is_held(hold: &Hold, id: CampaignId, record: &CampaignRecord) -> bool {
     let (name, template) = (hold.key.name.as_str(), &record.template);
     match hold.key.kind {
         Kind::SenderDomain => template.from_address.domain_str().eq_ignore_ascii_case(name),

@@ -1,8 +1,8 @@
 //! `malleposte queue`: what waits, and the operator's verbs about it.
 
 mod aside;
-mod automatic;
-mod order;
+pub(super) mod automatic;
+pub(super) mod order;
 mod rest;
 
 use std::process::ExitCode;

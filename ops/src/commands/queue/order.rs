@@ -52,7 +52,7 @@ impl Signed {
 
 /// What an order is about.
 #[derive(Debug, Args)]
-pub(super) struct About {
+pub(in crate::commands) struct About {
     /// all, site, source, tenant, campaign or domain
     #[arg(value_name = "KIND", value_parser = kind)]
     kind: ScopeKind,
@@ -71,15 +71,20 @@ fn kind(word: &str) -> Result<ScopeKind, String> {
 }
 
 /// The platform, as the verbs need it.
-pub(super) struct Hand<'a> {
-    pub(super) store: &'a Store,
-    pub(super) config: &'a Config,
-    pub(super) as_json: bool,
+pub(in crate::commands) struct Hand<'a> {
+    pub(in crate::commands) store: &'a Store,
+    pub(in crate::commands) config: &'a Config,
+    pub(in crate::commands) as_json: bool,
 }
 
 impl Hand<'_> {
     /// Gives an order about a scope, and makes due what should notice it.
-    pub(super) async fn order(&self, verb: Verb, about: About, pool: String) -> anyhow::Result<()> {
+    pub(in crate::commands) async fn order(
+        &self,
+        verb: Verb,
+        about: About,
+        pool: String,
+    ) -> anyhow::Result<()> {
         about.signed.check()?;
         let scope = self.scope(about.kind, &about.name).await?;
         verb.check(&scope)?;
@@ -88,10 +93,10 @@ impl Hand<'_> {
         let until = match verb {
             Verb::Bounce => Some(now + BOUNCE_HOLDS),
             Verb::Retry => Some(now + RETRY_HOLDS),
-            Verb::Suspend | Verb::Reroute | Verb::Drain => None,
+            Verb::Suspend | Verb::Reroute | Verb::Drain | Verb::Fix => None,
         };
-        let (reason, by) = (about.signed.why.clone(), about.signed.by());
-        let new = NewOrder { verb, scope, pool, reason, by, until };
+        let new = NewOrder::new(verb, scope, about.signed.by(), about.signed.why.clone());
+        let new = NewOrder { pool, until, ..new };
         let order = self.store.give_order(new, now).await?;
         if matches!(verb, Verb::Bounce | Verb::Retry) {
             self.make_due(&order.scope).await?;
@@ -101,7 +106,7 @@ impl Hand<'_> {
     }
 
     /// Ends every order of a kind about a scope, as `resume` does, and a campaign's pause.
-    pub(super) async fn resume(&self, about: About) -> anyhow::Result<()> {
+    pub(in crate::commands) async fn resume(&self, about: About) -> anyhow::Result<()> {
         about.signed.check()?;
         let scope = self.scope(about.kind, &about.name).await?;
         let orders = self.store.orders(now()).await?;
@@ -119,7 +124,7 @@ impl Hand<'_> {
     }
 
     /// Ends one order. What it held back goes at once.
-    pub(super) async fn undo(&self, id: u64, signed: &Signed) -> anyhow::Result<()> {
+    pub(in crate::commands) async fn undo(&self, id: u64, signed: &Signed) -> anyhow::Result<()> {
         signed.check()?;
         let undone = self.store.undo_order(id, &signed.by(), &signed.why, now()).await?;
         if undone.is_none() && self.undo_hold(id, signed).await? {
@@ -131,13 +136,13 @@ impl Hand<'_> {
         match order.verb {
             Verb::Suspend => self.make_due(&order.scope).await?,
             Verb::Bounce => eprintln!("what has failed by it stays failed"),
-            Verb::Reroute | Verb::Retry | Verb::Drain => {}
+            Verb::Reroute | Verb::Retry | Verb::Drain | Verb::Fix => {}
         }
         self.say(&order, "is undone");
         Ok(())
     }
 
-    pub(super) async fn list(&self) -> anyhow::Result<()> {
+    pub(in crate::commands) async fn list(&self) -> anyhow::Result<()> {
         let orders = self.store.orders(now()).await?;
         let automatic = self.automatic().await?;
         if self.as_json {
@@ -162,7 +167,7 @@ impl Hand<'_> {
         Ok(())
     }
 
-    pub(super) async fn drain(
+    pub(in crate::commands) async fn drain(
         &self,
         name: &str,
         signed: &Signed,
@@ -173,8 +178,7 @@ impl Hand<'_> {
         if !self.store.relays().await?.iter().any(|(id, _)| is_named(id, name)) {
             bail!("no relay {name:?} is registered; `malleposte queue relays` lists them");
         }
-        let (verb, reason, by) = (Verb::Drain, signed.why.clone(), signed.by());
-        let new = NewOrder { verb, scope, pool: String::new(), reason, by, until: None };
+        let new = NewOrder::new(Verb::Drain, scope, signed.by(), signed.why.clone());
         let order = self.store.give_order(new, now()).await?;
         self.say(&order, "holds");
         if wait { self.await_drained(name).await } else { Ok(()) }
@@ -197,7 +201,11 @@ impl Hand<'_> {
         bail!("{name} still has recipients in hand after {} s", DRAINED_WITHIN.as_secs());
     }
 
-    pub(super) async fn cancel(&self, campaign: &str, signed: &Signed) -> anyhow::Result<()> {
+    pub(in crate::commands) async fn cancel(
+        &self,
+        campaign: &str,
+        signed: &Signed,
+    ) -> anyhow::Result<()> {
         signed.check()?;
         let id: CampaignId = campaign.parse()?;
         let found = self.store.campaign(id).await?;
@@ -214,7 +222,7 @@ impl Hand<'_> {
     }
 
     /// Tells what was done to a campaign that is no lasting order.
-    pub(super) async fn tell_about(
+    pub(in crate::commands) async fn tell_about(
         &self,
         id: CampaignId,
         what: &str,
@@ -225,7 +233,7 @@ impl Hand<'_> {
         Ok(self.store.tell_ordered(event).await?)
     }
 
-    fn say(&self, order: &Order, what: &str) {
+    pub(in crate::commands) fn say(&self, order: &Order, what: &str) {
         if self.as_json {
             println!("{}", json!({ "order": order, "is": what }));
         } else {
@@ -268,7 +276,11 @@ impl Hand<'_> {
         }
     }
 
-    async fn site_of(&self, domain: &Domain) -> anyhow::Result<Option<Site>> {
+    /// Where mail to a domain goes, as DNS has it.
+    pub(in crate::commands) async fn site_of(
+        &self,
+        domain: &Domain,
+    ) -> anyhow::Result<Option<Site>> {
         let resolver = Resolver::new(&self.config.dns)?;
         Ok(site(&resolver, domain).await)
     }
@@ -305,7 +317,7 @@ impl Hand<'_> {
 
     /// What is delayed and may be about the scope is looked at now. Small domains share lanes:
     /// theirs is made due as a whole, and whoever is not meant has one attempt early.
-    async fn make_due(&self, scope: &Scope) -> anyhow::Result<()> {
+    pub(in crate::commands) async fn make_due(&self, scope: &Scope) -> anyhow::Result<()> {
         let resolver = Resolver::new(&self.config.dns)?;
         let mut sites: HashMap<Domain, bool> = HashMap::new();
         for (id, _) in self.campaigns(scope).await? {

@@ -1,0 +1,185 @@
+//! Paces as operators see them, and what operators do to them: records read with what relays do there
+//! now, a block lifted, a change undone. Relays hear of it within a second, as of one another's.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use mail::event::EventKind;
+use mail::provider::{Provider, Providers};
+use mail::throttle::{Binding, Change, Facts, Fixed, Limits, NotUndone, Pace, Signed};
+use mail::{Event, ShardId, Site, Timestamp};
+use store::{NewPace, PaceNow, Store, StoreError};
+
+use crate::config::Config;
+use crate::{pace, providers};
+
+/// Records that are read at the same time: half of the store's connections.
+const READ_TOGETHER: usize = 8;
+/// Rounds against relays that write at the same time; each reads what was written before.
+const ROUNDS_MAX: usize = 32;
+
+/// What is known of a source at a site.
+#[derive(Debug, Clone)]
+pub struct Insight {
+    /// The source.
+    pub source: String,
+    /// The site.
+    pub site: Site,
+    /// The pace that was found.
+    pub pace: Pace,
+    /// What relays do there now.
+    pub now: PaceNow,
+}
+
+impl Insight {
+    /// What keeps more from going, while this is fixed.
+    #[must_use]
+    pub fn binding(&self, fixed: &Fixed, at: Timestamp) -> Binding {
+        let facts = Facts {
+            hold_until: self.pace.hold_until(),
+            waiting: self.now.waiting(),
+            is_used_up: self.now.is_used_up(),
+            connections_in_use: self.now.in_use(),
+            connections: fixed.connections_of(&self.pace, at),
+        };
+        facts.binding()
+    }
+}
+
+/// Every source at every site that has a record, ordered by source and site.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn insights(store: &Store) -> Result<Vec<Insight>, StoreError> {
+    let paces = stream::iter(store.paces().await?);
+    let read = paces.map(async |(source, site)| insight(store, &source, &site).await);
+    read.buffered(READ_TOGETHER).try_filter_map(async |known| Ok(known)).try_collect().await
+}
+
+/// What is known of a source at a site; `None` when there is no record, or none that reads.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn insight(
+    store: &Store,
+    source: &str,
+    site: &Site,
+) -> Result<Option<Insight>, StoreError> {
+    let now = store.pace_now(source, site).await?;
+    let pace = pace::decode(&now.record.state);
+    let (source, site) = (source.to_owned(), site.clone());
+    Ok(pace.map(|pace| Insight { source, site, pace, now }))
+}
+
+/// The bounds of the pace at a site as this configuration and its providers have them, and the
+/// provider whose site it is. The site's name tells its exchangers.
+#[must_use]
+pub fn limits_at<'a>(
+    config: &Config,
+    known: &'a Providers,
+    site: &Site,
+) -> (Limits, Option<&'a Provider>) {
+    let provider = known.of_hosts(&site.hosts()).map(AsRef::as_ref);
+    (providers::limits(config, site.as_str(), provider), provider)
+}
+
+/// What an operator does to a pace.
+#[derive(Debug, Clone, Copy)]
+pub enum Deed<'a> {
+    /// Ends a block.
+    Release,
+    /// Puts a dimension back to what it was before a change.
+    Undo(&'a Change),
+}
+
+/// Who does it, and why.
+#[derive(Debug, Clone, Copy)]
+pub struct Hand<'a> {
+    /// Who.
+    pub by: &'a str,
+    /// Why.
+    pub reason: &'a str,
+}
+
+/// Why an operator's deed was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum NotDone {
+    /// There is no record to be changed.
+    #[error("nothing is known of source {0:?} there")]
+    Unknown(String),
+    /// The record is of a newer program.
+    #[error("its record was written by a newer program")]
+    Newer,
+    /// Nothing to release.
+    #[error("the site does not block the source")]
+    NotHeld,
+    /// It cannot be undone.
+    #[error(transparent)]
+    NotUndone(#[from] NotUndone),
+    /// Relays wrote faster all the time.
+    #[error("relays change it all the time: try again")]
+    Busy,
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Does it, if nobody is faster, and tells of it; answers the changes.
+///
+/// # Errors
+/// When it cannot be done, or the store does not answer.
+pub async fn by_hand(
+    store: &Store,
+    (source, site): (&str, &Site),
+    deed: Deed<'_>,
+    limits: &Limits,
+    hand: Hand<'_>,
+    now: Timestamp,
+) -> Result<Vec<Change>, NotDone> {
+    for _ in 0..ROUNDS_MAX {
+        let record = store.pace(source, site).await?;
+        let unknown = || NotDone::Unknown(source.to_owned());
+        let mut pace = pace::decode(&record.state).ok_or_else(unknown)?;
+        if pace.is_newer() {
+            return Err(NotDone::Newer);
+        }
+        let changes = match deed {
+            Deed::Release => pace.release(limits, now),
+            Deed::Undo(change) => pace.undo(change, limits, now)?,
+        };
+        if changes.is_empty() {
+            return Err(NotDone::NotHeld);
+        }
+        let state = pace::encode(&pace);
+        let new = NewPace {
+            state: &state,
+            rate: pace.rate(limits, now),
+            connections: pace.connections(now),
+            is_taught: pace.is_taught(),
+            is_held: pace.hold_until().is_some(),
+        };
+        if store.put_pace(source, site, record.version, new).await?.is_some() {
+            tell(store, source, site, &changes, hand, now).await?;
+            return Ok(changes);
+        }
+    }
+    Err(NotDone::Busy)
+}
+
+async fn tell(
+    store: &Store,
+    source: &str,
+    site: &Site,
+    changes: &[Change],
+    hand: Hand<'_>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let events: Vec<Event> = changes
+        .iter()
+        .map(|change| {
+            let (by, reason) = (Some(hand.by.to_owned()), hand.reason.to_owned());
+            let note = Signed { change: *change, by, reason }.to_string();
+            let (source, site) = (source.to_owned(), site.as_str().to_owned());
+            Event { source, site, note, ..Event::new(EventKind::PaceChanged, now) }
+        })
+        .collect();
+    store.emit(ShardId::of_domain(site.as_str(), store.shards()), &events).await
+}
