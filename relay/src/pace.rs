@@ -101,6 +101,8 @@ struct Seen {
     since: Instant,
     told_at: Instant,
     refused: bool,
+    /// What passed in windows that were not told.
+    untold: u32,
     /// The longest hold that a provider's rule asks for, should there be one.
     hold: Option<Duration>,
     /// The common controller must be told, whatever was seen: its numbers may be out of bounds.
@@ -138,6 +140,7 @@ impl PaceMeter {
                 since: Instant::now(),
                 told_at: Instant::now(),
                 refused: false,
+                untold: 0,
                 hold: None,
                 owed: false,
             }),
@@ -429,6 +432,13 @@ impl PaceMeter {
         }
     }
 
+    /// Somebody there complained.
+    pub(crate) fn heard_complaint(&self) {
+        self.objections.fetch_add(1, Ordering::Relaxed);
+        let mut seen = self.seen();
+        seen.observation.complaints += 1;
+    }
+
     /// Whether it is time to tell what was seen. What teaches nothing is dropped instead.
     pub(crate) fn has_news(&self) -> bool {
         let mut seen = self.seen();
@@ -443,6 +453,7 @@ impl PaceMeter {
             && !self.is_pressed()
             && self.hold_until.load(Ordering::Relaxed) == 0;
         if all_well && (passed.passed == 0 || seen.told_at.elapsed() < TELL_ALL_WELL) {
+            seen.untold = seen.untold.saturating_add(passed.passed);
             seen.observation = Observation::default();
             seen.since = Instant::now();
             self.held_back.store(false, Ordering::Relaxed);
@@ -498,6 +509,7 @@ impl PaceMeter {
         let mut seen = self.seen();
         let mut observation = std::mem::take(&mut seen.observation);
         observation.window = seen.since.elapsed();
+        observation.untold = std::mem::take(&mut seen.untold);
         observation.connections = in_use;
         let held_back = self.held_back.swap(false, Ordering::Relaxed);
         observation.demand = self.starved.swap(false, Ordering::Relaxed) && !held_back;

@@ -209,6 +209,12 @@ impl SiteLane {
         self.lock().close()
     }
 
+    /// Somebody there complained of what went from here.
+    pub(crate) fn heard_complaint(&self) {
+        self.pace.heard_complaint();
+        self.wake.notify_one();
+    }
+
     /// What returned mail says about the pace here.
     pub(crate) fn heard_later(&self, signal: Signal) {
         self.pace.saw(signal, false, 0, self.pace.epoch());

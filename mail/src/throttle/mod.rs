@@ -50,6 +50,11 @@ pub struct Observation {
     pub blocks: u32,
     /// Attempts that came to nothing through trouble of the site: no answer, 451 by its own fault.
     pub trouble: u32,
+    /// Complaints that came in by mail about what it took, hours ago perhaps. All of them, whoever
+    /// tells.
+    pub complaints: u32,
+    /// Messages that it took in windows before, of which nothing was told: they taught nothing else.
+    pub untold: u32,
     /// The most connections that were open at one time.
     pub connections: u32,
     /// Whether messages were ready that the pace did not let go.
@@ -76,6 +81,8 @@ impl Observation {
         self.carried_min = self.carried_min.into_iter().chain(other.carried_min).min();
         self.blocks += other.blocks;
         self.trouble += other.trouble;
+        self.complaints += other.complaints;
+        self.untold += other.untold;
         self.connections += other.connections;
         self.demand |= other.demand;
         self.at_rate = self.at_rate.max(other.at_rate);
@@ -91,6 +98,7 @@ impl Observation {
             late_passed: self.late_passed.saturating_mul(n),
             blocks: self.blocks.saturating_mul(n),
             trouble: self.trouble.saturating_mul(n),
+            untold: self.untold.saturating_mul(n),
             connections: self.connections.saturating_mul(n),
             ..*self
         }
@@ -158,6 +166,8 @@ crate::category::words! {
         Silence = "silence",
         /// It took no more in this hour on the days before.
         Hour = "hour-of-day",
+        /// People complain of too much of what it took.
+        Complaints = "complaints",
         /// The limits were changed by hand.
         Limits = "limits",
         /// An operator ended the block.

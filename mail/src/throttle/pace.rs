@@ -3,6 +3,7 @@
 //! which the site objected and larger above it, in case the limit has moved.
 
 mod choke;
+mod complaints;
 mod evidence;
 mod hand;
 mod hold;
@@ -11,6 +12,7 @@ mod rate;
 
 use std::time::Duration;
 
+use complaints::Heard;
 use evidence::Evidence;
 pub use hand::{HourKnown, NotUndone};
 use hold::Suspicion;
@@ -76,6 +78,9 @@ pub struct Pace {
     /// What it took by hour of the day.
     #[serde(default)]
     hours: Vec<Level>,
+    /// Complaints, and what they are a share of.
+    #[serde(default)]
+    complaints: Heard,
     /// What speaks for a limit of the rate.
     #[serde(default)]
     evidence: Evidence,
@@ -106,6 +111,7 @@ impl Pace {
             heard_at: Timestamp(0),
             begun_at: Timestamp(0),
             hours: Vec::new(),
+            complaints: Heard::default(),
             evidence: Evidence::default(),
         }
     }
@@ -191,6 +197,7 @@ impl Pace {
             self.observe_connections(limits, now, &mut changes);
             self.observe_rate(limits, now, &mut changes);
         }
+        self.observe_complaints(limits, now, &mut changes);
         self.round(limits);
         changes.list.iter_mut().for_each(Change::round);
         changes.list

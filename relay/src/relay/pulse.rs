@@ -152,22 +152,33 @@ impl Relay {
             self.tasks.spawn(async move { relay.heard_late(of_holds).await });
         }
         for feedback in of_pace {
-            let signal = match feedback.category {
-                Some(Category::RateLimited) => Signal::Rate,
-                Some(Category::ReputationBlock) => Signal::Block,
-                Some(Category::System | Category::Network) => Signal::SiteTrouble,
-                _ => continue,
+            let late = match feedback.category {
+                None => Late::Complaint,
+                Some(Category::RateLimited) => Late::Answer(Signal::Rate),
+                Some(Category::ReputationBlock) => Late::Answer(Signal::Block),
+                Some(Category::System | Category::Network) => Late::Answer(Signal::SiteTrouble),
+                Some(_) => continue,
             };
             let Ok(domain) = feedback.domain.parse() else { continue };
             let Some(destination) = self.known_exchangers(&domain) else { continue };
             for (key, site) in self.lock_sites().iter() {
                 if key.site == destination.site {
-                    site.heard_later(signal);
+                    match late {
+                        Late::Complaint => site.heard_complaint(),
+                        Late::Answer(signal) => site.heard_later(signal),
+                    }
                 }
             }
         }
         Ok(())
     }
+}
+
+/// What mail that comes back says of a site.
+enum Late {
+    Complaint,
+    /// As if the site had answered so.
+    Answer(Signal),
 }
 
 /// Whether a report speaks of what holds are about.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Changes, Pace};
-use crate::throttle::{Dimension, Limits, Why};
+use crate::throttle::{Limits, Why};
 use crate::time::Timestamp;
 
 /// What was heard counts half after this.
@@ -48,8 +48,7 @@ impl Pace {
         heard.at = now;
         heard.passed = heard.passed * left + f64::from(seen.passed) + f64::from(seen.untold);
         heard.complaints = heard.complaints * left + f64::from(seen.complaints);
-        let is_much =
-            heard.complaints >= COMPLAINTS_MIN && heard.complaints > SHARE * heard.passed;
+        let is_much = heard.complaints >= COMPLAINTS_MIN && heard.complaints > SHARE * heard.passed;
         if seen.complaints == 0 || !is_much || self.is_complained_of(now) {
             return;
         }
@@ -57,8 +56,7 @@ impl Pace {
         self.complaints.cut_at = now;
         let before = self.rate;
         self.rate_refused = Some(self.rate_refused.unwrap_or(before));
-        self.rate = (before * LEFT).clamp(self.rate_least(limits).min(before), limits.rate_max);
-        self.rate_told = self.rate;
-        changes.add(Dimension::Rate, before, self.rate, Why::Complaints, complaints);
+        self.rate = (before * LEFT).max(self.rate_least(limits)).min(before);
+        self.after_cut(now, before, Why::Complaints, complaints, changes);
     }
 }

@@ -66,6 +66,7 @@ impl Pace {
             self.slow_down(limits, now, changes);
         } else if seen.rate_refusals + seen.trouble + seen.blocks == 0
             && seen.demand
+            && !self.is_complained_of(now)
             && self.rate_binds(&changes.seen)
         {
             self.raise_rate(limits, now, changes);

@@ -1,5 +1,6 @@
 //! The controller against pretend providers in virtual time.
 
+mod complaints;
 mod memory;
 mod told;
 
@@ -312,7 +313,8 @@ fn a_pace_survives_its_record() {
 #[test]
 fn a_record_from_before_holds_told_their_beginning_is_read() {
     let mut record = serde_json::to_value(Pace::new(&Limits::default())).expect("json");
-    for field in ["hold_since", "evidence", "hours", "heard_at", "hold_told", "begun_at"] {
+    let later = ["evidence", "hours", "heard_at", "hold_told", "begun_at", "complaints"];
+    for field in later.into_iter().chain(["hold_since"]) {
         record.as_object_mut().expect("an object").remove(field).expect("it is there now");
     }
     assert_eq!(serde_json::from_value::<Pace>(record).expect("a pace").hold_since(), None);
@@ -337,6 +339,8 @@ fn observation() -> impl Strategy<Value = Observation> {
                 at_rate: 0.0,
                 late_refusals: rate / 2,
                 late_passed: passed / 3,
+                complaints: per,
+                untold: passed / 2,
             }
         },
     )
