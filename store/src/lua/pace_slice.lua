@@ -288,9 +288,9 @@ if rate <= 0 or connections == 0 then
   wait = arg.slice_ms
 elseif waiting > 0 then
   local interval, clock, window = 1e7 / rate, now * 1e4, arg.slice_ms * 1e4
-  -- What went at a slower rate, a probe while the source was blocked, counts as one at the rate of now.
-  local tat = math.min(tonumber(record[4] or '0'), clock + math.max(interval, window))
-  tat = math.max(tat, clock - window)
+  -- What went at a slower rate, a probe while the source was blocked, does not keep a faster one waiting.
+  local tat = math.max(tonumber(record[4] or '0'), clock - window)
+  if tat > clock + math.max(interval, window) + 1 then tat = clock end
   local room = math.floor((clock + window - tat) / interval)
   -- Slower than one a slice: one, when its time has come.
   if room < 1 and tat <= clock then room = 1 end
