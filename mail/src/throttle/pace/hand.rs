@@ -79,6 +79,7 @@ impl Pace {
         self.rate_step_at = known.rate_step_at;
         self.rate_told = known.rate_told;
         self.hours.clone_from(&known.hours);
+        self.complaints = known.complaints;
         self.evidence = known.evidence.clone();
     }
 
