@@ -3,6 +3,7 @@
 //! are `mail::throttle`'s; the shared record is `store`'s; waiting is done here.
 
 mod bounds;
+mod seen;
 
 use std::num::NonZeroU32;
 use std::sync::Mutex;
@@ -13,7 +14,6 @@ use governor::clock::MonotonicClock;
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
-use mail::classify::Signal;
 use mail::quota::Ceilings;
 use mail::share::Demand;
 use mail::throttle::{Change, Fixed, Limits, Observation, Pace};
@@ -22,6 +22,7 @@ use store::{NewPace, PaceSlice, SliceRequest, Store, StoreError};
 use tokio::sync::{Notify, Semaphore};
 
 use bounds::{Bounds, in_thousandths};
+use seen::Seen;
 
 /// How far ahead a relay takes its part of the rate. Also the longest burst.
 pub(crate) const SLICE: Duration = Duration::from_millis(100);
@@ -94,19 +95,6 @@ pub(crate) struct Refill {
     pub(crate) satisfied: bool,
     /// Until the next question.
     pub(crate) wait: Duration,
-}
-
-struct Seen {
-    observation: Observation,
-    since: Instant,
-    told_at: Instant,
-    refused: bool,
-    /// What passed in windows that were not told.
-    untold: u32,
-    /// The longest hold that a provider's rule asks for, should there be one.
-    hold: Option<Duration>,
-    /// The common controller must be told, whatever was seen: its numbers may be out of bounds.
-    owed: bool,
 }
 
 impl PaceMeter {
@@ -393,81 +381,6 @@ impl PaceMeter {
         store.put_pace(&self.source, &self.site, version, new).await
     }
 
-    /// Notes what an answer says about the pace; `carried`: messages that the connection had
-    /// carried; `epoch`: that in which the message was let go.
-    pub(crate) fn saw(&self, signal: Signal, passed: bool, carried: u32, epoch: u32) {
-        let is_late = epoch != self.epoch();
-        if matches!(signal, Signal::Rate | Signal::Block) {
-            self.objections.fetch_add(1, Ordering::Relaxed);
-        }
-        let mut seen = self.seen();
-        let o = &mut seen.observation;
-        match signal {
-            Signal::Rate if is_late => o.late_refusals += 1,
-            Signal::Rate => o.rate_refusals += 1,
-            Signal::Connections => o.connection_refusals += 1,
-            Signal::MessagesPerConnection => {
-                o.per_connection_refusals += 1;
-                o.carried_min = Some(o.carried_min.map_or(carried, |c| c.min(carried)));
-            }
-            Signal::Block => o.blocks += 1,
-            Signal::SiteTrouble => o.trouble += 1,
-            Signal::None
-            | Signal::Greylist
-            | Signal::RecipientBusy
-            | Signal::SenderDomain
-            | Signal::LinkDomain
-            | Signal::Content => {
-                o.passed += u32::from(passed);
-                o.late_passed += u32::from(passed && is_late);
-            }
-        }
-        let refused = matches!(
-            signal,
-            Signal::Rate | Signal::Connections | Signal::MessagesPerConnection | Signal::Block
-        );
-        if refused && !seen.refused {
-            seen.refused = true;
-            self.refused.notify_one();
-        }
-    }
-
-    /// Somebody there complained.
-    pub(crate) fn heard_complaint(&self) {
-        self.objections.fetch_add(1, Ordering::Relaxed);
-        let mut seen = self.seen();
-        seen.observation.complaints += 1;
-    }
-
-    /// Whether it is time to tell what was seen. What teaches nothing is dropped instead.
-    pub(crate) fn has_news(&self) -> bool {
-        let mut seen = self.seen();
-        let age = seen.since.elapsed();
-        if age < TELL {
-            return seen.refused && age >= TELL_REFUSAL;
-        }
-        let Observation { passed, late_passed, .. } = seen.observation;
-        let passed = Observation { passed, late_passed, ..Observation::default() };
-        let all_well = !seen.owed
-            && seen.observation == passed
-            && !self.is_pressed()
-            && self.hold_until.load(Ordering::Relaxed) == 0;
-        if all_well && (passed.passed == 0 || seen.told_at.elapsed() < TELL_ALL_WELL) {
-            seen.untold = seen.untold.saturating_add(passed.passed);
-            seen.observation = Observation::default();
-            seen.since = Instant::now();
-            self.held_back.store(false, Ordering::Relaxed);
-            self.starved.store(false, Ordering::Relaxed);
-            return false;
-        }
-        true
-    }
-
-    /// More waits than the pace lets go, and it is the pace that holds it back.
-    fn is_pressed(&self) -> bool {
-        self.starved.load(Ordering::Relaxed) && !self.held_back.load(Ordering::Relaxed)
-    }
-
     /// Tells the common controller what this relay saw; answers what it changed.
     pub(crate) async fn tell(
         &self,
@@ -503,23 +416,6 @@ impl PaceMeter {
         self.per_connection.store(pace.messages_per_connection(), Ordering::Relaxed);
         let hold = pace.hold_until().unwrap_or(Timestamp(0));
         self.hold_until.store(hold.0, Ordering::Relaxed);
-    }
-
-    fn collect(&self, in_use: u32) -> (Observation, Option<Duration>) {
-        let mut seen = self.seen();
-        let mut observation = std::mem::take(&mut seen.observation);
-        observation.window = seen.since.elapsed();
-        observation.untold = std::mem::take(&mut seen.untold);
-        observation.connections = in_use;
-        let held_back = self.held_back.swap(false, Ordering::Relaxed);
-        observation.demand = self.starved.swap(false, Ordering::Relaxed) && !held_back;
-        observation.sharing = self.sharing.load(Ordering::Relaxed);
-        observation.at_rate = self.rate();
-        seen.since = Instant::now();
-        seen.told_at = Instant::now();
-        seen.refused = false;
-        seen.owed = false;
-        (observation, seen.hold.take())
     }
 
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
