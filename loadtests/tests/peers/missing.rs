@@ -21,7 +21,7 @@ fn a_missing_program_is_told_to_whoever_reads_the_end_and_fails_in_ci() {
     let told = folder.path().join("told");
     for in_ci in [false, true] {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "missing::a_test_that_needs_what_nobody_wrote"]);
+        command.args(["--exact", "peers::missing::a_test_that_needs_what_nobody_wrote"]);
         command.env(IN_EARNEST, "1").env("SKIPPED_TESTS", &told).env_remove("CI");
         if in_ci {
             command.env("CI", "1");
@@ -31,7 +31,7 @@ fn a_missing_program_is_told_to_whoever_reads_the_end_and_fails_in_ci() {
     }
     assert_eq!(
         std::fs::read_to_string(&told).unwrap(),
-        "SKIPPED, and proves nothing: missing::a_test_that_needs_what_nobody_wrote: no \
+        "SKIPPED, and proves nothing: peers::missing::a_test_that_needs_what_nobody_wrote: no \
          a-server-that-nobody-wrote (ops/install.sh --tests)\n"
     );
 }

@@ -14,7 +14,11 @@ fn where_nothing_passes_single_probes_go_and_the_first_that_passes_ends_it() {
     // After ten minutes one a minute.
     let late = T0 + SECOND * 600;
     pace.observe(&limits, late, &refused(1));
-    assert_eq!(pace.rate(&limits, late), limits.rate_min.max(1.0 / 60.0));
+    assert!((pace.rate(&limits, late) - 1.0 / 60.0).abs() < 1e-6, "below the least rate");
+    let much_later = late + SECOND * 86_400;
+    let mut day = pace.clone();
+    day.observe(&limits, much_later, &refused(1));
+    assert!((day.rate(&limits, much_later) - 1.0 / 600.0).abs() < 1e-6);
     let passed = Observation { window: SECOND, passed: 1, ..Default::default() };
     let changes = pace.observe(&limits, late + SECOND, &passed);
     assert_eq!(changes[0].why, Why::ProbePassed);
