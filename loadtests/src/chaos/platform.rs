@@ -276,7 +276,7 @@ fn settings(
          greylist_s = 2\nbusy_mailbox_s = 2\n\
          [relay.pace]\nrate_start = 700.0\nrate_min = 400.0\nhold_s = 2\nhold_max_s = 4\n\
          probes_per_minute = 60.0\n\
-         [relay.load]\nenabled = false\n\
+         [relay.load]\nenabled = false\n[api.gates]\nenabled = false\n\
          [relay.timeouts]\ndot_s = 20\nbanner_s = 20\n\
          [relay]\nreturn_path_domain = \"{RETURNS}\"\nport = {smtp}\nallow_private = true\n"
     )

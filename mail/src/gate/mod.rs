@@ -164,13 +164,12 @@ impl Counts {
 }
 
 /// Whether a final failure says that the address is dead. Full mailboxes, blocks, limits and
-/// troubles say nothing about the quality of a list.
+/// troubles say nothing about the quality of a list; and domains that are not there are told at once,
+/// whatever the pace, while the living still wait for their turn: they would make any list look bad.
 #[must_use]
 pub fn is_dead(category: Category, hygiene: Hygiene) -> bool {
-    let is_dead = matches!(
-        category,
-        Category::NoMailbox | Category::Moved | Category::NoDomain | Category::MailboxDisabled
-    );
+    let is_dead =
+        matches!(category, Category::NoMailbox | Category::Moved | Category::MailboxDisabled);
     is_dead && hygiene != Hygiene::None
 }
 
