@@ -35,7 +35,7 @@ fn too_many_complaints_take_a_third_of_the_rate_once_an_hour() {
     }
     assert!(pace.rate(&limits, now) < 0.71 * before);
     now = now + std::time::Duration::from_secs(3600);
-    let again = complain(&mut pace, &limits, &mut now, 1);
+    let again = complain(&mut pace, &limits, &mut now, 20);
     assert!(again.iter().any(|c| c.why == Why::Complaints), "{again:?}");
 }
 
