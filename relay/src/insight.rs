@@ -6,10 +6,11 @@ use mail::event::EventKind;
 use mail::provider::{Provider, Providers};
 use mail::throttle::{Binding, Change, Facts, Fixed, Limits, NotUndone, Pace, Signed};
 use mail::{Event, ShardId, Site, Timestamp};
-use store::{NewPace, PaceNow, Store, StoreError};
+use store::{PaceNow, Store, StoreError};
 
 use crate::config::Config;
-use crate::{pace, providers};
+use crate::pace::record::{decode, put};
+use crate::providers;
 
 /// Records that are read at the same time: half of the store's connections.
 const READ_TOGETHER: usize = 8;
@@ -64,7 +65,7 @@ pub async fn insight(
     site: &Site,
 ) -> Result<Option<Insight>, StoreError> {
     let now = store.pace_now(source, site).await?;
-    let pace = pace::decode(&now.record.state);
+    let pace = decode(&now.record.state);
     let (source, site) = (source.to_owned(), site.clone());
     Ok(pace.map(|pace| Insight { source, site, pace, now }))
 }
@@ -137,7 +138,7 @@ pub async fn by_hand(
     for _ in 0..ROUNDS_MAX {
         let record = store.pace(source, site).await?;
         let unknown = || NotDone::Unknown(source.to_owned());
-        let mut pace = pace::decode(&record.state).ok_or_else(unknown)?;
+        let mut pace = decode(&record.state).ok_or_else(unknown)?;
         if pace.is_newer() {
             return Err(NotDone::Newer);
         }
@@ -148,15 +149,8 @@ pub async fn by_hand(
         if changes.is_empty() {
             return Err(NotDone::NotHeld);
         }
-        let state = pace::encode(&pace);
-        let new = NewPace {
-            state: &state,
-            rate: pace.rate(limits, now),
-            connections: pace.connections(now),
-            is_taught: pace.is_taught(),
-            is_held: pace.hold_until().is_some(),
-        };
-        if store.put_pace(source, site, record.version, new).await?.is_some() {
+        let put = put(store, (source, site), record.version, &pace, limits, now).await?;
+        if put.is_some() {
             tell(store, source, site, &changes, hand, now).await?;
             return Ok(changes);
         }

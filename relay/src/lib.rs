@@ -1,6 +1,8 @@
 //! The relay worker. `delivery` tells its trip: lease → resolve → site → permit →
 //! render → sign → SMTP → reply → outcome → settle. Nothing here knows how a campaign
 //! was submitted, and nothing waits on this host's disk.
+// Tasks that hold an HTTPS client (hyper with HTTP/2) nest types deeper than the usual 128.
+#![recursion_limit = "256"]
 
 mod batches;
 mod catalog;

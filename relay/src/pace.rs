@@ -3,6 +3,7 @@
 //! are `mail::throttle`'s; the shared record is `store`'s; waiting is done here.
 
 mod bounds;
+pub(crate) mod record;
 mod seen;
 
 use std::num::NonZeroU32;
@@ -18,10 +19,11 @@ use mail::quota::Ceilings;
 use mail::share::Demand;
 use mail::throttle::{Change, Fixed, Limits, Observation, Pace};
 use mail::{CampaignId, Site, Timestamp};
-use store::{NewPace, PaceSlice, SliceRequest, Store, StoreError};
+use store::{PaceSlice, SliceRequest, Store, StoreError};
 use tokio::sync::{Notify, Semaphore};
 
 use bounds::{Bounds, in_thousandths};
+use record::{decode, put};
 use seen::Seen;
 
 /// How far ahead a relay takes its part of the rate. Also the longest burst.
@@ -363,24 +365,6 @@ impl PaceMeter {
         self.tokens.add_permits(refill.granted.iter().map(|(_, n)| *n as usize).sum());
     }
 
-    async fn put(
-        &self,
-        store: &Store,
-        version: u64,
-        pace: &Pace,
-        now: Timestamp,
-    ) -> Result<Option<u64>, StoreError> {
-        let state = encode(pace);
-        let new = NewPace {
-            state: &state,
-            rate: pace.rate(&self.bounds.now(), now),
-            connections: pace.connections(now),
-            is_taught: pace.is_taught(),
-            is_held: pace.hold_until().is_some(),
-        };
-        store.put_pace(&self.source, &self.site, version, new).await
-    }
-
     /// Tells the common controller what this relay saw; answers what it changed.
     pub(crate) async fn tell(
         &self,
@@ -401,7 +385,8 @@ impl PaceMeter {
             }
             let fixed = self.bounds.fixed();
             let changes = pace.observe_under(&fixed, &limits, now, &observation);
-            if let Some(version) = self.put(store, record.version, &pace, now).await? {
+            let at = (self.source.as_str(), &self.site);
+            if let Some(version) = put(store, at, record.version, &pace, &limits, now).await? {
                 self.learn(&pace, version);
                 self.learn_rate(fixed.rate_of(&pace, &limits, now));
                 last = Ok(changes);
@@ -421,14 +406,4 @@ impl PaceMeter {
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
-}
-
-/// The controller's state as the store keeps it.
-pub(crate) fn encode(pace: &Pace) -> Vec<u8> {
-    rmp_serde::to_vec_named(pace).unwrap_or_default()
-}
-
-/// The inverse of [`encode`]; `None` for what does not read.
-pub(crate) fn decode(state: &[u8]) -> Option<Pace> {
-    rmp_serde::from_slice(state).ok()
 }
