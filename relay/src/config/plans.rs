@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mail::provider::Providers;
 use mail::quota::Follows;
 use mail::warmup::{Plan, SHIPPED};
 
@@ -45,11 +44,15 @@ impl Plans {
 /// program. The configuration has been checked.
 #[must_use]
 pub fn warmup_plans(config: &Config) -> Vec<(String, Plan)> {
+    let named = |name: &str| Some((name.to_owned(), plan(config, name).ok()?));
+    names(config).filter_map(named).collect()
+}
+
+/// The names of plans, the operator's first; one of his may stand in place of a shipped one.
+fn names(config: &Config) -> impl Iterator<Item = &str> {
     let shipped = SHIPPED.iter().map(|(name, _)| *name);
-    let own = config.warmup.keys().map(String::as_str);
-    let strangers = shipped.filter(|name| !config.warmup.contains_key(*name));
-    let names = own.chain(strangers);
-    names.filter_map(|name| Some((name.to_owned(), plan(config, name).ok()?))).collect()
+    let others = shipped.filter(|name| !config.warmup.contains_key(*name));
+    config.warmup.keys().map(String::as_str).chain(others)
 }
 
 /// A plan by its name: one of the operator's, or one that is part of the program.
@@ -60,9 +63,7 @@ fn plan(config: &Config, name: &str) -> Result<Plan, String> {
     match SHIPPED.iter().find(|(shipped, _)| *shipped == name) {
         Some((_, text)) => Plan::parse(text).map_err(|why| why.to_string()),
         None => {
-            let shipped = SHIPPED.iter().map(|(name, _)| *name);
-            let own = config.warmup.keys().map(String::as_str);
-            let known: Vec<&str> = own.chain(shipped).chain([NO_PLAN]).collect();
+            let known: Vec<&str> = names(config).chain([NO_PLAN]).collect();
             Err(format!("there is no plan {name:?}: write one of {}", known.join(", ")))
         }
     }
@@ -72,26 +73,24 @@ impl Config {
     /// Every plan, whether it is followed or not, and every provider that one is for.
     pub(super) fn check_warmup(&self) -> Result<(), ConfigError> {
         let refuse = |what: String| Err(ConfigError::Setting(what));
-        for (name, written) in &self.warmup {
-            if let Err(why) = Plan::new(written) {
-                return refuse(format!("relay.warmup.{name}: {why}"));
-            }
+        for name in self.warmup.keys() {
+            plan(self, name).map_err(ConfigError::Setting)?;
         }
-        let mut known: Option<Arc<Providers>> = None;
         for source in &self.sources {
             Plans::of(self, source).map_err(ConfigError::Setting)?;
-            for provider in source.warmup.keys().filter(|provider| *provider != ANY) {
-                let known = match &mut known {
-                    Some(known) => known,
-                    none => none.insert(providers(&self.providers)?),
-                };
-                if known.get(provider).is_none() {
-                    let name = &source.name;
-                    return refuse(format!(
-                        "relay.sources: {name:?}: warmup: there is no provider {provider:?}: see \
-                         `malleposte providers`"
-                    ));
-                }
+        }
+        let named = |source: &Source| source.warmup.keys().any(|provider| provider != ANY);
+        if !self.sources.iter().any(named) {
+            return Ok(());
+        }
+        let known = providers(&self.providers)?;
+        for Source { name, warmup, .. } in &self.sources {
+            let is_unknown = |at: &&String| *at != ANY && known.get(at).is_none();
+            if let Some(stranger) = warmup.keys().find(is_unknown) {
+                return refuse(format!(
+                    "relay.sources: {name:?}: warmup: there is no provider {stranger:?}: see \
+                     `malleposte providers`"
+                ));
             }
         }
         Ok(())
