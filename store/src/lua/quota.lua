@@ -47,10 +47,10 @@ local function lower(a, b)
   return math.min(a, b)
 end
 
-local function advance(spans, shape)
-  local at, left = math.floor(now / shape[1]), {}
+local function those(spans, is_kept)
+  local left = {}
   for i = 1, #spans, 2 do
-    if spans[i] + shape[2] >= at and spans[i] <= at + shape[2] then
+    if is_kept(spans[i], spans[i + 1]) then
       left[#left + 1] = spans[i]
       left[#left + 1] = spans[i + 1]
     end
@@ -58,20 +58,18 @@ local function advance(spans, shape)
   return left
 end
 
+local function advance(spans, shape)
+  local at = math.floor(now / shape[1])
+  return those(spans, function(span) return span + shape[2] >= at and span <= at + shape[2] end)
+end
+
 local function take_back(spans, back)
-  local left = {}
   for i = #spans - 1, 1, -2 do
     local of_it = math.min(back, spans[i + 1])
     spans[i + 1] = spans[i + 1] - of_it
     back = back - of_it
   end
-  for i = 1, #spans, 2 do
-    if spans[i + 1] > 0 then
-      left[#left + 1] = spans[i]
-      left[#left + 1] = spans[i + 1]
-    end
-  end
-  return left
+  return those(spans, function(_, counted) return counted > 0 end)
 end
 
 local function sum(spans)
