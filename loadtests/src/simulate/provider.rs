@@ -132,9 +132,15 @@ impl Hidden {
 impl Hidden {
     /// What its cap allows in each of its times within so many seconds, and how long these are.
     pub(super) fn caps(&self, seconds: f64) -> Option<(Vec<f64>, usize)> {
-        let (most, period) = self.cap?;
-        let grown = |n: i32| (f64::from(most) * self.cap_grows.powi(n)).floor();
-        Some(((0..(seconds / period).ceil() as i32).map(grown).collect(), period as usize))
+        let (_, period) = self.cap?;
+        let times = 0..(seconds / period).ceil() as u64;
+        Some((times.map(|n| f64::from(self.cap_of(n))).collect(), period as usize))
+    }
+
+    /// What its cap allows in one of its times, counted from 0.
+    fn cap_of(&self, number: u64) -> u32 {
+        let (most, _) = self.cap.unwrap_or((u32::MAX, 0.0));
+        (f64::from(most) * self.cap_grows.powi(number as i32)) as u32
     }
 }
 
@@ -188,11 +194,10 @@ impl Provider {
 
     /// What its cap leaves.
     fn room(&self, now: Micros) -> u32 {
-        let Some((most, period)) = self.hidden.cap else { return u32::MAX };
+        let Some((_, period)) = self.hidden.cap else { return u32::MAX };
         let number = (seconds(now) / period) as u64;
-        let most = f64::from(most) * self.hidden.cap_grows.powi(number as i32);
         let taken = if self.taken.0 == number { self.taken.1 } else { 0 };
-        (most as u32).saturating_sub(taken)
+        self.hidden.cap_of(number).saturating_sub(taken)
     }
 
     /// Whether one more connection is taken.
