@@ -17,7 +17,7 @@ use dns::Exchanger;
 use mail::classify::Signal;
 use mail::load::Purse;
 use mail::provider::Provider;
-use mail::{CampaignId, Reply, Site, Timestamp};
+use mail::{CampaignId, Category, Reply, Site, Timestamp};
 use tokio::sync::Notify;
 
 use crate::catalog::Sending;
@@ -209,15 +209,17 @@ impl SiteLane {
         self.lock().close()
     }
 
-    /// Somebody there complained of what went from here.
-    pub(crate) fn heard_complaint(&self) {
-        self.pace.heard_complaint();
-        self.wake.notify_one();
-    }
-
-    /// What returned mail says about the pace here.
-    pub(crate) fn heard_later(&self, signal: Signal) {
-        self.pace.saw(signal, false, 0, self.pace.epoch());
+    /// What came back by mail says about the pace here: it counts as an answer, or as a complaint
+    /// where it has no category.
+    pub(crate) fn heard_later(&self, category: Option<Category>) {
+        let answered = |signal| self.pace.saw(signal, false, 0, self.pace.epoch());
+        match category {
+            None => self.pace.heard_complaint(),
+            Some(Category::RateLimited) => answered(Signal::Rate),
+            Some(Category::ReputationBlock) => answered(Signal::Block),
+            Some(Category::System | Category::Network) => answered(Signal::SiteTrouble),
+            Some(_) => return,
+        }
         self.wake.notify_one();
     }
 

@@ -75,6 +75,11 @@ impl Load {
         }
     }
 
+    /// Whether it looks at its host at all.
+    pub(crate) fn is_on(&self) -> bool {
+        self.is_on
+    }
+
     /// The part of what it could take that the relay takes, above 0 to 1.
     pub(crate) fn budget(&self) -> f64 {
         f64::from_bits(self.budget.load(Ordering::Relaxed))

@@ -46,6 +46,7 @@ use crate::site::{SiteKey, SiteLane};
 use crate::smtp::{self, TlsClient};
 use crate::tls_reports::{Reporting, Tally};
 
+mod history;
 mod pulse;
 mod sites;
 mod sources;

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use mail::classify::Signal;
-use mail::event::EventKind;
-use mail::{Category, Event, ShardId};
+use mail::{Event, ShardId};
 use store::{Batch, Feedback, RelayRecord};
 use tokio_util::sync::CancellationToken;
 
@@ -106,20 +105,15 @@ impl Relay {
 
     /// Asks how those fare who come after the relays, and tells history how this one does.
     async fn attend_to_load(&self) {
+        if !self.load.is_on() {
+            return;
+        }
         let (outbox, feedback) =
             tokio::join!(self.store.outbox_fullness(), self.store.feedback_waiting());
         self.load.heard_backlog(outbox.ok().zip(feedback.ok()));
-        let event = |note| {
-            let mut event = Event::new(EventKind::PaceChanged, self.now());
-            self.heart.relay().clone_into(&mut event.service);
-            event.note = note;
-            event
-        };
-        let events: Vec<Event> = self.load.take_news().into_iter().map(event).collect();
-        let shard = ShardId::of_domain(&self.name, self.store.shards());
-        if let Err(error) = self.store.emit(shard, &events).await {
-            tracing::debug!(%error, "a change of the budget was not told");
-        }
+        let news = self.load.take_news().into_iter();
+        let events: Vec<Event> = news.map(|note| self.pace_event(None, note)).collect();
+        self.tell_pace_events(&events).await;
     }
 
     /// What is nobody's in particular: each second one shard's sparse batches are packed
@@ -152,33 +146,16 @@ impl Relay {
             self.tasks.spawn(async move { relay.heard_late(of_holds).await });
         }
         for feedback in of_pace {
-            let late = match feedback.category {
-                None => Late::Complaint,
-                Some(Category::RateLimited) => Late::Answer(Signal::Rate),
-                Some(Category::ReputationBlock) => Late::Answer(Signal::Block),
-                Some(Category::System | Category::Network) => Late::Answer(Signal::SiteTrouble),
-                Some(_) => continue,
-            };
             let Ok(domain) = feedback.domain.parse() else { continue };
             let Some(destination) = self.known_exchangers(&domain) else { continue };
             for (key, site) in self.lock_sites().iter() {
                 if key.site == destination.site {
-                    match late {
-                        Late::Complaint => site.heard_complaint(),
-                        Late::Answer(signal) => site.heard_later(signal),
-                    }
+                    site.heard_later(feedback.category);
                 }
             }
         }
         Ok(())
     }
-}
-
-/// What mail that comes back says of a site.
-enum Late {
-    Complaint,
-    /// As if the site had answered so.
-    Answer(Signal),
 }
 
 /// Whether a report speaks of what holds are about.

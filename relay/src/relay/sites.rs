@@ -7,10 +7,9 @@ use std::sync::atomic::Ordering;
 
 use dns::{Exchanger, Route};
 use mail::classify::Own;
-use mail::event::EventKind;
 use mail::orders::{Order, ScopeKind, Subject};
-use mail::throttle::Why;
-use mail::{Domain, Event, Phase, ShardId, Site, Timestamp};
+use mail::throttle::{Change, Why};
+use mail::{Domain, Event, Phase, Site, Timestamp};
 
 use super::{Relay, lock};
 use crate::delivery::{Destination, Refusal, Whereto, pool_by};
@@ -172,23 +171,13 @@ impl Relay {
                 return;
             }
         };
-        let events: Vec<Event> = changes
-            .iter()
-            .map(|change| {
-                let mut event = Event::new(EventKind::PaceChanged, self.now());
-                site.key.write(&mut event);
-                self.heart.relay().clone_into(&mut event.service);
-                event.note = change.to_string();
-                if change.why == Why::Blocked {
-                    event.reply = site.last_block();
-                }
-                event
-            })
-            .collect();
-        let shard = ShardId::of_domain(site.key.site.as_str(), self.store.shards());
-        if let Err(error) = self.store.emit(shard, &events).await {
-            tracing::debug!(%error, "a change of pace was not told");
-        }
+        let event = |change: Change| {
+            let event = self.pace_event(Some(&site.key), change.to_string());
+            let reply = site.last_block().filter(|_| change.why == Why::Blocked);
+            Event { reply, ..event }
+        };
+        let events: Vec<Event> = changes.into_iter().map(event).collect();
+        self.tell_pace_events(&events).await;
     }
 
     /// What last kept this relay from a job's site, if it is known.

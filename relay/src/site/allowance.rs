@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use mail::event::EventKind;
 use mail::load::{is_urgent, within};
 use mail::quota::{Answer, Ask, Ceilings, Follows};
 use mail::share::Demand;
-use mail::{Event, ShardId, Timestamp};
+use mail::{Event, Timestamp};
 
 use super::SiteLane;
 use crate::meters;
@@ -27,7 +26,6 @@ pub(super) struct Allowance {
     held: u64,
     /// Nothing need be asked until then.
     free_until: Option<Instant>,
-    was_full: bool,
 }
 
 /// What counts together: a source at a provider, or at a site that is nobody's.
@@ -52,24 +50,22 @@ impl SiteLane {
         (until > now).then_some(until)
     }
 
-    fn counted(&self) -> Counted {
-        let provider = self.provider();
-        let group = match &provider {
-            Some(provider) => provider.name.clone(),
-            None => self.key.site.as_str().to_owned(),
-        };
-        let name = provider.as_ref().map(|provider| provider.name.as_str());
+    /// What counts here; `None`, as nearly everywhere: nothing does.
+    fn counted(&self) -> Option<Counted> {
+        let (ceilings, provider) = (self.pace.ceilings(), self.provider());
+        let provider = provider.as_ref().map(|provider| provider.name.as_str());
         // A smart host sends from addresses of its own.
-        let follows = self.egress.follows(name).filter(|_| self.smart.is_none());
-        Counted { group, ceilings: self.pace.ceilings(), follows: follows.cloned() }
+        let follows = self.egress.follows(provider).filter(|_| self.smart.is_none()).cloned();
+        let counts = ceilings.are_any() || follows.is_some();
+        counts.then(|| {
+            let group = provider.unwrap_or(self.key.site.as_str()).to_owned();
+            Counted { group, ceilings, follows }
+        })
     }
 
     /// Reduces what waits to what hours and days leave.
     pub(super) async fn allow(&self, relay: &Relay, flows: &mut Vec<Demand>) -> Allowed {
-        let counted = self.counted();
-        if !counted.ceilings.are_any() && counted.follows.is_none() {
-            return Allowed::default();
-        }
+        let Some(counted) = self.counted() else { return Allowed::default() };
         if lock(&self.allowance).free_until.is_some_and(|until| Instant::now() < until) {
             return Allowed::default();
         }
@@ -120,31 +116,15 @@ impl SiteLane {
             allowance.free_until = is_free.then(|| Instant::now() + WARM_FOR);
             let is_full = allowance.held == 0 && answer.until.is_some();
             let until = answer.until.filter(|_| is_full).unwrap_or(Timestamp(0));
-            self.full_until.store(until.0, Ordering::Relaxed);
-            is_full && !std::mem::replace(&mut allowance.was_full, is_full)
+            let was_full = self.full_until.swap(until.0, Ordering::Relaxed) > 0;
+            is_full && !was_full
         };
         if became_full {
             meters::quota_full(source);
         }
-        let news = told(counted, &answer, became_full);
-        if !news.is_empty() {
-            self.tell(relay, news).await;
-        }
-    }
-
-    async fn tell(&self, relay: &Relay, news: Vec<String>) {
-        let event = |note| {
-            let mut event = Event::new(EventKind::PaceChanged, relay.now());
-            self.key.write(&mut event);
-            relay.heart.relay().clone_into(&mut event.service);
-            event.note = note;
-            event
-        };
-        let events: Vec<Event> = news.into_iter().map(event).collect();
-        let shard = ShardId::of_domain(self.key.site.as_str(), relay.store.shards());
-        if let Err(error) = relay.store.emit(shard, &events).await {
-            tracing::debug!(%error, "a ceiling was not told");
-        }
+        let news = told(counted, &answer, became_full).into_iter();
+        let events: Vec<Event> = news.map(|note| relay.pace_event(Some(&self.key), note)).collect();
+        relay.tell_pace_events(&events).await;
     }
 }
 
