@@ -4,11 +4,12 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 use mail::event::EventKind;
 use mail::provider::{Provider, Providers};
+use mail::quota::Ask;
 use mail::throttle::{Binding, Change, Facts, Fixed, Limits, NotUndone, Pace, Signed};
 use mail::{Event, ShardId, Site, Timestamp};
 use store::{PaceNow, Store, StoreError};
 
-use crate::config::Config;
+use crate::config::{Config, Plans};
 use crate::pace::record::{decode, put};
 use crate::providers;
 
@@ -28,6 +29,8 @@ pub struct Insight {
     pub pace: Pace,
     /// What relays do there now.
     pub now: PaceNow,
+    /// Until when the ceiling of an hour or a day leaves nothing; known when it was looked at.
+    pub full_until: Option<Timestamp>,
 }
 
 impl Insight {
@@ -36,12 +39,38 @@ impl Insight {
     pub fn binding(&self, fixed: &Fixed, at: Timestamp) -> Binding {
         let facts = Facts {
             hold_until: self.pace.hold_until(),
+            full_until: self.full_until,
             waiting: self.now.waiting(),
             is_used_up: self.now.is_used_up(),
             connections_in_use: self.now.in_use(),
             connections: fixed.connections_of(&self.pace, at),
         };
         facts.binding()
+    }
+
+    /// Looks whether the hour or the day is used up, by the ceilings of this configuration.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn look_at_ceilings(
+        &mut self,
+        store: &Store,
+        config: &Config,
+        known: &Providers,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (limits, provider) = limits_at(config, known, &self.site);
+        let provider = provider.map(|provider| provider.name.as_str());
+        let source = config.sources.iter().find(|source| source.name == self.source);
+        let plans = source.and_then(|source| Plans::of(config, source).ok());
+        let follows = plans.as_ref().and_then(|plans| plans.at(provider)).map(AsRef::as_ref);
+        let ask = Ask { ceilings: limits.ceilings(), follows, ..Ask::default() };
+        if ask.ceilings.are_any() || follows.is_some() {
+            let group = provider.unwrap_or(self.site.as_str());
+            let quota = store.quota(&self.source, group).await?;
+            self.full_until = quota.and_then(|quota| quota.full_until(at, &ask));
+        }
+        Ok(())
     }
 }
 
@@ -53,6 +82,24 @@ pub async fn insights(store: &Store) -> Result<Vec<Insight>, StoreError> {
     let paces = stream::iter(store.paces().await?);
     let read = paces.map(async |(source, site)| insight(store, &source, &site).await);
     read.buffered(READ_TOGETHER).try_filter_map(async |known| Ok(known)).try_collect().await
+}
+
+/// What is known of a site, of one source or of all.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn insights_at(
+    store: &Store,
+    site: &Site,
+    source: Option<&str>,
+) -> Result<Vec<Insight>, StoreError> {
+    let mut found = Vec::new();
+    for (name, of) in store.paces().await? {
+        if of == *site && source.is_none_or(|source| source == name) {
+            found.extend(insight(store, &name, site).await?);
+        }
+    }
+    Ok(found)
 }
 
 /// What is known of a source at a site; `None` when there is no record, or none that reads.
@@ -67,7 +114,7 @@ pub async fn insight(
     let now = store.pace_now(source, site).await?;
     let pace = decode(&now.record.state);
     let (source, site) = (source.to_owned(), site.clone());
-    Ok(pace.map(|pace| Insight { source, site, pace, now }))
+    Ok(pace.map(|pace| Insight { source, site, pace, now, full_until: None }))
 }
 
 /// The bounds of the pace at a site as this configuration and its providers have them, and the

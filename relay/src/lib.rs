@@ -48,7 +48,9 @@ pub use config::{
     Auth, Config, ConfigError, HopTls, OAuth, Route, SiteRules, SmartHost, Source, Tenant,
     TlsReports, warmup_plans,
 };
-pub use insight::{Deed, Hand, Insight, NotDone, by_hand, insight, insights, limits_at};
+pub use insight::{
+    Deed, Hand, Insight, NotDone, by_hand, insight, insights, insights_at, limits_at,
+};
 pub use providers::{ProvidersError, provider_files, providers};
 pub use relay::{Parts, run, send_tls_reports};
 pub use rests::{Rest, rests};

@@ -83,8 +83,13 @@ impl Store {
         let (mut records, mut gone) = (Vec::new(), Vec::new());
         for name in &names {
             let Some((source, group)) = name.split_once('|') else { continue };
-            match self.quota(source, group, now).await? {
-                Some(record) => records.push(record),
+            match self.quota(source, group).await? {
+                Some(quota) => {
+                    let (hour, day) = quota.used(now);
+                    let (source, group) = (source.to_owned(), group.to_owned());
+                    let progress = quota.progress().cloned();
+                    records.push(QuotaRecord { source, group, hour, day, progress });
+                }
                 None => gone.push(name),
             }
         }
@@ -95,22 +100,21 @@ impl Store {
         Ok(records)
     }
 
-    async fn quota(
-        &self,
-        source: &str,
-        group: &str,
-        now: Timestamp,
-    ) -> Result<Option<QuotaRecord>, StoreError> {
+    /// What a source sent to a provider, and how far it is with its plan there; `None` where nothing is
+    /// counted.
+    ///
+    /// # Errors
+    /// When Redis does not answer, or the record does not read.
+    pub async fn quota(&self, source: &str, group: &str) -> Result<Option<Quota>, StoreError> {
         let key = self.quota_key(source, group);
         let mut conn = self.conn_for(&key).await?;
         let state: Option<Vec<u8>> =
             redis::cmd("HGET").arg(&key).arg("state").query_async(&mut conn).await?;
-        let Some(state) = state else { return Ok(None) };
-        let quota: Quota = rmp_serde::from_slice(&state)
-            .map_err(|e| StoreError::corrupt("a quota's record", e.to_string()))?;
-        let (hour, day) = quota.used(now);
-        let (source, group) = (source.to_owned(), group.to_owned());
-        Ok(Some(QuotaRecord { source, group, hour, day, progress: quota.progress().cloned() }))
+        let read = |state: Vec<u8>| {
+            rmp_serde::from_slice(&state)
+                .map_err(|e| StoreError::corrupt("a quota's record", e.to_string()))
+        };
+        state.map(read).transpose()
     }
 
     /// A person says which day of its warm-up plan a source has come to at a provider, from 0; `false`

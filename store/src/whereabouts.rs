@@ -53,6 +53,16 @@ pub struct Whereabouts {
     pub attempts: u8,
 }
 
+/// Where in a batch a recipient is, by the address without regard to case.
+fn index_of(batch: &Batch, folded: &str) -> Option<u16> {
+    let all = 0..u16::try_from(batch.len()).unwrap_or(u16::MAX);
+    let is_it = |i: &u16| {
+        let there = batch.has(*i).then(|| batch.address(*i).parse::<Address>());
+        there.is_some_and(|a| a.is_ok_and(|a| a.folded() == folded))
+    };
+    all.into_iter().find(is_it)
+}
+
 /// The open state of a batch, as far as it is looked at.
 #[derive(serde::Deserialize)]
 struct Open {
@@ -103,29 +113,28 @@ impl Store {
         for lane in [own, Lane { campaign, domain: None }] {
             let batches = self.batches_of(shard, &lane).await?;
             for some in batches.chunks(READ_TOGETHER) {
-                let key = self.shard_key(shard, "batch");
-                let mut conn = self.conn_for(&key).await?;
-                let blobs: Vec<Option<Vec<u8>>> =
-                    redis::cmd("HMGET").arg(&key).arg(some).query_async(&mut conn).await?;
-                drop(conn);
-                for (id, blob) in some.iter().zip(blobs) {
-                    let Some(blob) = blob else { continue };
-                    let batch = Batch::decode(&blob)?;
-                    let all = 0..u16::try_from(batch.len()).unwrap_or(u16::MAX);
-                    let is_it = |i: &u16| {
-                        let there = batch.has(*i).then(|| batch.address(*i).parse::<Address>());
-                        there.is_some_and(|a| a.is_ok_and(|a| a.folded() == folded))
-                    };
-                    if let Some(index) = all.into_iter().find(is_it) {
-                        return self
-                            .whereabouts(shard, BatchId(*id), &batch, index)
-                            .await
-                            .map(Some);
+                for (id, batch) in self.read_batches(shard, some).await? {
+                    if let Some(index) = index_of(&batch, &folded) {
+                        return self.whereabouts(shard, id, &batch, index).await.map(Some);
                     }
                 }
             }
         }
         Ok(None)
+    }
+
+    /// Those of some batches that are still there, in one round trip.
+    async fn read_batches(
+        &self,
+        shard: ShardId,
+        ids: &[u64],
+    ) -> Result<Vec<(BatchId, Batch)>, StoreError> {
+        let key = self.shard_key(shard, "batch");
+        let mut conn = self.conn_for(&key).await?;
+        let blobs: Vec<Option<Vec<u8>>> =
+            redis::cmd("HMGET").arg(&key).arg(ids).query_async(&mut conn).await?;
+        let there = ids.iter().zip(blobs).filter_map(|(id, blob)| Some((BatchId(*id), blob?)));
+        there.map(|(id, blob)| Ok((id, Batch::decode(&blob)?))).collect()
     }
 
     /// The same by the delivery.

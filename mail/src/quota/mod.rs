@@ -159,6 +159,14 @@ impl Quota {
         (hour.sum(), day.sum())
     }
 
+    /// When there is more, if nothing is left now. A plan that was never begun bounds nothing yet.
+    #[must_use]
+    pub fn full_until(&self, now: Timestamp, ask: &Ask<'_>) -> Option<Timestamp> {
+        let follows = ask.follows.filter(|_| self.progress.is_some());
+        let ask = Ask { wanted: 1, back: 0, bad: 0, ceilings: ask.ceilings, follows };
+        self.clone().take(now, &ask).until
+    }
+
     /// How far the source is with its plan, if it follows one.
     #[must_use]
     pub fn progress(&self) -> Option<&Progress> {

@@ -7,6 +7,8 @@ use crate::time::Timestamp;
 pub struct Facts {
     /// Until when the site blocks the source, if it does; the moment may have passed.
     pub hold_until: Option<Timestamp>,
+    /// Until when its hour's or day's ceiling leaves nothing, if it does not.
+    pub full_until: Option<Timestamp>,
     /// Recipients that wait for it in the hands of relays.
     pub waiting: u64,
     /// Whether all that the rate brings was granted.
@@ -22,6 +24,8 @@ crate::category::words! {
     Binding {
         /// The site blocks the source: probes alone go.
         Hold = "hold",
+        /// The ceiling of an hour or a day is used up.
+        Ceiling = "ceiling",
         /// The rate is used up, and more waits.
         Rate = "rate",
         /// All connections are in use, and more waits.
@@ -40,6 +44,9 @@ impl Facts {
     pub fn binding(&self) -> Binding {
         if self.hold_until.is_some() {
             return Binding::Hold;
+        }
+        if self.full_until.is_some() {
+            return Binding::Ceiling;
         }
         if self.waiting == 0 {
             return Binding::Nothing;
@@ -60,6 +67,7 @@ impl Binding {
     pub fn phrase(self) -> &'static str {
         match self {
             Self::Hold => "the site blocks the source: probes alone go",
+            Self::Ceiling => "the ceiling of an hour or a day: it is used up",
             Self::Rate => "the rate: it is used up, and more waits",
             Self::Connections => "connections: all are in use, and more waits",
             Self::Answers => {
@@ -78,6 +86,7 @@ mod tests {
     fn what_binds_is_told_from_demand_and_room() {
         let free = Facts {
             hold_until: None,
+            full_until: None,
             waiting: 3,
             is_used_up: false,
             connections_in_use: 1,
@@ -89,7 +98,9 @@ mod tests {
         assert_eq!(crowded.binding(), Binding::Connections);
         assert_eq!(Facts { is_used_up: true, ..crowded }.binding(), Binding::Rate);
         assert_eq!(Facts { waiting: 0, ..crowded }.binding(), Binding::Nothing);
-        let held = Facts { hold_until: Some(Timestamp(0)), waiting: 0, ..free };
+        let full = Facts { full_until: Some(Timestamp(0)), waiting: 0, ..free };
+        assert_eq!(full.binding(), Binding::Ceiling);
+        let held = Facts { hold_until: Some(Timestamp(0)), waiting: 0, ..full };
         assert_eq!(held.binding(), Binding::Hold);
     }
 }

@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Args;
-use ledger::{Ledger, render_story};
+use ledger::render_story;
 use mail::Address;
 use mail::plain::Lang;
 
-use super::Global;
+use super::{Global, history, no_history};
 
 /// Tell a recipient's story: each attempt, each answer, what it means and what was done
 #[derive(Debug, Args)]
@@ -33,15 +33,8 @@ impl Trace {
         if let Err(error) = self.address.parse::<Address>() {
             bail!("{:?} {error}", self.address);
         }
-        // Whoever only asks makes no history.
-        let folder = &config.ledger.folder;
-        if !folder.exists() {
-            bail!(
-                "there is no history in {}: run this where `malleposte up` runs, or name its folder with --data-dir",
-                folder.display()
-            );
-        }
-        let story = Ledger::open(&config.ledger)?.story(&self.address)?;
+        let ledger = history(&config)?.ok_or_else(|| no_history(&config))?;
+        let story = ledger.story(&self.address)?;
         if self.json {
             println!("{}", serde_json::to_string(&story)?);
         } else {

@@ -372,7 +372,8 @@ impl Hand<'_> {
     }
 }
 
-async fn site(resolver: &Resolver, domain: &Domain) -> Option<Site> {
+/// The site that a domain's mail goes to; `None` when DNS does not tell.
+pub(in crate::commands) async fn site(resolver: &Resolver, domain: &Domain) -> Option<Site> {
     match resolver.route(domain).await.as_ref() {
         Route::Hosts(exchangers) => {
             let hosts: Vec<&str> = exchangers.iter().map(|e| e.host.as_ref()).collect();

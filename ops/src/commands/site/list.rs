@@ -30,7 +30,7 @@ impl Desk<'_> {
 
 /// A line of the list for programs.
 pub(super) fn row(view: &View<'_>) -> Value {
-    let Insight { source, site, now, pace } = view.known;
+    let Insight { source, site, now, pace, full_until } = view.known;
     json!({
         "source": source,
         "site": site.as_str(),
@@ -39,6 +39,7 @@ pub(super) fn row(view: &View<'_>) -> Value {
         "messages_per_connection": view.messages_per_connection(),
         "standing": word(view.standing()),
         "held_until": pace.hold_until().map(|at| at.to_string()),
+        "used_up_until": full_until.map(|at| at.to_string()),
         "binds": view.binding().as_str(),
         "relays": now.claims.len(),
         "waiting": now.waiting(),

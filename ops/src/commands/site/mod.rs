@@ -18,11 +18,11 @@ use mail::orders::Orders;
 use mail::provider::Providers;
 use mail::throttle::Fixed;
 use mail::{Site, Timestamp};
-use relay::{Insight, insight, insights, providers};
+use relay::{Insight, insights, insights_at, providers};
 use store::Store;
 
-use super::Global;
 use super::queue::order::{Hand, Signed};
+use super::{Global, history, no_history};
 use crate::config::Config;
 use crate::wiring::connect;
 
@@ -177,9 +177,7 @@ impl Sites {
 impl<'a> Desk<'a> {
     fn new(store: &'a Store, config: &'a Config, as_json: bool) -> anyhow::Result<Self> {
         let known = providers(&config.relay.providers)?;
-        // Whoever only asks makes no history.
-        let is_there = config.ledger.folder.exists();
-        let ledger = is_there.then(|| Ledger::open(&config.ledger)).transpose()?;
+        let ledger = history(config)?;
         Ok(Self { store, config, ledger, known, as_json })
     }
 
@@ -193,13 +191,7 @@ impl<'a> Desk<'a> {
 
     /// What is known of a site, of one source or of all.
     async fn at(&self, site: &Site, source: Option<&str>) -> anyhow::Result<Vec<Insight>> {
-        let mut found = Vec::new();
-        for (name, of) in self.store.paces().await? {
-            if of == *site && source.is_none_or(|source| source == name) {
-                found.extend(insight(self.store, &name, site).await?);
-            }
-        }
-        Ok(found)
+        self.looked_at(insights_at(self.store, site, source).await?).await
     }
 
     /// The one source that something is to be done to.
@@ -217,17 +209,19 @@ impl<'a> Desk<'a> {
     }
 
     async fn all(&self) -> anyhow::Result<Vec<Insight>> {
-        Ok(insights(self.store).await?)
+        self.looked_at(insights(self.store).await?).await
+    }
+
+    async fn looked_at(&self, mut found: Vec<Insight>) -> anyhow::Result<Vec<Insight>> {
+        let (config, now) = (&self.config.relay, super::now());
+        for known in &mut found {
+            known.look_at_ceilings(self.store, config, &self.known, now).await?;
+        }
+        Ok(found)
     }
 
     fn ledger(&self) -> anyhow::Result<&Ledger> {
-        let Some(ledger) = &self.ledger else {
-            bail!(
-                "there is no history in {}: run this where `malleposte up` or the ledger runs, or name its folder with --data-dir",
-                self.config.ledger.folder.display()
-            )
-        };
-        Ok(ledger)
+        self.ledger.as_ref().ok_or_else(|| no_history(self.config))
     }
 }
 

@@ -135,6 +135,9 @@ fn source_text(view: &View<'_>, evidence: &Evidence, has_history: bool) -> Strin
     row("connections", connections_line(view));
     row("messages per connection", per_connection_line(view));
     row("binds", view.binding().phrase().to_owned());
+    if let Some(until) = view.known.full_until {
+        row("used up", format!("until {}: `malleposte warmup` says what was sent", moment(until)));
+    }
     if pace.hold_until().is_some() {
         row("blocked", blocked_line(view, evidence));
     }

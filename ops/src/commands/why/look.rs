@@ -1,18 +1,18 @@
 //! What a recipient that waits waits for: each thing looked up where it stands.
 
-use dns::{Resolver, Route};
+use dns::Resolver;
 use mail::event::EventKind;
 use mail::holds::Standing;
-use mail::orders::Subject;
+use mail::orders::{Orders, Subject};
 use mail::reply::clean_text;
 use mail::why::Reason;
 use mail::window::Opening;
 use mail::{Address, CampaignId, Domain, Site, Timestamp};
-use relay::{Insight, insight};
+use relay::{Insight, insights_at};
 use store::{Campaign, CampaignStatus, RelayRecord, Rests, StartAt, Whereabouts};
 
 use super::{Asked, Past};
-use crate::commands::queue::automatic::is_held;
+use crate::commands::queue::{automatic::is_held, order};
 
 impl Asked<'_> {
     pub(super) async fn reasons(
@@ -29,17 +29,19 @@ impl Asked<'_> {
         }
         let site = self.site(found, past).await?;
         let known = match &site {
-            Some(site) => self.known(site).await?,
+            Some(site) => self.known(site, now).await?,
             None => Vec::new(),
         };
+        let orders = self.store.orders(now).await?;
         if let Some(campaign) = &campaign {
-            reasons.extend(self.ordered(campaign, found, site.as_ref(), now).await?);
+            reasons.extend(suspended(&orders, campaign, found, site.as_ref()));
+            reasons.extend(self.held(campaign, site.as_ref(), now).await?);
         }
         reasons.extend(self.of_relays(now).await?);
         if let Rests::Delayed(Some(at)) = found.rests {
             reasons.push(attempt(found, past, at));
         }
-        reasons.extend(self.of_pace(&known, now).await?);
+        reasons.extend(self.of_pace(&known, &orders, now).await?);
         Ok(reasons)
     }
 
@@ -94,48 +96,26 @@ impl Asked<'_> {
         {
             return Ok(Some(Site::from_name(&site)));
         }
-        let resolver = Resolver::new(&self.config.dns)?;
-        Ok(match resolver.route(&domain).await.as_ref() {
-            Route::Hosts(exchangers) => {
-                let hosts: Vec<&str> = exchangers.iter().map(|e| e.host.as_ref()).collect();
-                Some(Site::of_hosts(&hosts))
-            }
-            _ => None,
-        })
+        Ok(order::site(&Resolver::new(&self.config.dns)?, &domain).await)
     }
 
-    async fn known(&self, site: &Site) -> anyhow::Result<Vec<Insight>> {
-        let mut known = Vec::new();
-        for (source, of) in self.store.paces().await? {
-            if of == *site {
-                known.extend(insight(self.store, &source, site).await?);
-            }
+    /// What is known of its sources there.
+    async fn known(&self, site: &Site, now: Timestamp) -> anyhow::Result<Vec<Insight>> {
+        let mut known = insights_at(self.store, site, None).await?;
+        for insight in &mut known {
+            insight.look_at_ceilings(self.store, &self.config.relay, &self.known, now).await?;
         }
         Ok(known)
     }
 
-    /// Orders of operators, and holds at the site.
-    async fn ordered(
+    /// Holds at the site.
+    async fn held(
         &self,
         campaign: &Campaign,
-        found: &Whereabouts,
         site: Option<&Site>,
         now: Timestamp,
     ) -> anyhow::Result<Vec<Reason>> {
         let mut reasons = Vec::new();
-        let orders = self.store.orders(now).await?;
-        let domain = found.address.rsplit_once('@').map(|(_, domain)| domain.to_lowercase());
-        let subject = Subject {
-            campaign: Some(campaign.id),
-            tenant: &campaign.record.tenant,
-            domain: domain.as_deref().unwrap_or_default(),
-            site: site.map(Site::as_str).unwrap_or_default(),
-            source: "",
-        };
-        if let Some(order) = orders.suspends(&subject) {
-            let words = format!("{order}, by {}: {}", order.by, order.reason);
-            reasons.push(Reason::Suspended { order: order.id, words, until: order.until });
-        }
         for hold in self.store.holds(now).await? {
             let is_here = site.is_some_and(|site| site.as_str() == hold.key.site);
             if is_here
@@ -165,15 +145,20 @@ impl Asked<'_> {
         Ok((percent < 100).then_some(Reason::Pressure { percent, because }))
     }
 
-    /// What the paces of its site let go: the freest source that is not blocked, or that all are.
-    async fn of_pace(&self, known: &[Insight], now: Timestamp) -> anyhow::Result<Option<Reason>> {
+    /// What the paces of its site let go: the freest source, or what ends first where none is free.
+    async fn of_pace(
+        &self,
+        known: &[Insight],
+        orders: &Orders,
+        now: Timestamp,
+    ) -> anyhow::Result<Option<Reason>> {
         let limits = &self.config.relay.pace;
-        let orders = self.store.orders(now).await?;
         let rate = |known: &Insight| {
             let fixed = orders.fixed(&known.source, known.site.as_str());
             fixed.rate_of(&known.pace, limits, now)
         };
-        let free = known.iter().filter(|known| known.pace.hold_until().is_none());
+        let rests = |known: &Insight| known.pace.hold_until().max(known.full_until);
+        let free = known.iter().filter(|known| rests(known).is_none());
         if let Some(known) = free.max_by(|a, b| rate(a).total_cmp(&rate(b))) {
             return Ok(Some(Reason::Pace {
                 source: known.source.clone(),
@@ -183,11 +168,13 @@ impl Asked<'_> {
                 before_max: self.waits_in_all().await?,
             }));
         }
-        let held = known.iter().filter_map(|known| Some((known.pace.hold_until()?, known)));
-        Ok(held.min_by_key(|(until, _)| *until).map(|(until, known)| Reason::Blocked {
-            source: known.source.clone(),
-            site: known.site.to_string(),
-            until,
+        let resting = known.iter().filter_map(|known| Some((rests(known)?, known)));
+        Ok(resting.min_by_key(|(until, _)| *until).map(|(until, known)| {
+            let (source, site) = (known.source.clone(), known.site.to_string());
+            match known.full_until == Some(until) {
+                true => Reason::UsedUp { source, site, until },
+                false => Reason::Blocked { source, site, until },
+            }
         }))
     }
 
@@ -200,6 +187,26 @@ impl Asked<'_> {
         }
         Ok(sum)
     }
+}
+
+/// The order that suspends it, if one does.
+fn suspended(
+    orders: &Orders,
+    campaign: &Campaign,
+    found: &Whereabouts,
+    site: Option<&Site>,
+) -> Option<Reason> {
+    let domain = found.address.rsplit_once('@').map(|(_, domain)| domain.to_lowercase());
+    let subject = Subject {
+        campaign: Some(campaign.id),
+        tenant: &campaign.record.tenant,
+        domain: domain.as_deref().unwrap_or_default(),
+        site: site.map(Site::as_str).unwrap_or_default(),
+        source: "",
+    };
+    let order = orders.suspends(&subject)?;
+    let words = format!("{order}, by {}: {}", order.by, order.reason);
+    Some(Reason::Suspended { order: order.id, words, until: order.until })
 }
 
 fn window(campaign: &Campaign, zone: &str, now: Timestamp) -> Option<Reason> {

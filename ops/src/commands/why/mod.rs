@@ -4,21 +4,24 @@
 mod look;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::bail;
 use clap::Args;
 use ledger::{Entry, Ledger};
 use mail::event::EventKind;
 use mail::plain::Lang;
+use mail::provider::Providers;
 use mail::queue::End;
 use mail::reply::clean_text;
 use mail::why::{Reason, Stands, When, put_in_order, render, when};
 use mail::{Address, CampaignId, DeliveryId};
+use relay::providers;
 use serde_json::json;
 use store::{CampaignStatus, Rests, Store, Whereabouts};
 
-use super::Global;
 use super::trace::lang;
+use super::{Global, history};
 use crate::config::Config;
 use crate::wiring::connect;
 
@@ -102,9 +105,7 @@ impl Why {
         let target = Target::read(&self.what)?;
         super::block_on(async move {
             let store = connect(&config).await?;
-            let is_there = config.ledger.folder.exists();
-            let ledger = is_there.then(|| Ledger::open(&config.ledger)).transpose()?;
-            let asked = Asked { store: &store, config: &config, ledger };
+            let asked = Asked::new(&store, &config)?;
             let answer = asked.answer(&target, self.campaign).await?;
             if self.json {
                 println!("{}", as_json(&answer));
@@ -121,8 +122,7 @@ impl Why {
 /// # Errors
 /// When the store or the history does not read, or it is no address.
 pub(crate) async fn told_of(store: &Store, config: &Config, what: &str) -> anyhow::Result<String> {
-    let ledger = Some(Ledger::open(&config.ledger)?);
-    let asked = Asked { store, config, ledger };
+    let asked = Asked::new(store, config)?;
     Ok(as_text(&asked.answer(&Target::read(what)?, None).await?, Lang::En))
 }
 
@@ -130,9 +130,15 @@ struct Asked<'a> {
     store: &'a Store,
     config: &'a Config,
     ledger: Option<Ledger>,
+    known: Arc<Providers>,
 }
 
-impl Asked<'_> {
+impl<'a> Asked<'a> {
+    fn new(store: &'a Store, config: &'a Config) -> anyhow::Result<Self> {
+        let (ledger, known) = (history(config)?, providers(&config.relay.providers)?);
+        Ok(Self { store, config, ledger, known })
+    }
+
     async fn answer(
         &self,
         target: &Target,
