@@ -2,14 +2,11 @@
 //! campaign beside it goes on, and an operator lets it go on.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
 use std::time::Duration;
 
-use loadtests::{Internet, Listen, Scenario};
-use ops::demo::SENDER;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::{self, Process, command, free_port, until};
+use crate::support::{Desk, until};
 
 const INTERNET: &str = r#"
 name = "a bad list"
@@ -37,80 +34,13 @@ tail = true
 "#;
 const RECIPIENTS: usize = 2000;
 
-/// A customer of the API.
-struct Customer {
-    api: String,
-    key: String,
-}
-
-impl Customer {
-    fn post(&self, path: &str, media: &str, body: &str) -> Value {
-        let request = ureq::post(&format!("http://{}/v1{path}", self.api))
-            .header("Authorization", format!("Bearer {}", self.key))
-            .header("Content-Type", media)
-            .header("Upload-Offset", "0");
-        let text = request.send(body).unwrap().body_mut().read_to_string().unwrap();
-        serde_json::from_str(&text).unwrap_or(Value::Null)
-    }
-
-    fn campaign(&self, path: &str) -> Value {
-        let request = ureq::get(&format!("http://{}/v1/campaigns/{path}", self.api))
-            .header("Authorization", format!("Bearer {}", self.key));
-        let text = request.call().unwrap().body_mut().read_to_string().unwrap();
-        serde_json::from_str(&text).unwrap()
-    }
-
-    fn send(&self, domain: &str, recipients: usize) -> String {
-        let definition = json!({
-            "name": domain,
-            "from": { "name": "News", "address": format!("news@{SENDER}") },
-            "subject": "News",
-            "text": "Good news.\n",
-        });
-        let created = self.post("/campaigns", "application/json", &definition.to_string());
-        let id = created["id"].as_str().unwrap().to_owned();
-        let line = |n| format!("{{\"email\":\"u{n}@{domain}\"}}\n");
-        let lines: String = (0..recipients).map(line).collect();
-        self.post(&format!("/campaigns/{id}/recipients"), "application/x-ndjson", &lines);
-        self.post(&format!("/campaigns/{id}/recipients/close"), "application/json", "{}");
-        self.post(&format!("/campaigns/{id}/start"), "application/json", "{}");
-        id
-    }
-}
-
-fn write_config(file: &Path, internet: &Internet) {
-    let own = "log.level = 'info'\napi.public_url = 'https://mail.malleposte.test'\n\
-               api.gates.canary_min = 100\n";
-    let settings = support::settings(internet, &free_port(), Ipv4Addr::new(127, 0, 1, 9), "one");
-    // Slow enough that a second makes a difference.
-    let pace = "rate_start = 60.0\nrate_max = 60.0\n";
-    std::fs::write(file, format!("{own}{settings}{pace}")).unwrap();
-}
-
 #[test]
 fn heavy_a_bad_list_is_stopped_early_and_the_others_go_on() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let scenario = Scenario::parse(INTERNET).unwrap();
-    let internet = runtime.block_on(Internet::start(scenario, Listen::default())).unwrap();
-    let config = dir.path().join("malleposte.toml");
-    write_config(&config, &internet);
-    let program = Path::new(env!("CARGO_BIN_EXE_malleposte"));
-    let api = free_port();
-    let mut up = command(program, &config, &["up"]);
-    up.current_dir(dir.path()).env("MALLEPOSTE_API__LISTEN", &api);
-    let mut up = Process::start(dir.path().join("up.log"), up);
-    up.await_api(&api);
-    let beside = |words: &[&str]| {
-        let mut command = command(program, &config, words);
-        let output = command.current_dir(dir.path()).output().unwrap();
-        let err = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "malleposte {}: {err}", words.join(" "));
-        String::from_utf8(output.stdout).unwrap()
-    };
-    support::publish(&beside(&["dkim", "add", SENDER]), &internet);
-    let key = beside(&["key", "add", "a tool"]).trim().to_owned();
-    let customer = Customer { api, key };
+    let own = "log.level = 'info'\napi.gates.canary_min = 100\n";
+    // Slow enough that a second makes a difference.
+    let pace = "rate_start = 60.0\nrate_max = 60.0\n";
+    let desk = Desk::start(INTERNET, Ipv4Addr::new(127, 0, 1, 9), own, pace);
+    let customer = desk.customer();
 
     let bad = customer.send("a.pretend.example", RECIPIENTS);
     let good = customer.send("b.pretend.example", 300);
@@ -128,15 +58,15 @@ fn heavy_a_bad_list_is_stopped_early_and_the_others_go_on() {
         (shown["status"] == "finished").then(|| assert_eq!(shown["progress"]["delivered"], 300))
     });
 
-    let listed = beside(&["queue", "orders"]);
+    let listed = desk.well(&["queue", "orders"]);
     assert!(listed.contains(&format!("pause campaign {bad}  by gate bounces at ")), "{listed}");
     assert!(listed.contains(&reason), "{listed}");
-    let listed: Value = serde_json::from_str(&beside(&["queue", "orders", "--json"])).unwrap();
+    let listed = desk.json(&["queue", "orders", "--json"]);
     assert_eq!((&listed["paused"][0]["campaign"], &listed["holds"]), (&json!(bad), &json!([])));
-    assert!(beside(&["queue", "show", &bad]).contains("paused by gate bounces at "));
+    assert!(desk.well(&["queue", "show", &bad]).contains("paused by gate bounces at "));
 
     let before = customer.campaign(&bad)["progress"]["delivered"].as_u64().unwrap();
-    let told = beside(&["queue", "resume", "campaign", &bad, "--why", "it is an old list"]);
+    let told = desk.well(&["queue", "resume", "campaign", &bad, "--why", "it is an old list"]);
     assert_eq!(told.trim(), format!("campaign {bad} is running"));
     until(Duration::from_secs(20), "it goes on", || {
         let delivered = customer.campaign(&bad)["progress"]["delivered"].as_u64().unwrap();
@@ -148,9 +78,8 @@ fn heavy_a_bad_list_is_stopped_early_and_the_others_go_on() {
         let reason = shown["gate"]["reason"].as_str()?;
         reason.ends_with("since it was resumed").then_some(())
     });
-    let log = up.told();
+    let log = desk.up.told();
     assert!(log.contains("campaign paused: its list is bad"), "{log}");
     assert!(!log.contains("pretend.example"), "addresses stand in no log: {log}");
-    up.ends_within(Duration::from_secs(20));
-    runtime.block_on(internet.stop());
+    desk.ends_within(Duration::from_secs(20));
 }

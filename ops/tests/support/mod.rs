@@ -7,6 +7,8 @@
     reason = "shared by test files that each use a part"
 )]
 
+mod desk;
+
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -21,6 +23,8 @@ use ops::demo::SENDER;
 use rustix::process::{Pid, Signal, kill_process};
 use store::Store;
 use tokio::runtime::Runtime;
+
+pub use desk::Desk;
 
 pub const RETURNS: &str = "returns.malleposte.test";
 pub const UP_WITHIN: Duration = Duration::from_secs(20);

@@ -1,0 +1,120 @@
+//! Everything in one process in front of a pretend internet, as its operator and its customer have it
+//! before them.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use loadtests::{Internet, Listen, Scenario};
+use ops::demo::SENDER;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::{Process, command, free_port, publish, settings};
+
+pub struct Desk {
+    dir: TempDir,
+    runtime: Runtime,
+    internet: Internet,
+    config: PathBuf,
+    api: String,
+    pub up: Process,
+}
+
+/// A customer of the API.
+pub struct Customer {
+    api: String,
+    key: String,
+}
+
+impl Desk {
+    /// `before` and `after` stand around the settings that all tests have; `after` is of the pace.
+    pub fn start(scenario: &str, source: Ipv4Addr, before: &str, after: &str) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let scenario = Scenario::parse(scenario).unwrap();
+        let internet = runtime.block_on(Internet::start(scenario, Listen::default())).unwrap();
+        let config = dir.path().join("malleposte.toml");
+        let own = "api.public_url = 'https://mail.malleposte.test'\n";
+        let settings = settings(&internet, &free_port(), source, "one");
+        std::fs::write(&config, format!("{own}{before}{settings}{after}")).unwrap();
+        let api = free_port();
+        let mut up = command(Self::program(), &config, &["up"]);
+        up.current_dir(dir.path()).env("MALLEPOSTE_API__LISTEN", &api);
+        let mut up = Process::start(dir.path().join("up.log"), up);
+        up.await_api(&api);
+        Self { dir, runtime, internet, config, api, up }
+    }
+
+    fn program() -> &'static Path {
+        Path::new(env!("CARGO_BIN_EXE_malleposte"))
+    }
+
+    /// What a command says: whether it succeeded, its output, its errors.
+    pub fn ask(&self, words: &[&str]) -> (bool, String, String) {
+        let mut command = command(Self::program(), &self.config, words);
+        let output = command.current_dir(self.dir.path()).output().unwrap();
+        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    }
+
+    /// What a command prints; it must succeed.
+    pub fn well(&self, words: &[&str]) -> String {
+        let (is_good, out, err) = self.ask(words);
+        assert!(is_good, "malleposte {}: {out}{err}", words.join(" "));
+        out
+    }
+
+    pub fn json(&self, words: &[&str]) -> Value {
+        serde_json::from_str(&self.well(words)).unwrap()
+    }
+
+    /// A customer whose sender is proved.
+    pub fn customer(&self) -> Customer {
+        publish(&self.well(&["dkim", "add", SENDER]), &self.internet);
+        let key = self.well(&["key", "add", "a tool"]).trim().to_owned();
+        Customer { api: self.api.clone(), key }
+    }
+
+    pub fn ends_within(self, limit: Duration) {
+        self.up.ends_within(limit);
+        self.runtime.block_on(self.internet.stop());
+    }
+}
+
+impl Customer {
+    fn post(&self, path: &str, media: &str, body: &str) -> Value {
+        let request = ureq::post(&format!("http://{}/v1{path}", self.api))
+            .header("Authorization", format!("Bearer {}", self.key))
+            .header("Content-Type", media)
+            .header("Upload-Offset", "0");
+        let text = request.send(body).unwrap().body_mut().read_to_string().unwrap();
+        serde_json::from_str(&text).unwrap_or(Value::Null)
+    }
+
+    pub fn campaign(&self, id: &str) -> Value {
+        let request = ureq::get(&format!("http://{}/v1/campaigns/{id}", self.api))
+            .header("Authorization", format!("Bearer {}", self.key));
+        let text = request.call().unwrap().body_mut().read_to_string().unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// A campaign to `u0@domain` and so on, that has begun.
+    pub fn send(&self, domain: &str, recipients: usize) -> String {
+        let definition = json!({
+            "name": domain,
+            "from": { "name": "News", "address": format!("news@{SENDER}") },
+            "subject": "News",
+            "text": "Good news.\n",
+        });
+        let created = self.post("/campaigns", "application/json", &definition.to_string());
+        let id = created["id"].as_str().unwrap().to_owned();
+        let line = |n| format!("{{\"email\":\"u{n}@{domain}\"}}\n");
+        let lines: String = (0..recipients).map(line).collect();
+        self.post(&format!("/campaigns/{id}/recipients"), "application/x-ndjson", &lines);
+        self.post(&format!("/campaigns/{id}/recipients/close"), "application/json", "{}");
+        self.post(&format!("/campaigns/{id}/start"), "application/json", "{}");
+        id
+    }
+}
