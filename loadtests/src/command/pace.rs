@@ -5,6 +5,9 @@ use anyhow::Result;
 use super::under_test::UnderTest;
 use crate::bench::{PaceRun, PaceWish, pace};
 
+/// Seconds of a run with a step in its middle.
+const STEPS_S_MIN: u64 = 360;
+
 /// What to measure.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -14,7 +17,7 @@ pub struct Arguments {
     /// Hidden limits to find, messages a second; may be repeated.
     #[arg(long, default_values_t = [5.0, 50.0, 300.0])]
     limit: Vec<f64>,
-    /// Also a step from 50 to 150 and back to 50.
+    /// Also a step from 50 to 150 and one back, in the middle of 360 seconds at least.
     #[arg(long)]
     steps: bool,
     /// Seconds of each run.
@@ -37,8 +40,11 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let wish = |limit, then| PaceWish { relays, limit, then, seconds, seed };
     let mut wishes: Vec<PaceWish> = arguments.limit.iter().map(|l| wish(*l, None)).collect();
     if arguments.steps {
-        wishes.push(wish(50.0, Some((seconds / 3, 150.0))));
-        wishes.push(wish(150.0, Some((seconds / 3, 50.0))));
+        // Two minutes on either side: before them nobody has converged, and after them all have settled.
+        let seconds = seconds.max(STEPS_S_MIN);
+        for (from, to) in [(50.0, 150.0), (150.0, 50.0)] {
+            wishes.push(PaceWish { seconds, ..wish(from, Some((seconds / 2, to))) });
+        }
     }
     let mut runs = Vec::new();
     for wish in &wishes {

@@ -9,6 +9,8 @@ use crate::time::Timestamp;
 
 /// Of so many attempts in a row none passes: the site has had enough for now.
 const ALL_REFUSED: u32 = 8;
+/// … for at least so long: a refusal comes sooner than the receipt of a message that went before it.
+const NOTHING_FOR: Duration = Duration::from_millis(150);
 /// Probing gaps while all is refused: a tenth of the time that it has lasted, within these. A day
 /// whose messages are used up after an hour costs some 200 of them.
 const GAP_S_MIN: f64 = 0.5;
@@ -26,11 +28,13 @@ const AT_ONCE: Duration = Duration::from_millis(1500);
 const AT_ONCE_COUNTS: Duration = Duration::from_secs(10);
 /// A mean over less says little.
 const MEAN_S_MIN: f64 = 10.0;
+const MEAN_OF_MIN: f64 = 30.0;
 
 impl Pace {
     /// Whether so many were refused in a row that nothing passes at all.
-    pub(super) fn is_choking(&self) -> bool {
+    pub(super) fn is_choking(&self, now: Timestamp) -> bool {
         self.evidence.in_a_row >= ALL_REFUSED
+            && self.evidence.passed_at.is_none_or(|at| now.since(at) >= NOTHING_FOR)
     }
 
     /// The least rate: where nothing passes for long, that of probes.
@@ -84,12 +88,20 @@ impl Pace {
         // Who counts by the minute or the hour has taken this much in one.
         let since = self.evidence.took_since.replace(now).unwrap_or(choked_at);
         let lasted_s = now.since(since).as_secs_f64();
-        let mean = if lasted_s < MEAN_S_MIN { resume } else { self.evidence.took / lasted_s };
-        let resume = resume.min(mean * BELOW).max(resume / 4.0);
+        let counts = now.since(choked_at) >= COUNTS_FROM;
+        let took = self.evidence.took;
+        let resume = match counts && lasted_s >= MEAN_S_MIN {
+            true if took >= MEAN_OF_MIN => {
+                (took / lasted_s * BELOW).clamp(resume / 12.0, resume * 1.2)
+            }
+            true => (took / lasted_s * BELOW).clamp(resume / 4.0, resume),
+            false => resume,
+        };
         self.evidence.choked = None;
+        self.evidence.episode = None;
         self.evidence.coarse = false;
         self.evidence.took_before = Some((std::mem::take(&mut self.evidence.took), since));
-        if now.since(choked_at) >= COUNTS_FROM {
+        if counts {
             self.evidence.counts_until = Some(now + COUNTS_FOR);
         }
         self.rate = resume.clamp(limits.rate_min, limits.rate_max);

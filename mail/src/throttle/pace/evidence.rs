@@ -43,8 +43,9 @@ pub(super) struct Evidence {
     pub(super) stepped_from: f64,
     /// The last cut was a long one: where the limit lies is known roughly, and steps are longer.
     pub(super) coarse: bool,
-    /// Attempts in a row that were refused, and since when nothing has passed.
+    /// Attempts in a row that were refused, and when something last passed.
     pub(super) in_a_row: u32,
+    pub(super) passed_at: Option<Timestamp>,
     /// While all is refused: since when, and where to go on when something passes.
     pub(super) choked: Option<(Timestamp, f64)>,
     /// What has passed since all was last refused, and since when that is.

@@ -41,6 +41,9 @@ const TELL_FROM: f64 = 1.1;
 /// Longer windows are clipped: what was not looked at for long says little about now.
 const WINDOW_S_MAX: f64 = 5.0;
 
+/// What was sent before so long without any mail says nothing about a rate.
+const IDLE: Duration = Duration::from_secs(900);
+
 /// Cuts that follow one another so closely are of one episode.
 const IN_A_ROW: Duration = Duration::from_secs(8);
 /// What is known weighs as much as so many answers at least.
@@ -49,14 +52,19 @@ const WEIGHT_MIN: f64 = 4.0;
 impl Pace {
     pub(super) fn observe_rate(&mut self, limits: &Limits, now: Timestamp, changes: &mut Changes) {
         let seen = changes.own;
+        let was_idle = self.evidence.passed_at.is_some_and(|at| now.since(at) > IDLE);
+        if was_idle && self.evidence.choked.is_none() {
+            (self.evidence.took, self.evidence.took_since) = (0.0, None);
+        }
         self.evidence.weigh(&seen, self.rate);
         self.evidence.took_since.get_or_insert(now);
+        self.evidence.passed_at = if seen.passed > 0 { Some(now) } else { self.evidence.passed_at };
         self.evidence.counts_until = self.evidence.counts_until.filter(|until| now < *until);
         if self.choked(limits, now, changes) {
             return;
         }
         let troubled = f64::from(seen.trouble) / f64::from(seen.attempts().max(1));
-        if self.is_choking() {
+        if self.is_choking(now) {
             self.choke(limits, now, changes);
         } else if self.is_certain() {
             self.cut_rate(limits, now, changes);
