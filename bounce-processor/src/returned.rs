@@ -310,7 +310,7 @@ impl Desk for Returns {
         if hops(letter.octets) > HOPS_MAX {
             return Verdict::Loop;
         }
-        let mail = mail::returned::parse(letter.octets);
+        let mail = mail::returned::parse_from(letter.octets, letter.sender);
         for to in letter.recipients {
             if let Err(e) = self.follow(&letter, to, &mail).await {
                 metrics::counter!("malleposte_bounces_put_off_total").increment(1);

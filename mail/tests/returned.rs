@@ -1,8 +1,8 @@
-//! Returned mail by example: each `returned/NAME.eml` is read and compared with
-//! `returned/NAME.expected`. A new case is two new files.
+//! Returned mail by example, a folder for each way to write: each `returned/DIALECT/NAME.eml` is read
+//! and compared with `NAME.expected` beside it. A new case is two new files.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mail::returned::{self, Returned};
 
@@ -11,11 +11,12 @@ fn each_example_is_understood_as_expected() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/returned");
     let mut wrong = String::new();
     let mut seen = 0;
-    for entry in std::fs::read_dir(&folder).expect("the folder of examples") {
-        let path = entry.expect("an entry").path();
-        if path.extension().is_none_or(|e| e != "eml") {
-            continue;
-        }
+    let below = |folder: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).expect("a folder of examples");
+        entries.map(|entry| entry.expect("an entry").path()).collect()
+    };
+    let all = below(&folder).into_iter().flat_map(|dialect| below(&dialect));
+    for path in all.filter(|path| path.extension().is_some_and(|e| e == "eml")) {
         seen += 1;
         let raw = std::fs::read(&path).expect("an example");
         let got = written(&returned::parse(&raw));

@@ -6,7 +6,7 @@ use mail::returned::{self, Returned};
 use proptest::prelude::*;
 
 /// RFC 3464 by hand, for damage.
-const REPORT: &str = include_str!("returned/postfix-unknown-user.eml");
+const REPORT: &str = include_str!("returned/postfix/postfix-unknown-user.eml");
 
 fn check(raw: &[u8]) -> Returned {
     let returned = returned::parse(raw);

@@ -6,16 +6,26 @@ use std::borrow::Cow;
 
 /// Octets of a text that the classifier looks at: a reply has at most 1 KB, a
 /// diagnosis in a report says what it has to say long before this.
-pub(super) const EXAMINED_OCTETS_MAX: usize = 4096;
+pub(crate) const EXAMINED_OCTETS_MAX: usize = 4096;
 
 /// The comparable form of a remote text. A blank stands at both ends, so that a
 /// pattern may ask for whole words.
 #[must_use]
 pub fn fold(text: &str) -> String {
     let text = cut(text, EXAMINED_OCTETS_MAX);
-    let mut folded = String::with_capacity(text.len() + 2);
+    // Nearly every text is of this kind, and parts into words an octet at a time.
+    let is_plain = |b: u8| matches!(b, b' '..=b'~' | b'\t' | b'\n' | b'\r');
+    if text.bytes().all(is_plain) {
+        fold_words(text.len(), text.split_ascii_whitespace())
+    } else {
+        fold_words(text.len(), text.split(is_blank).filter(|word| !word.is_empty()))
+    }
+}
+
+fn fold_words<'a>(octets: usize, words: impl Iterator<Item = &'a str>) -> String {
+    let mut folded = String::with_capacity(octets + 2);
     folded.push(' ');
-    let mut words = text.split(is_blank).filter(|w| !w.is_empty()).peekable();
+    let mut words = words.peekable();
     while let Some(word) = words.next() {
         // `550-5.1.1 second line` and `550 5.1.1 second line`: the code interrupts
         // the sentence and is known from elsewhere.
@@ -97,7 +107,9 @@ fn push_folded(word: &str, into: &mut String) {
 
 fn push_letters(text: &str, into: &mut String) {
     if text.is_ascii() {
-        into.extend(text.bytes().map(|b| char::from(b.to_ascii_lowercase())));
+        let at = into.len();
+        into.push_str(text);
+        into[at..].make_ascii_lowercase();
         return;
     }
     for c in text.chars() {
@@ -136,6 +148,7 @@ fn plain(c: char) -> Cow<'static, str> {
         'œ' => "oe",
         'æ' => "ae",
         'ß' => "ss",
+        'ё' => "е",
         '’' | '‘' | '´' => "'",
         '“' | '”' | '«' | '»' => "\"",
         '–' | '—' => "-",

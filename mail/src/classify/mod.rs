@@ -10,8 +10,8 @@ mod fold;
 mod own;
 mod rules;
 
-pub(crate) use fold::cut;
 pub use fold::fold;
+pub(crate) use fold::{EXAMINED_OCTETS_MAX, cut};
 pub use own::Own;
 
 use std::time::Duration;
@@ -156,10 +156,11 @@ pub fn classify(said: &Said<'_>) -> Finding {
 
 /// [`classify`], where the text has been folded already.
 pub(crate) fn classify_folded(said: &Said<'_>, folded: &str) -> Finding {
-    match rules::find(said, folded) {
-        Some(rule) => finding(said, rule.category, rule.overrides, &rule.id, rule.confidence),
-        None => fallback::find(said),
-    }
+    let Some(rule) = rules::find(said, folded) else { return fallback::find(said) };
+    let by_words = finding(said, rule.category, rule.overrides, &rule.id, rule.confidence);
+    // Words that are next to nothing give way to numbers.
+    let by_number = (rule.confidence < fallback::BY_STATUS).then(|| fallback::find(said));
+    by_number.filter(|by_number| by_number.confidence > rule.confidence).unwrap_or(by_words)
 }
 
 /// [`classify`] for a server's reply.

@@ -1,7 +1,10 @@
 //! The server's answer inside a longer text: its code, its status, and at which
 //! step of the conversation it came.
 
+use std::sync::LazyLock;
+
 use super::fields::Field;
+use super::phrases::Phrases;
 use crate::category::{Category, Phase};
 use crate::classify::{self, Finding, Said, cut};
 use crate::reply::EnhancedStatus;
@@ -80,38 +83,43 @@ fn status(word: &str) -> Option<EnhancedStatus> {
     word[..end].trim_end_matches('.').parse().ok().filter(|s: &EnhancedStatus| s.0 != 2)
 }
 
-/// At which step the answer came, when the report tells.
-pub(super) fn phase(text: &str) -> Phase {
-    const SIGNS: &[(&str, Phase)] = &[
-        ("in reply to end of data", Phase::Dot),
-        ("after end of data", Phase::Dot),
-        ("our final data", Phase::Dot),
-        ("failed after i sent the message", Phase::Dot),
-        ("in reply to rcpt to", Phase::Rcpt),
-        ("after rcpt", Phase::Rcpt),
-        ("does not like recipient", Phase::Rcpt),
-        ("did not like our rcpt", Phase::Rcpt),
-        ("in rcpt to", Phase::Rcpt),
-        ("in reply to mail from", Phase::Mail),
-        ("after mail from", Phase::Mail),
-        ("sender was rejected", Phase::Mail),
-        ("did not like our mail", Phase::Mail),
-        ("after initial connection", Phase::Banner),
-        ("initial server greeting", Phase::Banner),
-        ("name was rejected", Phase::Ehlo),
-        ("in reply to ehlo", Phase::Ehlo),
-        ("in reply to helo", Phase::Ehlo),
-        ("in reply to data command", Phase::Data),
-        (">>> rcpt", Phase::Rcpt),
-        (">>> mail", Phase::Mail),
-    ];
-    let folded = classify::fold(text);
-    let found = SIGNS.iter().filter_map(|(sign, phase)| Some((folded.find(sign)?, *phase)));
-    // Of several steps in a transcript the last one was refused.
-    found.max_by_key(|(at, _)| *at).map_or(Phase::Returned, |(_, phase)| phase)
+/// Sentences that tell at which step the answer came, folded.
+const SIGNS: &[(&str, Phase)] = &[
+    ("in reply to end of data", Phase::Dot),
+    ("after end of data", Phase::Dot),
+    ("our final data", Phase::Dot),
+    ("failed after i sent the message", Phase::Dot),
+    ("in reply to rcpt to", Phase::Rcpt),
+    ("after rcpt", Phase::Rcpt),
+    ("does not like recipient", Phase::Rcpt),
+    ("did not like our rcpt", Phase::Rcpt),
+    ("in rcpt to", Phase::Rcpt),
+    ("in reply to mail from", Phase::Mail),
+    ("after mail from", Phase::Mail),
+    ("sender was rejected", Phase::Mail),
+    ("did not like our mail", Phase::Mail),
+    ("after initial connection", Phase::Banner),
+    ("initial server greeting", Phase::Banner),
+    ("name was rejected", Phase::Ehlo),
+    ("in reply to ehlo", Phase::Ehlo),
+    ("in reply to helo", Phase::Ehlo),
+    ("in reply to data command", Phase::Data),
+    (">>> rcpt", Phase::Rcpt),
+    (">>> mail", Phase::Mail),
+];
+
+static SIGNED: LazyLock<Phrases> = LazyLock::new(|| {
+    let sentences: Vec<&str> = SIGNS.iter().map(|(sentence, _)| *sentence).collect();
+    Phrases::new(&sentences)
+});
+
+/// At which step the answer came, when the report tells: of several steps in a transcript the last
+/// one was refused. The text is folded.
+pub(super) fn phase(folded: &str) -> Phase {
+    SIGNED.last_in(folded).map_or(Phase::Returned, |at| SIGNS[at].1)
 }
 
-/// What an answer means; `more` is the prose around it, asked when the answer alone
+/// What an answer means; `more` is the prose around it, folded, asked when the answer alone
 /// says nothing plain.
 pub(super) fn meaning(
     phase: Phase,
@@ -120,17 +128,19 @@ pub(super) fn meaning(
     text: &str,
     more: &str,
 ) -> Finding {
-    let of = |text: &str| classify::classify(&Said { phase, code, status, text });
+    let said = |text| Said { phase, code, status, text };
     // qmail's last sentence stands under every cause; the cause is what counts.
     let cause = text.split("I'm not going to try again").next().unwrap_or_default();
-    let first = of(cause);
+    let first = classify::classify(&said(cause));
     let unclear = first.confidence <= 60 || first.category == Category::Expired;
     if !unclear || more.trim().is_empty() {
         return first;
     }
-    let second = of(more);
+    let second = classify::classify_folded(&said(""), more);
     let clearer = second.confidence > 60 && second.category != Category::Expired;
-    let vaguer = first.confidence > 60 && VAGUE.contains(&second.category);
+    let says_something = !matches!(first.category, Category::Undetermined | Category::Expired);
+    let known = first.confidence > 60 || (first.confidence >= 60 && says_something);
+    let vaguer = known && VAGUE.contains(&second.category);
     if clearer && !vaguer { second } else { first }
 }
 

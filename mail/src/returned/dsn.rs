@@ -1,15 +1,18 @@
 //! Delivery status notifications (RFC 3464, RFC 6533): the machine's part of a
 //! report, also where it stands in a plain text or lacks its blank lines.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::answer::{self, Answer};
 use super::fields::{self, Field};
 use super::mime::Parts;
 use super::original::OriginalRefs;
+use super::section::{self, Section};
+use super::text;
 use super::{Action, FailedRecipient};
-use super::{section, text};
-use crate::category::Report;
+use crate::category::{Phase, Report};
+use crate::classify::fold;
 use crate::reply::{EnhancedStatus, clean_text};
 
 /// Recipients for whom the prose of a report is looked through too.
@@ -22,8 +25,8 @@ pub(super) fn read(parts: &Parts, refs: &OriginalRefs) -> Option<(Report, Vec<Fa
     if blocks.is_empty() {
         return None;
     }
-    let prose = section::report_section(parts);
-    let late = section::says_delayed(parts, &prose);
+    let prose = Section::of(parts);
+    let late = prose.says_delayed(parts);
     let single = blocks.len() == 1;
     let mut seen = HashSet::new();
     let mut all: Vec<FailedRecipient> = Vec::new();
@@ -31,14 +34,18 @@ pub(super) fn read(parts: &Parts, refs: &OriginalRefs) -> Option<(Report, Vec<Fa
         let who = (value(block, "original-recipient"), value(block, "final-recipient"));
         if seen.insert((who, value(block, "action"))) && all.len() < super::RECIPIENTS_MAX {
             // The prose rarely says more, and looking through it costs more than the block.
-            let prose = if all.len() < PROSE_FOR_MAX { prose.as_str() } else { "" };
-            all.push(recipient(block, prose, single, late));
+            let about = match single {
+                true => About::All(&prose),
+                false if all.len() < PROSE_FOR_MAX => About::Some(&prose),
+                false => About::Nothing,
+            };
+            all.push(recipient(block, about, late));
         }
     }
     if let [one] = all.as_mut_slice()
         && one.recipient.is_none()
     {
-        one.recipient = text::only_recipient(parts, refs, &prose);
+        one.recipient = text::only_recipient(parts, refs, &prose.text);
     }
     let kind = kind_of(&all)?;
     let kept = if kind == Report::Failure { Action::Failed } else { Action::Delayed };
@@ -49,8 +56,11 @@ pub(super) fn read(parts: &Parts, refs: &OriginalRefs) -> Option<(Report, Vec<Fa
 /// The status parts; or a text that is one.
 fn status_texts(parts: &Parts) -> impl Iterator<Item = &str> {
     let own = parts.delivery_status.iter();
-    let in_text = parts.texts.iter().filter(|t| {
+    // A person who quotes a report in an answer is no mail system.
+    let is_quoted = text::is_of_a_person(parts);
+    let in_text = parts.texts.iter().filter(move |t| {
         parts.delivery_status.is_empty()
+            && !is_quoted
             && contains_line(t, "final-recipient:")
             && (contains_line(t, "action:") || contains_line(t, "status:"))
     });
@@ -99,7 +109,35 @@ fn value<'a>(block: &[&'a Field], name: &str) -> Option<&'a str> {
     block.iter().find(|f| f.name == name).map(|f| f.value.as_str())
 }
 
-fn recipient(block: &[&Field], prose: &str, single: bool, late: bool) -> FailedRecipient {
+/// What the prose of a report says about a recipient.
+enum About<'a> {
+    /// It is the only one.
+    All(&'a Section),
+    /// The lines that name it.
+    Some(&'a Section),
+    /// It is not looked through.
+    Nothing,
+}
+
+impl About<'_> {
+    /// The text, its folded form, and at which step it says that the answer came.
+    fn told(&self, address: Option<&str>) -> (Cow<'_, str>, Cow<'_, str>, Phase) {
+        match self {
+            Self::All(section) => {
+                (section.text.as_str().into(), section.folded.as_str().into(), section.phase())
+            }
+            Self::Some(section) => {
+                let text = section::about(&section.text, address.unwrap_or("\0"));
+                let folded = fold(&text);
+                let phase = answer::phase(&folded);
+                (text.into(), folded.into(), phase)
+            }
+            Self::Nothing => ("".into(), "".into(), Phase::Returned),
+        }
+    }
+}
+
+fn recipient(block: &[&Field], prose: About<'_>, late: bool) -> FailedRecipient {
     let original = value(block, "original-recipient").and_then(fields::address);
     let last = value(block, "final-recipient").and_then(fields::address);
     let said = diagnosis(block);
@@ -109,18 +147,21 @@ fn recipient(block: &[&Field], prose: &str, single: bool, late: bool) -> FailedR
     let code = found.code.or(field.code);
     let action = action_of(block, field.status.or(status), late);
     let about = last.as_deref().or(original.as_deref());
-    let more = if single { prose.to_owned() } else { section::about(prose, about.unwrap_or("\0")) };
-    let spoken = if said.is_empty() { more.as_str() } else { said };
+    let (more, folded, phase) = prose.told(about);
+    let spoken = if said.is_empty() { &more } else { said };
     let (status, code) = if said.is_empty() && code.is_none() {
         let found: Answer<'_> = answer::find(spoken);
         (clearest(found.status, status), found.code)
     } else {
         (status, code)
     };
-    let phase = answer::phase(&format!("{said} {more}"));
+    let phase = match phase {
+        Phase::Returned => answer::phase(&fold(said)),
+        told => told,
+    };
     let wrapped = found.text.len() < said.len() && said.contains("error 550-'");
     let heard = if wrapped { found.text } else { spoken };
-    let finding = answer::meaning(phase, code, status, heard, &more);
+    let finding = answer::meaning(phase, code, status, heard, &folded);
     FailedRecipient {
         final_recipient: last.clone().filter(|l| original.as_ref().is_some_and(|o| o != l)),
         recipient: original.or(last),

@@ -15,10 +15,22 @@ pub(super) struct Field {
 
 /// The fields of a text, whatever else it holds.
 pub(super) fn parse(text: &str) -> Vec<Field> {
+    read(text, false)
+}
+
+/// The fields at the head of a text: a body may hold lines that look like some.
+pub(super) fn parse_header(text: &str) -> Vec<Field> {
+    read(text, true)
+}
+
+fn read(text: &str, is_header: bool) -> Vec<Field> {
     let mut fields: Vec<Field> = Vec::new();
     let mut after_blank = true;
     for line in text.lines() {
         if line.trim().is_empty() {
+            if is_header && !fields.is_empty() {
+                break;
+            }
             after_blank = true;
             continue;
         }
@@ -51,6 +63,11 @@ fn append(value: &mut String, line: &str) {
         }
         value.push_str(line);
     }
+}
+
+/// Whether a line is a field.
+pub(super) fn is_field(line: &str) -> bool {
+    !line.starts_with([' ', '\t']) && name_and_value(line).is_some()
 }
 
 fn name_and_value(line: &str) -> Option<(&str, &str)> {

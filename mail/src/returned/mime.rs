@@ -1,6 +1,7 @@
 //! A mail taken apart: header, texts to read, report parts, the original. The MIME
 //! walk is mail-parser's; what is here bounds it and sorts its parts.
 
+use std::cell::OnceCell;
 use std::sync::LazyLock;
 
 use mail_parser::{
@@ -8,7 +9,7 @@ use mail_parser::{
 };
 
 use super::fields::{self, Field};
-use crate::classify::cut;
+use crate::classify::{cut, fold};
 
 /// Octets of a mail that are looked at. A report says what it has to say in its
 /// first kilobytes; what follows is the returned message.
@@ -44,11 +45,24 @@ pub(super) struct Parts {
     pub(super) original: Option<String>,
     /// Content types and file names of whatever is attached, in lower case.
     pub(super) attached: Vec<String>,
+    /// The envelope sender, where the caller knows it; empty: `<>`.
+    pub(super) sender: Option<String>,
+    subject_folded: OnceCell<String>,
+    said: OnceCell<String>,
 }
 
 impl Parts {
     pub(super) fn field(&self, name: &str) -> Option<&str> {
         fields::get(&self.header, name)
+    }
+
+    pub(super) fn subject_folded(&self) -> &str {
+        self.subject_folded.get_or_init(|| fold(&self.subject))
+    }
+
+    /// The head of the first text, folded.
+    pub(super) fn said(&self) -> &str {
+        self.said.get_or_init(|| fold(self.texts.first().map_or("", String::as_str)))
     }
 }
 
@@ -82,9 +96,10 @@ fn after_mbox_line(mut raw: &[u8]) -> &[u8] {
 /// Whether it declares more nesting than any honest mail has.
 fn is_hostile(raw: &[u8]) -> bool {
     let (mut nested, mut multiparts) = (0, 0);
-    for before_slash in raw.split(|b| *b == b'/') {
-        nested += usize::from(ends_with(before_slash, b"message"));
-        multiparts += usize::from(ends_with(before_slash, b"multipart"));
+    for slash in memchr::memchr_iter(b'/', raw) {
+        let before = &raw[..slash];
+        nested += usize::from(ends_with(before, b"message"));
+        multiparts += usize::from(ends_with(before, b"multipart"));
     }
     nested > NESTED_MAX || multiparts > MULTIPARTS_MAX
 }
@@ -102,11 +117,22 @@ fn as_plain_text(raw: &[u8]) -> Parts {
     Parts { header, subject, texts: vec![body.to_owned()], ..Parts::default() }
 }
 
-/// UTF-8, or else Latin-1: undeclared 8-bit text is one of the two nearly always.
+/// UTF-8, or else Windows-1252, of which Latin-1 is a part: undeclared 8-bit text is one of the two
+/// nearly always.
 fn decode(raw: &[u8]) -> String {
+    /// What it has where Latin-1 has control characters.
+    const HIGH: [char; 32] = [
+        '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž',
+        '\u{8f}', '\u{90}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}',
+        'ž', 'Ÿ',
+    ];
+    let letter = |b: &u8| match b {
+        0x80..=0x9f => HIGH[usize::from(b - 0x80)],
+        b => char::from(*b),
+    };
     match std::str::from_utf8(raw) {
         Ok(text) => text.to_owned(),
-        Err(_) => raw.iter().map(|b| char::from(*b)).collect(),
+        Err(_) => raw.iter().map(letter).collect(),
     }
 }
 

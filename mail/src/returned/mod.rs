@@ -10,6 +10,7 @@ mod mime;
 mod named;
 mod notices;
 mod original;
+mod phrases;
 mod reports;
 mod section;
 mod text;
@@ -84,10 +85,22 @@ pub struct Returned {
 /// what is not recognised is [`Report::Other`].
 #[must_use]
 pub fn parse(raw: &[u8]) -> Returned {
+    read(raw, None)
+}
+
+/// The same of a mail that came with this envelope sender, whatever its header says. Reports come with
+/// none (RFC 5321, 4.5.5): an empty one.
+#[must_use]
+pub fn parse_from(raw: &[u8], sender: &str) -> Returned {
+    read(raw, Some(sender))
+}
+
+fn read(raw: &[u8], sender: Option<&str>) -> Returned {
     if let Some(kind) = reports::bare(raw) {
         return of_kind(kind, &Parts::default(), OriginalRefs::default());
     }
-    let parts = mime::take_apart(raw);
+    let mut parts = mime::take_apart(raw);
+    parts.sender = sender.map(str::to_owned);
     let original = original::refs(&parts, raw);
     if let Some(kind) = reports::aggregate(&parts) {
         return of_kind(kind, &parts, original);

@@ -5,7 +5,7 @@ use super::mime::Parts;
 use super::original::{OriginalRefs, all_addresses};
 use super::section::SECTION_OCTETS_MAX;
 use crate::category::Phase;
-use crate::classify::{self, Said, cut, fold};
+use crate::classify::{self, EXAMINED_OCTETS_MAX, Said, cut, fold};
 
 /// Lines that belong to one recipient at most.
 const LINES_OF_ONE_MAX: usize = 40;
@@ -113,6 +113,32 @@ fn at_line_heads(section: &str, strangers: &dyn Fn(&str) -> bool) -> Vec<Named> 
     named
 }
 
+/// What stands between an address and the time at which it failed, in Exchange's languages.
+const DATED: [&str; 7] = ["on ", "le ", "am ", "el ", "il ", "em ", "op "];
+
+/// `19/11/2026 09:13`, `Thu, 19 Nov 2026 09:13`: a number soon, and a time of day.
+fn is_date(text: &str) -> bool {
+    text.chars().take(8).any(|c| c.is_ascii_digit()) && text.contains(':')
+}
+
+/// The one stranger that a text names, wherever it stands; `None` when there are none or several.
+pub(super) fn lonely(parts: &Parts, original: &OriginalRefs, section: &str) -> Option<String> {
+    let mut one: Option<String> = None;
+    for line in cut(section, EXAMINED_OCTETS_MAX).lines() {
+        let Some((at, address)) = find_address(line) else { continue };
+        let before = fold(&line[..at]);
+        let is_known = one.as_ref().is_some_and(|known| known.eq_ignore_ascii_case(address));
+        let is_contact = NOT.iter().any(|word| before.contains(word));
+        if is_known || is_contact || is_own(address, parts, original) {
+            continue;
+        }
+        if one.replace(address.to_owned()).is_some() {
+            return None;
+        }
+    }
+    one
+}
+
 /// `<a@b>: …`, `a@b`, `a@b... …`, `a@b on Thu`, `* [a@b]: …`, `a@b<mailto:a@b>`.
 pub(super) fn head_address(line: &str) -> Option<(&str, &str)> {
     let ornament = |c: char| c.is_whitespace() || "<>*[('\"-|•".contains(c);
@@ -137,7 +163,7 @@ pub(super) fn head_address(line: &str) -> Option<(&str, &str)> {
         || tail.starts_with("<mailto:")
         || tail.starts_with("- ")
         || tail.starts_with(", ")
-        || (tail.starts_with("on ") && tail.len() < 60)
+        || (tail.len() < 60 && DATED.iter().any(|on| tail.strip_prefix(on).is_some_and(is_date)))
         || tail == "."
         || tail.strip_prefix('<').is_some_and(|t| t.starts_with(address))
         || (!tail.is_empty() && tail.len() < 300 && explains(tail))
@@ -151,6 +177,21 @@ fn explains(tail: &str) -> bool {
     let said = Said { phase: Phase::Returned, code: None, status: None, text: tail };
     classify::classify(&said).confidence > 60
 }
+
+/// What stands before an address that is no recipient, folded.
+const NOT: &[&str] = &[
+    "contact",
+    "from:",
+    "mail from",
+    "reply to",
+    "reply-to",
+    "sender",
+    "questions",
+    "message-id",
+    "assistance",
+    "helo",
+    "return-path",
+];
 
 /// A sentence that names a recipient: what stands before the address decides.
 fn in_sentences(section: &str, strangers: &dyn Fn(&str) -> bool) -> Vec<Named> {
@@ -177,19 +218,6 @@ fn in_sentences(section: &str, strangers: &dyn Fn(&str) -> bool) -> Vec<Named> {
         "account ",
         "adresse",
         "sent to",
-    ];
-    const NOT: &[&str] = &[
-        "contact",
-        "from:",
-        "mail from",
-        "reply to",
-        "reply-to",
-        "sender",
-        "questions",
-        "message-id",
-        "assistance",
-        "helo",
-        "return-path",
     ];
     let mut named: Vec<Named> = Vec::new();
     for line in section.lines().filter(|l| l.contains('@')).take(200) {

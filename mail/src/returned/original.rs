@@ -41,11 +41,9 @@ pub struct OriginalRefs {
 
 /// Collects the references.
 pub(super) fn refs(parts: &Parts, raw: &[u8]) -> OriginalRefs {
-    let quoted = parts.original.clone().or_else(|| section::quoted_header(parts));
-    let header = fields::parse(quoted.as_deref().unwrap_or_default());
-    // Only the header: a body may hold lines that look like fields.
-    let end = header.iter().skip(1).position(|f| f.after_blank).map_or(header.len(), |i| i + 1);
-    let header = &header[..end];
+    let quoted = parts.original.as_deref().or_else(|| section::quoted_header(parts));
+    let header = fields::parse_header(quoted.unwrap_or_default());
+    let header = header.as_slice();
     let status: Vec<_> = parts.delivery_status.iter().flat_map(|t| fields::parse(t)).collect();
     let one = |name| fields::get(header, name);
     let ours =
@@ -100,22 +98,21 @@ fn tokens(parts: &Parts, raw: &[u8]) -> Vec<String> {
 fn collect_tokens(raw: &[u8], found: &mut Vec<String>) {
     let prefix = RETURN_PATH_PREFIX.as_bytes();
     let whole = prefix.len() + RETURN_PATH_TOKEN_CHARS;
-    let mut at = 0;
-    while at + whole <= raw.len() && found.len() < TOKENS_MAX {
-        let candidate = &raw[at..at + whole];
+    // Its dash is rarer than its letter.
+    for at in memchr::memchr_iter(prefix[1], raw).filter_map(|dash| dash.checked_sub(1)) {
+        let Some(candidate) = raw.get(at..at + whole) else { break };
         let fits = candidate[0].eq_ignore_ascii_case(&prefix[0])
-            && candidate[1] == prefix[1]
             && candidate[2..].iter().all(u8::is_ascii_alphanumeric)
             && (at == 0 || !raw[at - 1].is_ascii_alphanumeric())
             && raw.get(at + whole).is_none_or(|b| !b.is_ascii_alphanumeric());
         if fits {
             let token = String::from_utf8_lossy(candidate).to_ascii_lowercase();
+            if found.len() >= TOKENS_MAX {
+                break;
+            }
             if !found.contains(&token) {
                 found.push(token);
             }
-            at += whole;
-        } else {
-            at += 1;
         }
     }
 }

@@ -8,7 +8,7 @@ use super::fields;
 use super::mime::Parts;
 use super::original::all_addresses;
 use crate::category::Report;
-use crate::classify::{cut, fold};
+use crate::classify::cut;
 use crate::reply::clean_text;
 
 /// Octets of a bare file that tell what it is.
@@ -38,6 +38,10 @@ pub(super) fn bare(raw: &[u8]) -> Option<Report> {
         // Both formats carry the file's name near their head.
         let text = String::from_utf8_lossy(&head[..head.len().min(512)]).to_lowercase();
         return report_file(&text);
+    }
+    let is_open = |b: &&u8| b.is_ascii_graphic();
+    if !matches!(head.iter().find(is_open), Some(b'<' | b'{')) {
+        return None;
     }
     let text = String::from_utf8_lossy(head);
     let text = text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
@@ -73,7 +77,7 @@ pub(super) fn aggregate(parts: &Parts) -> Option<Report> {
     if let Some(kind) = parts.attached.iter().find_map(|a| report_file(a)) {
         return Some(kind);
     }
-    let subject = fold(&parts.subject);
+    let subject = parts.subject_folded();
     let named = subject.starts_with(" report domain:") || subject.contains("report-id:");
     let packed = ["/gzip", "x-gzip", "/zip", "x-zip", "/xml", "octet-stream", ".xml", ".gz"];
     if named && packed.iter().any(|w| any(w)) {
@@ -88,11 +92,13 @@ pub(super) fn feedback(parts: &Parts) -> Option<(Report, Feedback)> {
     let text = parts.feedback.as_deref();
     let formal = text.is_some() || parts.report_type == "feedback-report";
     if formal {
-        let read = text.map(read_fields).unwrap_or_default();
+        let mut read = text.map(read_fields).unwrap_or_default();
+        if read.recipients.is_empty() {
+            read.recipients = noted_recipients(parts);
+        }
         return Some((kind_of(&read.kind, parts), read));
     }
-    let subject = fold(&parts.subject);
-    let body = fold(parts.texts.first().map_or("", String::as_str));
+    let (subject, body) = (parts.subject_folded(), parts.said());
     let dmarc = (subject.contains("dmarc")
         && (subject.contains("failure report") || subject.contains("forensic")))
         || body.contains("has failed the published dmarc policy")
@@ -111,8 +117,23 @@ pub(super) fn feedback(parts: &Parts) -> Option<(Report, Feedback)> {
             || subject.contains("spam report")
             || subject.contains("email feedback report for ip")
             || body.contains("this is an email abuse report"));
-    sparse
-        .then(|| (Report::Complaint, Feedback { kind: "abuse".to_owned(), ..Feedback::default() }))
+    let told = || {
+        let recipients = noted_recipients(parts);
+        Feedback { kind: "abuse".to_owned(), recipients, ..Feedback::default() }
+    };
+    sparse.then(|| (Report::Complaint, told()))
+}
+
+/// The recipients that the loop noted in the header of the message itself.
+fn noted_recipients(parts: &Parts) -> Vec<String> {
+    let header = fields::parse_header(parts.original.as_deref().unwrap_or_default());
+    let is_noted = |field: &&fields::Field| {
+        matches!(
+            field.name.as_str(),
+            "x-hmxmroriginalrecipient" | "x-original-rcpt-to" | "x-original-recipient"
+        )
+    };
+    header.iter().filter(is_noted).flat_map(|f| all_addresses(&f.value)).take(50).collect()
 }
 
 fn read_fields(text: &str) -> Feedback {
@@ -136,7 +157,7 @@ fn kind_of(word: &str, parts: &Parts) -> Report {
         "auth-failure" | "dmarc" => Report::AuthReport,
         // Somebody took the message out of the spam folder.
         "not-spam" => Report::Other,
-        "" if fold(&parts.subject).contains("dmarc") => Report::AuthReport,
+        "" if parts.subject_folded().contains("dmarc") => Report::AuthReport,
         _ => Report::Complaint,
     }
 }

@@ -1,9 +1,15 @@
 //! The part of a mail that is the report: up to where the original begins. What
 //! stands after that is somebody else's text and proves nothing.
 
-use super::fields;
+use std::cell::OnceCell;
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
 use super::mime::Parts;
 use super::named::head_address;
+use super::phrases::phrases;
+use super::{answer, fields};
+use crate::category::Phase;
 use crate::classify::{cut, fold};
 
 /// Octets of the report that are read; the original below may be long.
@@ -65,100 +71,217 @@ const ORIGINAL_BEGINS: &[&str] = &[
     "forwarded message",
 ];
 
-/// What reports of delay say, folded.
-const DELAY: &[&str] = &[
-    "warning message only",
-    "do not need to resend",
-    "has been delayed",
-    "is delayed",
-    "message delayed",
-    "delivery attempts will continue",
-    "will continue trying",
-    "will continue to try",
-    "will be retried",
-    "still being retried",
-    "still awaiting delivery",
-    "not yet been delivered",
-    "hasn't been delivered yet",
-    "has not yet been",
-    "will keep trying",
-    "only a temporary failure report",
-    "delivery delayed",
-    "delivery is delayed",
-    "delivery status notification (delay",
-    "warning: could not send message",
-    "warning: message still undelivered",
-    "delayed mail",
-    "message is still in the queue",
-    "no action is required on your part",
-    "remise est retardee",
-    "remise differee",
-    "a ete retarde",
-    "nouvelles tentatives",
-    "verzogert",
-];
+phrases! {
+    /// What reports of delay say, folded.
+    DELAY = [
+        "warning message only",
+        "do not need to resend",
+        "has been delayed",
+        "is delayed",
+        "message delayed",
+        "delivery attempts will continue",
+        "will continue trying",
+        "will continue to try",
+        "will be retried",
+        "still being retried",
+        "still awaiting delivery",
+        "not yet been delivered",
+        "hasn't been delivered yet",
+        "has not yet been",
+        "will keep trying",
+        "only a temporary failure report",
+        "delivery delayed",
+        "delivery is delayed",
+        "delivery status notification (delay",
+        "warning: could not send message",
+        "warning: message still undelivered",
+        "delayed mail",
+        "message is still in the queue",
+        "no action is required on your part",
+        "remise est retardee",
+        "remise differee",
+        "a ete retarde",
+        "nouvelles tentatives",
+        "consegna ritardata",
+        "ritardo nella consegna",
+        "non e' stato ancora consegnato",
+        "non e stato ancora consegnato",
+        "遅延",
+        "まだ配送できて",
+        "まだ配信できて",
+        "is vertraagd",
+        "nog niet bezorgd",
+        "nog niet afgeleverd",
+        "ar fordrojd",
+        "annu inte kunnat",
+        "er forsinket",
+        "endnu ikke",
+        "enda ikke",
+        "задерживается",
+        "пока не удалось доставить",
+        "opoznion",
+        "jeszcze nie zosta",
+        "zpozden",
+        "gecikti",
+        "noch nicht zugestellt",
+        "se ha retrasado",
+        "retrasado",
+        "aun no se ha podido",
+        "foi adiada",
+        "ainda nao foi entregue",
+        "延迟",
+        "延遲",
+        "지연",
+        "est differe ",
+        "n'a pas encore pu",
+        "pas encore ete remis",
+        "verzogert",
+    ]
+}
 
-/// Whether the report says that it still tries.
-pub(super) fn says_delayed(parts: &Parts, section: &str) -> bool {
-    let (said, subject) = (fold(section), fold(&parts.subject));
-    let given_up = [
+phrases! {
+    /// Whatever else they say, these have given up.
+    GIVEN_UP = [
         "permanent error",
         "failed permanently",
         "stopped trying",
         "given up",
+        "n'y aura pas de nouvelle",
+        "definitivement",
+        "endgultig",
+        "definitivamente",
         "could not be delivered to one or more",
-    ];
-    DELAY.iter().any(|d| said.contains(d) || subject.contains(d))
-        && !given_up.iter().any(|g| said.contains(g))
+    ]
 }
 
 /// The texts of the report up to where the original begins.
-pub(super) fn report_section(parts: &Parts) -> String {
-    let mut section = String::new();
-    for text in parts.texts.iter().take(3) {
-        let end = original_begins(text).unwrap_or(text.len());
-        section.push_str(cut(&text[..end], SECTION_OCTETS_MAX));
-        section.push('\n');
-        // A second text is the original's body, unless the first says next to nothing.
-        if section.contains('@') || section.len() > 400 {
-            break;
+#[derive(Debug)]
+pub(super) struct Section {
+    pub(super) text: String,
+    /// Its head, folded.
+    pub(super) folded: String,
+    phase: OnceCell<Phase>,
+}
+
+impl Section {
+    pub(super) fn of(parts: &Parts) -> Self {
+        let mut text = String::new();
+        for part in parts.texts.iter().take(3) {
+            let end = original_begins(part).unwrap_or(part.len());
+            text.push_str(cut(&part[..end], SECTION_OCTETS_MAX));
+            text.push('\n');
+            // A second text is the original's body, unless the first says next to nothing.
+            if text.contains('@') || text.len() > 400 {
+                break;
+            }
         }
+        let folded = fold(&text);
+        Self { text, folded, phase: OnceCell::new() }
     }
-    section
+
+    /// Whether the report says that it still tries.
+    pub(super) fn says_delayed(&self, parts: &Parts) -> bool {
+        (DELAY.occur_in(&self.folded) || DELAY.occur_in(parts.subject_folded()))
+            && !GIVEN_UP.occur_in(&self.folded)
+    }
+
+    /// At which step it says that the answer came.
+    pub(super) fn phase(&self) -> Phase {
+        *self.phase.get_or_init(|| answer::phase(&self.folded))
+    }
 }
 
 /// The header of the original as the text quotes it.
-pub(super) fn quoted_header(parts: &Parts) -> Option<String> {
+pub(super) fn quoted_header(parts: &Parts) -> Option<&str> {
     let text = parts.texts.first()?;
     let begins = original_begins(text)?;
-    let tail = &text[begins..];
-    let header = tail.lines().position(|l| fields::parse(l).len() == 1 && !l.ends_with(':'))?;
-    Some(tail.lines().skip(header).collect::<Vec<_>>().join("\n"))
+    let mut tail = &text[begins..];
+    while !tail.is_empty() {
+        let (line, below) = tail.split_once('\n').unwrap_or((tail, ""));
+        if fields::is_field(line) && !line.trim_end().ends_with(':') {
+            return Some(tail);
+        }
+        tail = below;
+    }
+    None
+}
+
+/// Fields that follow one another, so far.
+#[derive(Default)]
+struct Pasted {
+    from: usize,
+    fields: u32,
+    has_id: bool,
+    has_head: bool,
+    is_report: bool,
+}
+
+impl Pasted {
+    fn take(&mut self, line: &str) {
+        let name = line.split(':').next().unwrap_or_default().trim().to_ascii_lowercase();
+        self.fields += 1;
+        self.has_id |= name == "message-id";
+        self.has_head |= matches!(name.as_str(), "from" | "date" | "mime-version");
+        self.is_report |= ["recipient", "reason", "status", "error", "diagnostic", "action"]
+            .iter()
+            .any(|word| name.contains(word));
+    }
+
+    /// Whether only the header of a message has them.
+    fn is_header(&self) -> bool {
+        self.fields >= 3 && self.has_id && self.has_head && !self.is_report
+    }
 }
 
 fn original_begins(text: &str) -> Option<usize> {
     let mut at = 0;
+    // A header that was pasted without a word begins after a blank line, field upon field.
+    let mut pasted: Option<Pasted> = None;
+    let mut after_blank = true;
     for line in text.split_inclusive('\n') {
-        let bare = line.trim_matches(|c: char| c.is_whitespace() || "-*|=_>#+".contains(c));
         let starts = |s: &str| line.get(..s.len()).is_some_and(|l| l.eq_ignore_ascii_case(s));
         let header = starts("Received: ") || starts("Return-Path: ") || starts("DKIM-Signature: ");
-        if header || (!bare.is_empty() && bare.len() < 200 && names_original(bare)) {
+        if header || names_original(line) {
             return Some(at);
         }
+        let is_blank = line.trim().is_empty();
+        let is_field = !is_blank && fields::is_field(line);
+        if !is_field && !line.starts_with([' ', '\t']) {
+            pasted = None;
+        } else if is_field && pasted.is_none() && after_blank {
+            pasted = Some(Pasted { from: at, ..Pasted::default() });
+        }
+        if let Some(pasted) = pasted.as_mut().filter(|_| is_field) {
+            pasted.take(line);
+            if pasted.is_header() {
+                return Some(pasted.from);
+            }
+        }
+        after_blank = is_blank;
         at += line.len();
     }
     None
 }
 
-fn names_original(bare: &str) -> bool {
-    // Folding each line of a long text would cost more than all the rest.
-    let head = bare.as_bytes().get(..3).unwrap_or_default();
-    if !ORIGINAL_BEGINS.iter().any(|o| o.as_bytes()[..3].eq_ignore_ascii_case(head)) {
+/// The first letters of those sentences. Folding each line of a long text would cost more than all
+/// the rest.
+static HEADS: LazyLock<HashSet<[u8; 3]>> = LazyLock::new(|| {
+    let head = |sentence: &&str| sentence.as_bytes().first_chunk().copied();
+    ORIGINAL_BEGINS.iter().filter_map(head).collect()
+});
+
+fn names_original(line: &str) -> bool {
+    let is_ornament = |c: char| c.is_whitespace() || "-*|=_>#+".contains(c);
+    let bare = line.trim_start_matches(is_ornament);
+    let head: Option<[u8; 3]> = bare.as_bytes().first_chunk().copied();
+    if !head.is_some_and(|head| HEADS.contains(&head.map(|b| b.to_ascii_lowercase()))) {
         return false;
     }
-    let folded = fold(bare);
+    let bare = bare.trim_end_matches(is_ornament);
+    let folded = fold(cut(bare, 200));
     let folded = folded.trim();
-    folded == "original message" || ORIGINAL_BEGINS.iter().any(|o| folded.starts_with(o))
+    bare.len() < 200
+        && (folded == "original message" || ORIGINAL_BEGINS.iter().any(|o| folded.starts_with(o)))
 }
 
 /// The lines of a section that mention an address, each with the one below it.
