@@ -74,6 +74,27 @@ impl Reply {
         })
     }
 
+    /// The same of a whole reply, of one line or several (RFC 5321, 4.2.1): code and status are
+    /// those of the first.
+    #[must_use]
+    pub fn parse_lines(text: &str) -> Option<Self> {
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let first = Self::parse(lines.next()?)?;
+        let said = |line: &str| match Self::parse(line).filter(|reply| reply.code == first.code) {
+            Some(reply) => reply.text,
+            None => line.to_owned(),
+        };
+        let mut text = first.text.clone();
+        for line in lines {
+            if text.len() >= REPLY_TEXT_OCTETS_MAX {
+                break;
+            }
+            text.push(' ');
+            text.push_str(&said(line));
+        }
+        Some(Self::new(first.code, first.status, &text))
+    }
+
     /// 2yz: done.
     #[must_use]
     pub fn is_positive(&self) -> bool {

@@ -1,6 +1,7 @@
 //! The command line. Each command is a module of its own; what they share is here.
 
 mod backup;
+mod bounces;
 mod check;
 mod completions;
 mod demo;
@@ -21,7 +22,9 @@ mod why;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::anyhow;
 use clap::{Args, Parser, Subcommand};
+use ledger::Ledger;
 
 pub(crate) use dkim::add as add_sender;
 pub(crate) use site::told_of_the_busiest;
@@ -93,7 +96,7 @@ impl Global {
 enum Command {
     Up(serving::Up),
     Relay(serving::Relay),
-    Bounces(serving::Bounces),
+    Bounces(bounces::Bounces),
     Api(serving::Api),
     Ledger(serving::Ledger),
     Demo(demo::Demo),
@@ -151,6 +154,19 @@ pub fn main() -> ExitCode {
 /// Runs a command that asks and ends.
 fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+/// History, if there is any on this machine: whoever only asks makes none.
+fn history(config: &Config) -> anyhow::Result<Option<Ledger>> {
+    let is_there = config.ledger.folder.exists();
+    Ok(is_there.then(|| Ledger::open(&config.ledger)).transpose()?)
+}
+
+fn no_history(config: &Config) -> anyhow::Error {
+    anyhow!(
+        "there is no history in {}: run this where `malleposte up` or the ledger runs, or name its folder with --data-dir",
+        config.ledger.folder.display()
+    )
 }
 
 /// The clock.

@@ -27,10 +27,6 @@ pub(super) struct Up {
 #[derive(Debug, Args)]
 pub(super) struct Relay {}
 
-/// Run one bounce processor against the platform's Redis
-#[derive(Debug, Args)]
-pub(super) struct Bounces {}
-
 /// Run one HTTP API against the platform's Redis
 #[derive(Debug, Args)]
 pub(super) struct Api {}
@@ -64,13 +60,12 @@ impl Relay {
     }
 }
 
-impl Bounces {
-    pub(super) fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
-        serve(global.read()?, "bounces", async |frame| {
-            let store = connect(&frame.config).await?;
-            wiring::start_bounces(frame, &store, &Keys::open(&frame.config)?).await
-        })
-    }
+/// One bounce processor.
+pub(super) fn bounces(global: &Global) -> anyhow::Result<ExitCode> {
+    serve(global.read()?, "bounces", async |frame| {
+        let store = connect(&frame.config).await?;
+        wiring::start_bounces(frame, &store, &Keys::open(&frame.config)?).await
+    })
 }
 
 impl Api {

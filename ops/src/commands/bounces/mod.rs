@@ -1,0 +1,51 @@
+//! `malleposte bounces`: the bounce processor, and what it makes of mail and replies.
+
+mod classify;
+mod parse;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use super::{Global, serving};
+
+/// Run one bounce processor against the platform's Redis; or see what it makes of a mail or a reply
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Bounces {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  malleposte bounces                              the service: returned mail is taken and weighed
+  malleposte bounces parse mail.eml               what a mail is, and whom it concerns
+  malleposte bounces parse --json Maildir/cur     the same of every file of a folder, one line each
+  echo '{\"stage\":\"rcpt\",\"reply\":\"550 5.1.1 no such user\"}' | malleposte bounces classify --json";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Parse(parse::Parse),
+    Classify(classify::Classify),
+}
+
+impl Bounces {
+    pub(super) fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
+        match self.verb {
+            None => serving::bounces(global),
+            Some(Verb::Parse(parse)) => parse.run(),
+            Some(Verb::Classify(classify)) => classify.run(global),
+        }
+    }
+}
+
+/// How a command ends that prints as it goes. Whoever reads its output may have seen enough.
+fn ended(written: io::Result<()>, is_all_good: bool) -> anyhow::Result<ExitCode> {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ if is_all_good => Ok(ExitCode::SUCCESS),
+        _ => Ok(ExitCode::FAILURE),
+    }
+}
