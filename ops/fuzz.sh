@@ -18,7 +18,7 @@ export RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions -Coverflow-checks"
 cargo build --release --locked --manifest-path fuzz/Cargo.toml --target "$host" --target-dir target/fuzz
-for target in replies messages; do
+for target in replies messages returned paths; do
     corpus=target/fuzz/corpus/$target
     mkdir -p "$corpus" "fuzz/artifacts/$target"
     "target/fuzz/$host/release/$target" -runs="$runs" -max_len=2048 -dict="fuzz/$target.dict" \

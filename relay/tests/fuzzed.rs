@@ -7,8 +7,12 @@ use proptest::prelude::*;
 
 #[path = "../../fuzz/bodies/messages.rs"]
 mod messages;
+#[path = "../../fuzz/bodies/paths.rs"]
+mod paths;
 #[path = "../../fuzz/bodies/replies.rs"]
 mod replies;
+#[path = "../../fuzz/bodies/returned.rs"]
+mod returned;
 
 /// Octets with words among them that mean something to whoever reads them.
 fn octets(words: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
@@ -28,10 +32,15 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
 
 #[test]
 fn what_broke_once_does_not_break_again() {
-    let (of_replies, of_messages) = (seeds("replies"), seeds("messages"));
-    assert!(!of_replies.is_empty() && !of_messages.is_empty());
-    of_replies.iter().for_each(|octets| replies::run(octets));
-    of_messages.iter().for_each(|octets| messages::run(octets));
+    let again = |target: &str, run: fn(&[u8])| {
+        let seeds = seeds(target);
+        assert!(!seeds.is_empty(), "{target}");
+        seeds.iter().for_each(|octets| run(octets));
+    };
+    again("replies", replies::run);
+    again("messages", messages::run);
+    again("returned", returned::run);
+    again("paths", paths::run);
 }
 
 proptest! {
@@ -51,5 +60,26 @@ proptest! {
         "\r\nBcc: x@example.net\r\n", "--=_3-1f40", "{{ a }}", "\"", "<", "&", ":", "=", "\t", ", ",
     ])) {
         messages::run(&octets);
+    }
+
+    #[test]
+    fn returned_mail_is_read_within_bounds(octets in octets(&[
+        "From: MAILER-DAEMON@a.example\n", "Return-Path: <>\n", "\n", "\n\n", "--b\n", "--b--\n", " ", "\0",
+        "Content-Type: multipart/report; report-type=delivery-status; boundary=b\n", "é", "=E9", "\u{1b}$B",
+        "Content-Type: message/delivery-status\n\n", "Content-Type: message/feedback-report\n\n",
+        "Content-Type: message/rfc822\n\n", "Content-Transfer-Encoding: base64\n", "charset=koi8-r",
+        "Final-Recipient: rfc822; a@b.example\n", "Action: failed\n", "Action: delayed\n", "Status: 5.1.1\n",
+        "Diagnostic-Code: smtp; 550 5.1.1 user unknown\n", "Feedback-Type: abuse\n", "<a@b.example>: ", "@",
+        "could not be delivered", "Subject: Out of office\n", "no longer works here", "In-Reply-To: <x@y>\n",
+    ])) {
+        returned::run(&octets);
+    }
+
+    #[test]
+    fn nothing_that_strangers_write_opens_a_path(octets in octets(&[
+        "b-a", "b-", "550", "421", " ", "-", "5.1.1 ", "user unknown", "quota", "a@b.example", "\r\n", "é",
+        "23456789bcdefghijkmnpqrstuvwxyz", "\0",
+    ])) {
+        paths::run(&octets);
     }
 }
