@@ -37,6 +37,8 @@ enum Command {
     Pace(command::pace::Arguments),
     /// Runs the pace in virtual time against hidden limits, beside what others do.
     Simulate(command::simulate::Arguments),
+    /// Measures what it costs to understand what comes back, and how fast it suppresses.
+    Bounces(command::bounces::Arguments),
     /// Measures how fast and in how much memory recipients are accepted.
     Intake(command::intake::Arguments),
 }
@@ -56,6 +58,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Longtail(arguments) => command::longtail::run(arguments).await,
         Command::Pace(arguments) => command::pace::run(arguments).await,
         Command::Simulate(arguments) => command::simulate::run(&arguments),
+        Command::Bounces(arguments) => command::bounces::run(arguments).await,
         Command::Intake(arguments) => command::intake::run(arguments).await,
     }
 }

@@ -2,6 +2,7 @@
 //! the pretend internet, told over HTTP as any customer would, its CPU and memory read
 //! from the kernel. Nothing of a service is linked in.
 
+mod bounces;
 mod compare;
 pub(crate) mod drain;
 mod fairness;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use crate::program::Program;
+pub use bounces::{Reports, Understanding, mails, reports, understand};
 pub use compare::{Comparison, Other, compare};
 pub use fairness::{FairWish, Fairness, fairness};
 pub use intake::{Intake, intake};

@@ -84,6 +84,7 @@ pub(super) struct Platform {
     redis_url: String,
     ledger: Option<Process>,
     api: Process,
+    bounces: Option<Process>,
     relays: Vec<Process>,
     /// Where each shows its numbers.
     relay_pages: Vec<SocketAddr>,
@@ -129,6 +130,7 @@ impl Platform {
             redis_url,
             ledger: Some(ledger),
             api,
+            bounces: None,
             relays: Vec::new(),
             relay_pages: Vec::new(),
             ledger_page,
@@ -149,6 +151,26 @@ impl Platform {
         }
         tokio::time::sleep(REGISTERS_WITHIN).await;
         Ok(())
+    }
+
+    /// The bounce processor; answers where it listens.
+    pub(super) async fn start_bounces(&mut self) -> Result<SocketAddr> {
+        let (page, at) = (free_port(Ipv4Addr::LOCALHOST)?, free_port(Ipv4Addr::LOCALHOST)?);
+        let listens = format!(
+            "{}[bounces]\nlisten = \"{at}\"\nconnections_per_client_max = 200\n",
+            self.text
+        );
+        let config = write(self.folder.path(), "bounces", &listens, Some(page))?;
+        let mut bounces = Process::start(&self.program, &config, "bounces")?;
+        bounces.await_page(&format!("http://{page}/metrics")).await?;
+        self.bounces = Some(bounces);
+        Ok(at)
+    }
+
+    /// Processor time of the bounce processor and of Redis so far.
+    pub(super) fn returns_cpu(&self) -> Result<[Duration; 2]> {
+        let bounces = self.bounces.as_ref().map_or(Ok(Duration::ZERO), Process::cpu)?;
+        Ok([bounces, self.redis.cpu()?])
     }
 
     /// Where the relays show their numbers.
@@ -278,7 +300,8 @@ impl Platform {
 
     /// Whether everything runs that should.
     pub(super) fn is_well(&mut self) -> Result<()> {
-        self.relays.iter_mut().chain(&mut self.ledger).try_for_each(Process::is_well)?;
+        let others = self.ledger.iter_mut().chain(&mut self.bounces);
+        self.relays.iter_mut().chain(others).try_for_each(Process::is_well)?;
         self.redis.is_well()?;
         self.api.is_well()
     }
@@ -287,6 +310,9 @@ impl Platform {
     pub(super) async fn stop(mut self) -> Result<()> {
         for relay in std::mem::take(&mut self.relays) {
             relay.stop().await?;
+        }
+        if let Some(bounces) = self.bounces.take() {
+            bounces.stop().await?;
         }
         if self.ledger.is_some() {
             self.check_accounts().await?;

@@ -1,5 +1,6 @@
 //! The subcommands of `loadtests`: arguments and what they print. No work is done here.
 
+pub mod bounces;
 pub mod chaos;
 pub mod compare;
 pub mod durability;
