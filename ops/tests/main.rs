@@ -1,6 +1,7 @@
 //! The program as people and their tools use it.
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
+mod bounces;
 mod cli;
 mod deploy;
 mod dkim;
