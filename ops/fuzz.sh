@@ -16,7 +16,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 # Given a target by name, cargo leaves build scripts and macros without coverage.
 export RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
--Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions -Coverflow-checks"
+-Cllvm-args=-sanitizer-coverage-trace-compares"
 cargo build --release --locked --manifest-path fuzz/Cargo.toml --target "$host" --target-dir target/fuzz
 for target in replies messages returned paths; do
     corpus=target/fuzz/corpus/$target
