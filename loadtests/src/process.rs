@@ -172,7 +172,8 @@ fn ticks(pid: u32) -> Result<u64> {
     times.iter().map(|field| Ok(field.parse::<u64>()?)).sum()
 }
 
-fn peak_kib(pid: u32) -> Result<u64> {
+/// The most memory that a process ever had resident.
+pub(crate) fn peak_kib(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|line| line.split_ascii_whitespace().next());

@@ -9,9 +9,10 @@ use mail::returned;
 use serde::Serialize;
 use store::Store;
 
-use super::platform::{NO_RATE, Platform, Setup, Signing};
-use super::{DURABILITY, SHARDS};
+use super::DURABILITY;
+use super::platform::{Platform, Setup};
 use crate::generator::{Generator, Template};
+use crate::process::peak_kib;
 use crate::program::Program;
 use crate::scenario::Scenario;
 
@@ -119,7 +120,8 @@ pub fn understand(mails: &[Vec<u8>], seconds: u64) -> Result<Understanding> {
     let spent = own_cpu()?.saturating_sub(cpu).as_secs_f64();
     let messages = rounds * mails.len() as u64;
     let large = grown(&mails[0], LARGEST_OCTETS);
-    let (before, at) = (peak_kib()?, Instant::now());
+    let own = std::process::id();
+    let (before, at) = (peak_kib(own)?, Instant::now());
     read(&large);
     let largest = at.elapsed();
     Ok(Understanding {
@@ -127,7 +129,7 @@ pub fn understand(mails: &[Vec<u8>], seconds: u64) -> Result<Understanding> {
         octets: mails.iter().map(Vec::len).sum::<usize>() as u64 / mails.len() as u64,
         messages_per_cpu_s: (messages as f64 / spent).round(),
         largest_ms: (largest.as_secs_f64() * 1e4).round() / 10.0,
-        largest_mb: (peak_kib()? - before) as f64 / 1024.0,
+        largest_mb: (peak_kib(own)? - before) as f64 / 1024.0,
     })
 }
 
@@ -142,13 +144,6 @@ fn own_cpu() -> Result<Duration> {
     Ok(Duration::from_nanos(nanos.context("/proc/thread-self/schedstat tells no time")?))
 }
 
-fn peak_kib() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
-    kib.context("/proc/self/status tells no memory")
-}
-
 /// A campaign of which every message comes back as one that nobody there is to get, all at once.
 ///
 /// # Errors
@@ -161,22 +156,11 @@ pub async fn reports(program: &Program, reports: u64) -> Result<Reports> {
     let sink = scenario.manner.get_mut("sink").context("the scenario has no sink")?;
     sink.fates.bounce_no_mailbox = 1.0;
     let setup = Setup {
-        tls: false,
-        signing: Signing::None,
-        connections: 20,
-        messages_per_connection: 5000,
-        shards: SHARDS,
-        rate: NO_RATE,
-        scenario,
         // What comes back is a whole campaign: no gate is to stop it.
         more: "[relay.load]\nenabled = false\n[api.gates]\nenabled = false\n".to_owned(),
+        ..Setup::plain(scenario)
     };
-    let mut platform = Platform::start(program, &setup).await?;
-    let measured = measure(&mut platform, reports).await;
-    let stopped = platform.stop().await;
-    let run = measured?;
-    stopped?;
-    Ok(run)
+    Platform::measured(program, &setup, async |platform| measure(platform, reports).await).await
 }
 
 async fn measure(platform: &mut Platform, reports: u64) -> Result<Reports> {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
-use super::platform::{Platform, Setup, Signing};
-use super::{DURABILITY, SHARDS};
+use super::DURABILITY;
+use super::platform::{Platform, Setup};
 use crate::client::Client;
 use crate::generator::{Generator, Template, index_of};
 use crate::program::Program;
@@ -118,23 +118,14 @@ pub async fn fairness(program: &Program, wish: &FairWish) -> Result<Fairness> {
     let weights = (0..wish.smalls).map(|n| (n, weight(wish, n)));
     let tables = weights.map(|(n, w)| format!("[relay.tenants.small-{n}]\nweight = {w:?}\n"));
     let setup = Setup {
-        tls: false,
-        signing: Signing::None,
         connections: CONNECTIONS * u32::from(wish.relays),
-        messages_per_connection: 5000,
-        shards: SHARDS,
         rate: wish.rate,
-        scenario: Scenario::named("throughput")?,
         // Several relays, the sink and everything else share this host, and that is not what is
         // measured.
         more: format!("[relay.load]\nenabled = false\n{}", tables.collect::<String>()),
+        ..Setup::plain(Scenario::named("throughput")?)
     };
-    let mut platform = Platform::start(program, &setup).await?;
-    let measured = measure(&mut platform, wish).await;
-    let stopped = platform.stop().await;
-    let fairness = measured?;
-    stopped?;
-    Ok(fairness)
+    Platform::measured(program, &setup, async |platform| measure(platform, wish).await).await
 }
 
 fn weight(wish: &FairWish, small: u64) -> f64 {

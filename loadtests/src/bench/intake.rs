@@ -6,8 +6,8 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use super::platform::{NO_RATE, Platform, SENDER, Setup, Signing};
-use super::{DURABILITY, PerService, SHARDS};
+use super::platform::{Platform, SENDER, Setup, Signing};
+use super::{DURABILITY, PerService};
 use crate::generator::{Generator, Template};
 use crate::program::Program;
 use crate::scenario::Scenario;
@@ -43,21 +43,13 @@ pub struct Intake {
 /// When the platform cannot be set up, or does not accept every recipient.
 pub async fn intake(program: &Program, recipients: u64, seed: u64) -> Result<Intake> {
     let setup = Setup {
-        tls: false,
         signing: Signing::Rsa2048,
         connections: 1,
         messages_per_connection: 1,
-        shards: SHARDS,
-        rate: NO_RATE,
-        scenario: Scenario::named("throughput")?,
-        more: String::new(),
+        ..Setup::plain(Scenario::named("throughput")?)
     };
-    let platform = Platform::start(program, &setup).await?;
-    let measured = measure(&platform, recipients, seed).await;
-    let stopped = platform.stop().await;
-    let intake = measured?;
-    stopped?;
-    Ok(intake)
+    Platform::measured(program, &setup, async |platform| measure(platform, recipients, seed).await)
+        .await
 }
 
 async fn measure(platform: &Platform, recipients: u64, seed: u64) -> Result<Intake> {

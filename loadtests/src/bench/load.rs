@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
+use super::DURABILITY;
 use super::platform::{Platform, SENDER, Setup, Signing};
-use super::{DURABILITY, SHARDS};
 use crate::generator::{Generator, Spread, Template, index_of};
 use crate::program::Program;
 use crate::scenario::Scenario;
@@ -137,21 +137,12 @@ struct Look {
 /// When the platform cannot be set up, or queue and history disagree at its end.
 pub async fn load(program: &Program, wish: &LoadWish) -> Result<LoadRun> {
     let setup = Setup {
-        tls: false,
         signing: Signing::Rsa2048,
         connections: CONNECTIONS,
-        messages_per_connection: 5000,
-        shards: SHARDS,
         rate: wish.rate,
-        scenario: Scenario::named("throughput")?,
-        more: String::new(),
+        ..Setup::plain(Scenario::named("throughput")?)
     };
-    let mut platform = Platform::start(program, &setup).await?;
-    let measured = measure(&mut platform, wish).await;
-    let stopped = platform.stop().await;
-    let run = measured?;
-    stopped?;
-    Ok(run)
+    Platform::measured(program, &setup, async |platform| measure(platform, wish).await).await
 }
 
 async fn measure(platform: &mut Platform, wish: &LoadWish) -> Result<LoadRun> {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use super::platform::{NO_RATE, Platform, SENDER, Setup, Signing};
-use super::{DURABILITY, PerService, SHARDS};
+use super::platform::{Platform, SENDER, Setup};
+use super::{DURABILITY, PerService};
 use crate::generator::{Generator, Spread, Template};
 use crate::program::Program;
 use crate::scenario::Scenario;
@@ -69,22 +69,12 @@ pub async fn longtail(program: &Program, tail: Tail, recipients: u64) -> Result<
     let mut scenario = Scenario::named("throughput")?;
     scenario.dns.own_mx = tail == Tail::OwnSites;
     let setup = Setup {
-        tls: false,
-        signing: Signing::None,
-        connections: 20,
-        messages_per_connection: 5000,
-        shards: SHARDS,
-        rate: NO_RATE,
-        scenario,
         // What is measured is the queue, whatever else the host does.
         more: "[relay.load]\nenabled = false\n".to_owned(),
+        ..Setup::plain(scenario)
     };
-    let mut platform = Platform::start(program, &setup).await?;
-    let measured = measure(&mut platform, tail, recipients).await;
-    let stopped = platform.stop().await;
-    let run = measured?;
-    stopped?;
-    Ok(run)
+    Platform::measured(program, &setup, async |platform| measure(platform, tail, recipients).await)
+        .await
 }
 
 async fn measure(platform: &mut Platform, tail: Tail, recipients: u64) -> Result<TailRun> {

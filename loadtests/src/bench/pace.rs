@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
-use super::SHARDS;
-use super::platform::{FOUND, Platform, Setup, Signing};
+use super::platform::{FOUND, Platform, Setup};
 use crate::client::{metric, page};
 use crate::generator::{Generator, Template};
 use crate::program::Program;
@@ -63,22 +62,9 @@ pub async fn pace(program: &Program, wish: &PaceWish) -> Result<PaceRun> {
     sink.delays.dot_ms = ANSWERS_MS;
     let moved = |(after_s, rate_per_s)| Move { after_ms: after_s * 1000, rate_per_s };
     sink.limits.moves = wish.then.map(moved).into_iter().collect();
-    let setup = Setup {
-        tls: false,
-        signing: Signing::None,
-        connections: 0,
-        messages_per_connection: 0,
-        rate: FOUND,
-        shards: SHARDS,
-        scenario,
-        more: String::new(),
-    };
-    let mut platform = Platform::start(program, &setup).await?;
-    let measured = measure(&mut platform, wish).await;
-    let stopped = platform.stop().await;
-    let run = measured?;
-    stopped?;
-    Ok(run)
+    let setup =
+        Setup { connections: 0, messages_per_connection: 0, rate: FOUND, ..Setup::plain(scenario) };
+    Platform::measured(program, &setup, async |platform| measure(platform, wish).await).await
 }
 
 async fn measure(platform: &mut Platform, wish: &PaceWish) -> Result<PaceRun> {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use store::Store;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
-use super::{DURABILITY, PerService, Times};
+use super::{DURABILITY, PerService, SHARDS, Times};
 use crate::audit::Books;
 use crate::client::{Client, metric, page};
 use crate::internet::{Internet, Listen};
@@ -72,7 +72,23 @@ pub(super) struct Setup {
 pub(super) const FOUND: f64 = 0.0;
 
 /// A rate that never binds.
-pub(super) const NO_RATE: f64 = 1_000_000.0;
+const NO_RATE: f64 = 1_000_000.0;
+
+impl Setup {
+    /// Neither TLS nor signatures, twenty connections, and a rate that never binds.
+    pub(super) fn plain(scenario: Scenario) -> Self {
+        Self {
+            tls: false,
+            signing: Signing::None,
+            connections: 20,
+            messages_per_connection: 5000,
+            shards: SHARDS,
+            rate: NO_RATE,
+            scenario,
+            more: String::new(),
+        }
+    }
+}
 
 pub(super) struct Platform {
     pub(super) internet: Internet,
@@ -95,6 +111,23 @@ pub(super) struct Platform {
 }
 
 impl Platform {
+    /// Measures on a fresh platform, and stops it whatever came of it.
+    ///
+    /// # Errors
+    /// Those of the measurement; else when queue and history disagree at the end.
+    pub(super) async fn measured<T>(
+        program: &Program,
+        setup: &Setup,
+        measure: impl AsyncFnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        let mut platform = Self::start(program, setup).await?;
+        let measured = measure(&mut platform).await;
+        let stopped = platform.stop().await;
+        let measured = measured?;
+        stopped?;
+        Ok(measured)
+    }
+
     pub(super) async fn start(program: &Program, setup: &Setup) -> Result<Self> {
         let mut scenario = setup.scenario.clone();
         if setup.tls {

@@ -9,8 +9,8 @@ use serde::Serialize;
 use store::{Position, Store};
 
 use super::drain::{Drained, drain};
-use super::platform::{NO_RATE, Platform, SENDER, Setup, Signing};
-use super::{DURABILITY, Machine, SHARDS};
+use super::platform::{Platform, SENDER, Setup, Signing};
+use super::{DURABILITY, Machine};
 use crate::generator::{Generator, Template};
 use crate::program::Program;
 use crate::scenario::Scenario;
@@ -89,16 +89,7 @@ pub async fn queue(program: &Program, recipients: u64, seed: u64) -> Result<Queu
 }
 
 async fn start(program: &Program) -> Result<Platform> {
-    let setup = Setup {
-        tls: false,
-        signing: Signing::Rsa2048,
-        connections: 20,
-        messages_per_connection: 5000,
-        shards: SHARDS,
-        rate: NO_RATE,
-        scenario: Scenario::named("throughput")?,
-        more: String::new(),
-    };
+    let setup = Setup { signing: Signing::Rsa2048, ..Setup::plain(Scenario::named("throughput")?) };
     Platform::start(program, &setup).await
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use super::platform::{NO_RATE, Platform, SENDER, Setup, Signing};
+use super::platform::{Platform, SENDER, Setup, Signing};
 use super::{DURABILITY, PerService};
 use crate::generator::{Generator, Template};
 use crate::internet::Kept;
@@ -98,18 +98,15 @@ pub(super) async fn throughput_keeping(
         connections: wish.connections,
         messages_per_connection: MESSAGES_PER_CONNECTION,
         shards: wish.shards,
-        rate: NO_RATE,
-        scenario: sink(wish)?,
-        more: String::new(),
+        ..Setup::plain(sink(wish)?)
     };
-    let mut platform = Platform::start(program, &setup).await?;
-    platform.internet.keep_messages(keep);
-    let measured = measure(&mut platform, wish).await;
-    let kept = platform.internet.take_kept();
-    let stopped = platform.stop().await;
-    let run = measured?;
-    stopped?;
-    Ok((run, kept))
+    let measured = async |platform: &mut Platform| {
+        platform.internet.keep_messages(keep);
+        let measured = measure(platform, wish).await;
+        let kept = platform.internet.take_kept();
+        Ok((measured?, kept))
+    };
+    Platform::measured(program, &setup, measured).await
 }
 
 /// The pretend internet: one sink for all.
