@@ -18,7 +18,7 @@ pub use shipped::shipped_files;
 
 use crate::address::Domain;
 use crate::classify::engine::{Asks, RuleSet};
-use crate::classify::{Finding, Said, classify_folded, fold};
+use crate::classify::{Finding, Said, classify, classify_folded, fold};
 use crate::route::Pattern;
 use crate::site::Site;
 use file::Draft;
@@ -44,6 +44,15 @@ pub struct Provider {
     /// Its rules and those that follow, in the order of asking.
     pub rules: Vec<Rule>,
     set: RuleSet,
+}
+
+/// What an answer means at a provider's site, or where it is nobody's.
+#[must_use]
+pub fn classify_at(provider: Option<&Provider>, said: &Said<'_>) -> Finding {
+    match provider {
+        Some(provider) => provider.classify(said),
+        None => classify(said),
+    }
 }
 
 impl Provider {

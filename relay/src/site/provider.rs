@@ -4,8 +4,8 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use mail::classify::{Finding, Said, classify};
-use mail::provider::Provider;
+use mail::classify::{Finding, Said};
+use mail::provider::{Provider, classify_at};
 
 use super::SiteLane;
 use crate::delivery::Destination;
@@ -23,10 +23,7 @@ pub(super) fn hosts(destination: &Destination) -> Box<[Box<str>]> {
 impl SiteLane {
     /// What an answer of the site means: its provider's rules are asked before the general ones.
     pub(crate) fn classify(&self, said: &Said<'_>) -> Finding {
-        match self.provider() {
-            Some(provider) => provider.classify(said),
-            None => classify(said),
-        }
+        classify_at(self.provider().as_deref(), said)
     }
 
     /// For how long a provider wants its recipients' attempts to lie apart at least.

@@ -7,16 +7,17 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use mail::Phase;
-use mail::classify::{Finding, Said, classify};
-use mail::plain::{Lang, explain_event};
-use mail::provider::Providers;
-use mail::reply::Reply;
+use mail::classify::{Finding, Said};
+use mail::plain::Lang;
+use mail::provider::{Providers, classify_at};
+use mail::reply::{Reply, clean_text};
 use relay::providers;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::ended;
+use super::{ended, meaning};
 use crate::commands::Global;
+use crate::commands::providers::phase;
 use crate::commands::trace::lang;
 
 /// What replies mean: category, permanence, what happens to the address, and whom it concerns
@@ -55,9 +56,13 @@ fn rcpt() -> String {
 }
 
 /// A reply, and what it means.
+#[derive(Serialize)]
 struct Answer {
-    said: Reply,
-    has_code: bool,
+    code: Option<u16>,
+    status: Option<String>,
+    #[serde(skip)]
+    said: String,
+    #[serde(flatten)]
     finding: Finding,
 }
 
@@ -102,10 +107,7 @@ fn lines(mut from: impl BufRead, each: &mut impl FnMut(&str) -> io::Result<()>) 
 
 fn answer(line: &str, known: &Providers) -> Result<Answer, String> {
     let Asked { stage, reply, at } = serde_json::from_str(line).map_err(|e| e.to_string())?;
-    let phase = Phase::from_word(&stage).ok_or_else(|| {
-        let all: Vec<&str> = Phase::ALL.iter().map(|phase| phase.as_str()).collect();
-        format!("stage {stage:?} is none of {}", all.join(", "))
-    })?;
+    let phase = phase(&stage).map_err(|why| format!("stage {why}"))?;
     let provider = match at.as_str() {
         "" => None,
         at => Some(known.find(at).ok_or_else(|| format!("at {at:?}: no provider is known by it"))?),
@@ -115,43 +117,22 @@ fn answer(line: &str, known: &Providers) -> Result<Answer, String> {
         Some(reply) => Said::reply(phase, reply),
         None => Said::from_line(phase, &reply),
     };
-    let finding = match provider {
-        Some(provider) => provider.classify(&said),
-        None => classify(&said),
-    };
-    let (has_code, status) = (said.code.is_some(), said.status);
-    let said = Reply::new(said.code.unwrap_or_default(), status, said.text);
-    Ok(Answer { said, has_code, finding })
+    let finding = classify_at(provider.map(AsRef::as_ref), &said);
+    let (code, status) = (said.code, said.status.map(|status| status.to_string()));
+    let said = parsed.as_ref().map_or_else(|| clean_text(said.text), ToString::to_string);
+    Ok(Answer { code, status, said, finding })
 }
 
 fn as_json(line: &str, answer: &Result<Answer, String>) -> Value {
     match answer {
-        Ok(Answer { said, has_code, finding }) => json!({
-            "category": finding.category,
-            "permanence": finding.permanence,
-            "hygiene": finding.hygiene,
-            "scope": finding.scope,
-            "signal": finding.signal,
-            "code": has_code.then_some(said.code),
-            "status": said.status.map(|status| status.to_string()),
-            "rule": finding.rule,
-            "confidence": finding.confidence,
-        }),
+        Ok(answer) => json!(answer),
         Err(why) => json!({ "error": why, "line": line }),
     }
 }
 
 fn as_text(line: &str, answer: &Result<Answer, String>, lang: Lang) -> String {
     match answer {
-        Ok(Answer { said, has_code, finding: f }) => {
-            let said = if *has_code { said.to_string() } else { said.text.clone() };
-            let plain = explain_event(f.rule, Some(f.category), lang);
-            let plain = plain.map_or_else(String::new, |p| format!("\n  {} {}", p.what, p.todo));
-            format!(
-                "{said}\n  {} ({}), by {} at {} %; the address: {}; concerns the {}{plain}",
-                f.category, f.permanence, f.rule, f.confidence, f.hygiene, f.scope
-            )
-        }
+        Ok(answer) => format!("{}\n  {}", answer.said, meaning(&answer.finding, lang).join("\n  ")),
         Err(why) => format!("{line}\n  {why}"),
     }
 }

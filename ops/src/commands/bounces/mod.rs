@@ -7,6 +7,8 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use mail::classify::Finding;
+use mail::plain::{Lang, explain_event};
 
 use super::{Global, serving};
 
@@ -39,6 +41,17 @@ impl Bounces {
             Some(Verb::Classify(classify)) => classify.run(global),
         }
     }
+}
+
+/// What follows from a finding, and the same in plain words where there are any.
+fn meaning(finding: &Finding, lang: Lang) -> Vec<String> {
+    let Finding { category, permanence, rule, confidence, hygiene, scope, .. } = finding;
+    let follows = format!(
+        "{category} ({permanence}), by {rule} at {confidence} %; the address: {hygiene}; concerns the {scope}"
+    );
+    let plain = explain_event(rule, Some(*category), lang);
+    let plain = plain.map(|plain| format!("{} {}", plain.what, plain.todo));
+    [follows].into_iter().chain(plain).collect()
 }
 
 /// How a command ends that prints as it goes. Whoever reads its output may have seen enough.

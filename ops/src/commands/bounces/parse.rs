@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use mail::plain::{Lang, explain_event, explain_report};
+use mail::plain::{Lang, explain_report};
 use mail::reply::clean_text;
 use mail::returned::{self, FailedRecipient, Returned};
 use serde_json::{Value, json};
 
-use super::ended;
+use super::{ended, meaning};
 use crate::commands::trace::lang;
 
 /// What a mail is, whom it concerns and what follows, as the bounce processor sees it
@@ -86,13 +86,8 @@ impl Parse {
             if !failure.diagnostic.is_empty() {
                 line(format!("  said: {}", clean_text(&failure.diagnostic)));
             }
-            let f = &failure.finding;
-            line(format!(
-                "  {} ({}), by {} at {} %; the address: {}; concerns the {}",
-                f.category, f.permanence, f.rule, f.confidence, f.hygiene, f.scope
-            ));
-            if let Some(plain) = explain_event(f.rule, Some(f.category), self.lang) {
-                line(format!("  {} {}", plain.what, plain.todo));
+            for said in meaning(&failure.finding, self.lang) {
+                line(format!("  {said}"));
             }
         }
         text

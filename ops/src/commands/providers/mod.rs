@@ -11,8 +11,8 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use mail::Phase;
-use mail::classify::{Said, classify};
-use mail::provider::{Provider, Providers, shipped_files};
+use mail::classify::Said;
+use mail::provider::{Provider, Providers, classify_at, shipped_files};
 use relay::{provider_files, providers};
 
 use super::Global;
@@ -77,7 +77,7 @@ enum Verb {
     },
 }
 
-fn phase(word: &str) -> Result<Phase, String> {
+pub(super) fn phase(word: &str) -> Result<Phase, String> {
     Phase::from_word(word).ok_or_else(|| {
         let all: Vec<&str> = Phase::ALL.iter().map(|phase| phase.as_str()).collect();
         format!("{word:?} is none of {}", all.join(", "))
@@ -139,10 +139,7 @@ fn heard<'a>(
         bail!("{reply:?} is no reply: give it as the server did, such as \"421 4.7.0 slow down\"");
     }
     let provider = known.find(at);
-    let finding = match provider {
-        Some(provider) => provider.classify(&said),
-        None => classify(&said),
-    };
+    let finding = classify_at(provider.map(AsRef::as_ref), &said);
     let rule = provider.and_then(|provider| provider.rule(&said));
     Ok(Heard { provider, rule, finding })
 }
