@@ -1,6 +1,8 @@
 //! Paces as operators see them, and what operators do to them: records read with what relays do there
 //! now, a block lifted, a change undone. Relays hear of it within a second, as of one another's.
 
+use std::collections::HashMap;
+
 use futures_util::{StreamExt, TryStreamExt, stream};
 use mail::event::EventKind;
 use mail::provider::{Provider, Providers};
@@ -47,31 +49,38 @@ impl Insight {
         };
         facts.binding()
     }
+}
 
-    /// Looks whether the hour or the day is used up, by the ceilings of this configuration.
-    ///
-    /// # Errors
-    /// When the store does not answer.
-    pub async fn look_at_ceilings(
-        &mut self,
-        store: &Store,
-        config: &Config,
-        known: &Providers,
-        at: Timestamp,
-    ) -> Result<(), StoreError> {
-        let (limits, provider) = limits_at(config, known, &self.site);
+/// Looks whether the hour or the day is used up, by the ceilings of this configuration.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn look_at_ceilings(
+    found: &mut [Insight],
+    store: &Store,
+    config: &Config,
+    known: &Providers,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let plans = config
+        .sources
+        .iter()
+        .filter_map(|source| Some((source.name.as_str(), Plans::of(config, source).ok()?)));
+    let plans: HashMap<&str, Plans> = plans.collect();
+    let look = async |insight: &mut Insight| {
+        let (limits, provider) = limits_at(config, known, &insight.site);
         let provider = provider.map(|provider| provider.name.as_str());
-        let source = config.sources.iter().find(|source| source.name == self.source);
-        let plans = source.and_then(|source| Plans::of(config, source).ok());
-        let follows = plans.as_ref().and_then(|plans| plans.at(provider)).map(AsRef::as_ref);
+        let plans = plans.get(insight.source.as_str());
+        let follows = plans.and_then(|plans| plans.at(provider)).map(AsRef::as_ref);
         let ask = Ask { ceilings: limits.ceilings(), follows, ..Ask::default() };
         if ask.ceilings.are_any() || follows.is_some() {
-            let group = provider.unwrap_or(self.site.as_str());
-            let quota = store.quota(&self.source, group).await?;
-            self.full_until = quota.and_then(|quota| quota.full_until(at, &ask));
+            let group = provider.unwrap_or(insight.site.as_str());
+            let quota = store.quota(&insight.source, group).await?;
+            insight.full_until = quota.and_then(|quota| quota.full_until(at, &ask));
         }
         Ok(())
-    }
+    };
+    stream::iter(found).map(look).buffer_unordered(READ_TOGETHER).try_collect().await
 }
 
 /// Every source at every site that has a record, ordered by source and site.

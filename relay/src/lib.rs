@@ -50,6 +50,7 @@ pub use config::{
 };
 pub use insight::{
     Deed, Hand, Insight, NotDone, by_hand, insight, insights, insights_at, limits_at,
+    look_at_ceilings,
 };
 pub use providers::{ProvidersError, provider_files, providers};
 pub use relay::{Parts, run, send_tls_reports};

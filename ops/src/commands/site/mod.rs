@@ -18,7 +18,7 @@ use mail::orders::Orders;
 use mail::provider::Providers;
 use mail::throttle::Fixed;
 use mail::{Site, Timestamp};
-use relay::{Insight, insights, insights_at, providers};
+use relay::{Insight, insights, insights_at, look_at_ceilings, providers};
 use store::Store;
 
 use super::queue::order::{Hand, Signed};
@@ -214,9 +214,7 @@ impl<'a> Desk<'a> {
 
     async fn looked_at(&self, mut found: Vec<Insight>) -> anyhow::Result<Vec<Insight>> {
         let (config, now) = (&self.config.relay, super::now());
-        for known in &mut found {
-            known.look_at_ceilings(self.store, config, &self.known, now).await?;
-        }
+        look_at_ceilings(&mut found, self.store, config, &self.known, now).await?;
         Ok(found)
     }
 

@@ -1,6 +1,5 @@
 //! What a recipient that waits waits for: each thing looked up where it stands.
 
-use dns::Resolver;
 use mail::event::EventKind;
 use mail::holds::Standing;
 use mail::orders::{Orders, Subject};
@@ -8,11 +7,12 @@ use mail::reply::clean_text;
 use mail::why::Reason;
 use mail::window::Opening;
 use mail::{Address, CampaignId, Domain, Site, Timestamp};
-use relay::{Insight, insights_at};
+use relay::{Insight, insights_at, look_at_ceilings};
 use store::{Campaign, CampaignStatus, RelayRecord, Rests, StartAt, Whereabouts};
 
 use super::{Asked, Past};
-use crate::commands::queue::{automatic::is_held, order};
+use crate::commands::queue::automatic::is_held;
+use crate::commands::queue::order::Hand;
 
 impl Asked<'_> {
     pub(super) async fn reasons(
@@ -96,15 +96,15 @@ impl Asked<'_> {
         {
             return Ok(Some(Site::from_name(&site)));
         }
-        Ok(order::site(&Resolver::new(&self.config.dns)?, &domain).await)
+        let hand = Hand { store: self.store, config: self.config, as_json: false };
+        hand.site_of(&domain).await
     }
 
     /// What is known of its sources there.
     async fn known(&self, site: &Site, now: Timestamp) -> anyhow::Result<Vec<Insight>> {
         let mut known = insights_at(self.store, site, None).await?;
-        for insight in &mut known {
-            insight.look_at_ceilings(self.store, &self.config.relay, &self.known, now).await?;
-        }
+        let config = &self.config.relay;
+        look_at_ceilings(&mut known, self.store, config, &self.known, now).await?;
         Ok(known)
     }
 
