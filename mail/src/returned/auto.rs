@@ -3,7 +3,7 @@
 
 use super::mime::Parts;
 use super::phrases::phrases;
-use super::text::{from_mail_system, says_failure};
+use super::text::{from_mail_system, has_mark, says_failure};
 use super::{Action, FailedRecipient, fields};
 use crate::category::{Category, Hygiene, Report, Scope};
 use crate::classify::{Finding, Permanence, Reaction, Signal};
@@ -277,18 +277,17 @@ pub(super) fn before_bounces(parts: &Parts) -> Option<Report> {
     if from_mail_system(parts) {
         return None;
     }
-    let subject = parts.subject_folded();
     // A person who answers to an automatic reply writes `Re:` before it.
     let automatic =
-        is_subject_of_auto_reply(subject) || said_by_header(parts) || is_of_tickets(parts);
-    (automatic && !gone(parts) && !subject.contains("undeliver"))
+        has_subject_of_auto_reply(parts) || said_by_header(parts) || is_of_tickets(parts);
+    (automatic && !gone(parts) && !parts.subject_folded().contains("undeliver"))
         .then(|| if challenges(parts) { Report::ChallengeResponse } else { Report::AutoReply })
 }
 
 /// What a mail is that is no failure report.
 pub(super) fn read(parts: &Parts) -> Auto {
     let subject = parts.subject_folded();
-    let automatic = said_by_header(parts) || is_subject_of_auto_reply(subject);
+    let automatic = said_by_header(parts) || has_subject_of_auto_reply(parts);
     if automatic && gone(parts) && !from_mail_system(parts) {
         return Auto::Gone(Box::new(gone_failure(parts)));
     }
@@ -305,11 +304,10 @@ pub(super) fn read(parts: &Parts) -> Auto {
     Auto::Kind(kind)
 }
 
-fn is_subject_of_auto_reply(subject: &str) -> bool {
-    let answered =
-        [" re: ", " aw: ", " sv: ", " tr: ", " fwd: "].iter().any(|re| subject.starts_with(re));
+fn has_subject_of_auto_reply(parts: &Parts) -> bool {
     // A subject that begins with `Re:` is somebody's answer to one.
-    !answered && SUBJECTS.first_in(subject).is_some_and(|at| at < 60)
+    !has_mark(parts, &[" re: ", " aw: ", " sv: ", " tr: ", " fwd: "])
+        && SUBJECTS.first_in(parts.subject_folded()).is_some_and(|at| at < 60)
 }
 
 /// Ticket systems say that they generate, and forbid their like to answer. Gateways that report do, too.

@@ -47,6 +47,8 @@ pub(super) struct Parts {
     pub(super) attached: Vec<String>,
     /// The envelope sender, where the caller knows it; empty: `<>`.
     pub(super) sender: Option<String>,
+    /// Where in the first text the original begins.
+    pub(super) original_at: OnceCell<Option<usize>>,
     subject_folded: OnceCell<String>,
     said: OnceCell<String>,
 }
@@ -54,6 +56,15 @@ pub(super) struct Parts {
 impl Parts {
     pub(super) fn field(&self, name: &str) -> Option<&str> {
         fields::get(&self.header, name)
+    }
+
+    /// Where reports about it go: `<>`, as a report's own, or another; `None` when nothing tells.
+    pub(super) fn return_path(&self) -> Option<&str> {
+        match self.sender.as_deref() {
+            Some("") => Some("<>"),
+            Some(sender) => Some(sender),
+            None => self.field("return-path").map(str::trim),
+        }
     }
 
     pub(super) fn subject_folded(&self) -> &str {

@@ -106,10 +106,10 @@ fn collect_tokens(raw: &[u8], found: &mut Vec<String>) {
             && (at == 0 || !raw[at - 1].is_ascii_alphanumeric())
             && raw.get(at + whole).is_none_or(|b| !b.is_ascii_alphanumeric());
         if fits {
-            let token = String::from_utf8_lossy(candidate).to_ascii_lowercase();
             if found.len() >= TOKENS_MAX {
                 break;
             }
+            let token = String::from_utf8_lossy(candidate).to_ascii_lowercase();
             if !found.contains(&token) {
                 found.push(token);
             }

@@ -166,8 +166,9 @@ pub(super) struct Section {
 impl Section {
     pub(super) fn of(parts: &Parts) -> Self {
         let mut text = String::new();
-        for part in parts.texts.iter().take(3) {
-            let end = original_begins(part).unwrap_or(part.len());
+        for (n, part) in parts.texts.iter().take(3).enumerate() {
+            let begins = if n == 0 { begins_in_first(parts) } else { original_begins(part) };
+            let end = begins.unwrap_or(part.len());
             text.push_str(cut(&part[..end], SECTION_OCTETS_MAX));
             text.push('\n');
             // A second text is the original's body, unless the first says next to nothing.
@@ -193,9 +194,7 @@ impl Section {
 
 /// The header of the original as the text quotes it.
 pub(super) fn quoted_header(parts: &Parts) -> Option<&str> {
-    let text = parts.texts.first()?;
-    let begins = original_begins(text)?;
-    let mut tail = &text[begins..];
+    let mut tail = &parts.texts.first()?[begins_in_first(parts)?..];
     while !tail.is_empty() {
         let (line, below) = tail.split_once('\n').unwrap_or((tail, ""));
         if fields::is_field(line) && !line.trim_end().ends_with(':') {
@@ -231,6 +230,11 @@ impl Pasted {
     fn is_header(&self) -> bool {
         self.fields >= 3 && self.has_id && self.has_head && !self.is_report
     }
+}
+
+/// The first text is looked through once: for what it reports, and for what it quotes.
+fn begins_in_first(parts: &Parts) -> Option<usize> {
+    *parts.original_at.get_or_init(|| original_begins(parts.texts.first()?))
 }
 
 fn original_begins(text: &str) -> Option<usize> {

@@ -219,10 +219,7 @@ pub(super) fn from_mail_system(parts: &Parts) -> bool {
 /// and answer to what they were written.
 fn is_a_postmasters_own(parts: &Parts, from: &str) -> bool {
     let is_postmaster = from.contains("postmaster") && !from.contains("daemon");
-    let has_path = match &parts.sender {
-        Some(sender) => !sender.is_empty(),
-        None => parts.field("return-path").is_some_and(|value| value.trim() != "<>"),
-    };
+    let has_path = parts.return_path().is_some();
     is_postmaster
         && !has_null_path(parts)
         && !is_automatic(parts)
@@ -233,10 +230,7 @@ fn is_a_postmasters_own(parts: &Parts, from: &str) -> bool {
 }
 
 fn has_null_path(parts: &Parts) -> bool {
-    match &parts.sender {
-        Some(sender) => sender.is_empty(),
-        None => parts.field("return-path").is_some_and(|value| value.trim() == "<>"),
-    }
+    parts.return_path() == Some("<>")
 }
 
 /// Whether a subject or a text, folded, says that something failed.
@@ -248,11 +242,12 @@ fn is_automatic(parts: &Parts) -> bool {
     parts.field("auto-submitted").is_some_and(|value| value.trim() != "no")
 }
 
-pub(super) fn is_an_answer(parts: &Parts) -> bool {
+fn is_an_answer(parts: &Parts) -> bool {
     has_mark(parts, &[" re: ", " aw: ", " sv: ", " antw: "]) || parts.field("in-reply-to").is_some()
 }
 
-fn has_mark(parts: &Parts, marks: &[&str]) -> bool {
+/// Whether the subject begins with one of these.
+pub(super) fn has_mark(parts: &Parts, marks: &[&str]) -> bool {
     let subject = parts.subject_folded();
     marks.iter().any(|mark| subject.starts_with(mark))
 }

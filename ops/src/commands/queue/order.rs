@@ -372,8 +372,7 @@ impl Hand<'_> {
     }
 }
 
-/// The site that a domain's mail goes to; `None` when DNS does not tell.
-pub(in crate::commands) async fn site(resolver: &Resolver, domain: &Domain) -> Option<Site> {
+async fn site(resolver: &Resolver, domain: &Domain) -> Option<Site> {
     match resolver.route(domain).await.as_ref() {
         Route::Hosts(exchangers) => {
             let hosts: Vec<&str> = exchangers.iter().map(|e| e.host.as_ref()).collect();
