@@ -1,12 +1,19 @@
 //! The link of a one-click unsubscription (RFC 8058): a path that names delivery,
 //! campaign and address, and that only we can make. The relay writes it, the API
-//! reads it. Which scheme and host stand in front of it is not known here.
+//! reads it. Which scheme and host stand in front of it is not known here. The same
+//! token is the local part of an address that takes unsubscriptions by mail (RFC 2369, 3.2).
 
 use crate::id::{CampaignId, DeliveryId};
-use crate::verp::{ReturnPathKeys, VerpError};
+use crate::verp::{ReturnPathKeys, TOKEN_CHARS, VerpError};
 
 /// What every path begins with.
 pub const PREFIX: &str = "/u/";
+
+/// What the local part begins with of an address that takes unsubscriptions by mail.
+pub const MAILTO_PREFIX: &str = "u-";
+
+/// The subject that its link proposes begins with this; the encoded address follows.
+const SUBJECT: &str = "unsubscribe";
 
 /// Stands in the tag, so that no return path opens as a link.
 const LABEL: &str = "unsubscribe";
@@ -43,6 +50,84 @@ pub fn unsubscribe_path(
     path.push('/');
     to_base64url(address.as_bytes(), &mut path);
     path
+}
+
+/// The address that takes this unsubscription by mail, with the subject that its link proposes, as
+/// they stand in a `mailto:` (RFC 6068): made of the path of [`unsubscribe_path`]. The subject names
+/// the address, because people answer from another one than they were written to.
+#[must_use]
+pub fn unsubscribe_mailto(path: &str, domain: &str) -> String {
+    let (token, encoded) = link_parts(path).unwrap_or_default();
+    format!("{MAILTO_PREFIX}{token}@{domain}?subject={SUBJECT}%20{encoded}")
+}
+
+/// Token and encoded address of the first link or `mailto:` of ours in a text.
+#[must_use]
+pub fn link_parts(text: &str) -> Option<(&str, &str)> {
+    let by_path = |(at, prefix): (usize, &str)| {
+        let (token, rest) = token(&text[at + prefix.len()..])?;
+        Some((token, word(rest.strip_prefix('/')?)))
+    };
+    let by_mail = |(at, prefix): (usize, &str)| {
+        let (token, rest) = token(&text[at + prefix.len()..])?;
+        let (_, rest) = rest.strip_prefix('@')?.split_once("?subject=")?;
+        Some((token, word(rest.strip_prefix(SUBJECT)?.strip_prefix("%20")?)))
+    };
+    let found = text.match_indices(PREFIX).find_map(by_path);
+    found.or_else(|| text.match_indices("mailto:u-").find_map(by_mail))
+}
+
+/// The digits that a text begins with.
+fn word(text: &str) -> &str {
+    &text[..text.find(|c| !is_digit(c)).unwrap_or(text.len())]
+}
+
+/// A token, and what follows it.
+fn token(text: &str) -> Option<(&str, &str)> {
+    let token = word(text);
+    (token.len() == TOKEN_CHARS).then(|| (token, &text[token.len()..]))
+}
+
+fn is_digit(c: char) -> bool {
+    u8::try_from(c).is_ok_and(|b| DIGITS.contains(&b))
+}
+
+/// Whose unsubscription it is that came by mail to this local part: by the address that its subject
+/// names, or else by one of those that it may have been written from.
+///
+/// # Errors
+/// When the local part was not made here, or for none of these addresses.
+pub fn verify_mail<'a>(
+    keys: &ReturnPathKeys,
+    local: &str,
+    subject: &'a str,
+    from: impl Iterator<Item = &'a str>,
+) -> Result<Unsubscription, VerpError> {
+    let prefix = local.get(..MAILTO_PREFIX.len()).filter(|p| p.eq_ignore_ascii_case(MAILTO_PREFIX));
+    let token = prefix.map(|_| &local[MAILTO_PREFIX.len()..]).ok_or(VerpError::Foreign)?;
+    let named = subject.split_whitespace().filter_map(from_base64url);
+    let mut refused = VerpError::Forged;
+    for address in named.chain(from.map(str::to_owned)) {
+        // The address was sealed as it was written to; people change its case.
+        for address in [address.to_lowercase(), address] {
+            match keys.open(LABEL, token, address.as_bytes()) {
+                Ok((delivery, campaign)) => {
+                    return Ok(Unsubscription { delivery, campaign, address });
+                }
+                Err(e) => refused = e,
+            }
+        }
+    }
+    Err(refused)
+}
+
+/// Whether a local part has the form of those that take unsubscriptions by mail.
+#[must_use]
+pub fn is_mailto(local: &str) -> bool {
+    let prefix = local.get(..MAILTO_PREFIX.len());
+    prefix.is_some_and(|p| p.eq_ignore_ascii_case(MAILTO_PREFIX))
+        && local.len() == MAILTO_PREFIX.len() + TOKEN_CHARS
+        && local[MAILTO_PREFIX.len()..].bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
 /// Whose link it is that consists of this token and this encoded address.
@@ -126,7 +211,51 @@ mod tests {
         assert_eq!(verify(&keys, &local[2..], address), Err(VerpError::Truncated(49)));
     }
 
+    #[test]
+    fn a_mail_unsubscribes_whom_its_subject_names_or_who_wrote_it() {
+        let keys = keys();
+        let path = unsubscribe_path(&keys, DELIVERY, CAMPAIGN, "ann@example.org");
+        let mailto = unsubscribe_mailto(&path, "bounces.example.com");
+        let (local, rest) = mailto.split_once('@').expect("an address");
+        assert!(is_mailto(local) && is_mailto(&local.to_uppercase()), "{local}");
+        let subject = rest.strip_prefix("bounces.example.com?subject=").expect("a subject");
+        let subject = subject.replace("%20", " ");
+        let read = |local: &str, subject: &str, from: &str| {
+            verify_mail(&keys, local, subject, [from].into_iter()).map(|link| link.address)
+        };
+        let ann = Ok("ann@example.org".to_owned());
+        assert_eq!(read(local, &subject, "other@example.net"), ann);
+        assert_eq!(read(&local.to_uppercase(), &format!("Re: {subject}"), "x@example.net"), ann);
+        assert_eq!(read(local, "no more", "Ann@Example.org"), ann);
+        assert_eq!(read(local, "no more", "bob@example.org"), Err(VerpError::Forged));
+        assert_eq!(read("b-234", &subject, ""), Err(VerpError::Foreign));
+        for local in ["u-", "u-234", "postmaster", "é-234"] {
+            assert!(!is_mailto(local), "{local}");
+        }
+    }
+
+    #[test]
+    fn links_are_found_in_what_is_quoted() {
+        let path = unsubscribe_path(&keys(), DELIVERY, CAMPAIGN, "ann@example.org");
+        let whole = parts(&path);
+        let mailto = unsubscribe_mailto(&path, "b.example");
+        assert_eq!(
+            link_parts(&format!("<https://example.org/x{path}>, <mailto:x@y>")),
+            Some(whole)
+        );
+        assert_eq!(link_parts(&format!("<mailto:{mailto}>")), Some(whole));
+        for text in ["", "/u/", "/u/abc", "mailto:u-abc@", "mailto:u-abc@x?subject=unsubscribe"] {
+            assert_eq!(link_parts(text), None, "{text}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn any_mail_is_answered(local in ".{0,60}", subject in ".{0,200}", from in ".{0,60}") {
+            let _ = verify_mail(&keys(), &local, &subject, [from.as_str()].into_iter());
+            let _ = (is_mailto(&local), link_parts(&subject).is_some());
+        }
+
         #[test]
         fn every_address_comes_back(address in "[a-z0-9.é]{1,60}@[a-z]{1,20}\\.org") {
             let path = unsubscribe_path(&keys(), DELIVERY, CAMPAIGN, &address);

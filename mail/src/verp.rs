@@ -34,7 +34,7 @@ const RETURN_PATH_OCTETS: usize = IDENTITY_OCTETS + FINGERPRINT_OCTETS + 10;
 /// identity and the sealed part.
 pub const RETURN_PATH_TOKEN_CHARS: usize = 1 + RETURN_PATH_OCTETS * 8 / 5;
 /// Characters of a link's token.
-const TOKEN_CHARS: usize = 1 + TOKEN_OCTETS * 8 / 5;
+pub(crate) const TOKEN_CHARS: usize = 1 + TOKEN_OCTETS * 8 / 5;
 
 /// What a tag was made for stands in the tag: a link's token is no return path.
 const RETURN_PATH_LABEL: &str = "return-path";

@@ -1,6 +1,7 @@
 //! A recipient's message: rendered and signed.
 
 use mail::Address;
+use mail::unsubscribe::unsubscribe_mailto;
 use message::{Envelope, Files, Message, Recipient};
 
 use crate::job::Job;
@@ -52,13 +53,15 @@ fn render(
     let name = Some(batch.name(job.index)).filter(|n| !n.is_empty());
     let delivery = job.delivery();
     let message_id = format!("{delivery}.{}@{}", sending.id, sending.sender);
-    let link = relay.unsubscribe_link(job);
+    let path = relay.unsubscribe_path(job);
+    let link = format!("{}{path}", relay.public_url);
+    let mailto = unsubscribe_mailto(&path, &relay.return_path_domain);
     let envelope = Envelope {
         delivery,
         message_id: &message_id,
         date: batch.accepted_at(),
         unsubscribe_url: Some(&link),
-        unsubscribe_mailto: None,
+        unsubscribe_mailto: Some(&mailto),
         feedback_id: Some(&sending.feedback_id),
     };
     let recipient = Recipient { address, name, values: &values };

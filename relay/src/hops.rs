@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime};
 use dns::Exchanger;
 use mail::route::Routes;
 use mail::{Domain, Site, Timestamp};
+use web::Https;
 
 use crate::config::{Config, HopTls, SmartHost as SmartHostConfig, routes};
 use crate::delivery::Destination;
-use crate::https::Https;
 use crate::relay::lock;
 use crate::smtp::{Hop, Login, TlsPolicy};
 

@@ -16,7 +16,6 @@ mod files;
 mod heart;
 mod holds;
 mod hops;
-mod https;
 mod insight;
 mod job;
 mod lanes;

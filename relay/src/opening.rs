@@ -148,7 +148,7 @@ pub(crate) async fn sift(relay: &Arc<Relay>, jobs: Vec<Job>) -> Vec<Job> {
     let tenant = first.content.sending.tenant.clone();
     let folded: Vec<String> = jobs.iter().map(|j| j.address().to_lowercase()).collect();
     let shard = first.lease.shard;
-    let suppressed = match relay.store.suppressed(shard, &tenant, &folded).await {
+    let suppressed = match relay.store.suppressed(shard, &tenant, &folded, relay.now()).await {
         Ok(suppressed) => suppressed,
         Err(error) => {
             tracing::warn!(shard = shard.0, %error, "cannot ask the suppression list; handed back");

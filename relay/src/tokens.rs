@@ -9,12 +9,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper::Uri;
 use serde::Deserialize;
 use tokio::sync::Mutex;
+use web::{Https, Posting, Uri};
 
 use crate::config::OAuth;
-use crate::https::{Https, Posting};
 use crate::smtp::{NoSecret, SecretFrom};
 
 /// A whole fetch.
@@ -142,9 +141,11 @@ impl Tokens {
             port: self.uri.port_u16(),
             path: self.uri.path_and_query().map_or("/", |path| path.as_str()),
             media_type: "application/x-www-form-urlencoded",
+            headers: &[],
             body: form.into(),
             octets_max: ANSWER_OCTETS_MAX,
             within: WITHIN,
+            in_the_clear: false,
         };
         let answer = self.https.post(posting).await.map_err(passing)?;
         let said: Said = serde_json::from_slice(&answer.body).unwrap_or_default();

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use hyper::Uri;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use web::Uri;
 
 /// Where access tokens are given out, and what for (RFC 6749). With a refresh token they are those
 /// of the mailbox whose owner gave it; without, the application speaks for itself.

@@ -8,9 +8,9 @@ use mail::Domain;
 use mail::route::{Routes, Rule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use web::Https;
 
 use super::{Config, OAuth};
-use crate::https::Https;
 use crate::smtp::{Login, Mechanism, SecretFrom};
 use crate::tokens::Tokens;
 

@@ -13,9 +13,9 @@ use store::{Store, StoreError, StsRecord};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use web::{Https, Question};
 
 use super::unfetched::Unfetched;
-use crate::https::{Https, Question};
 use crate::relay::{clock, lock};
 use crate::tls_reports::Tally;
 

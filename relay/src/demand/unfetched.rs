@@ -1,8 +1,7 @@
 //! Why a domain's MTA-STS policy could not be had, as reports tell it apart (RFC 8460, 4.3).
 
 use mail::tlsrpt::ResultType;
-
-use crate::https::HttpsError;
+use web::HttpsError;
 
 pub(super) struct Unfetched {
     pub(super) result: ResultType,

@@ -19,6 +19,7 @@ use store::{AddressNews, SealKeys, Store};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use web::{Https, trusted_roots};
 
 use crate::batches::Batches;
 use crate::catalog::Catalog;
@@ -30,7 +31,6 @@ use crate::files::CampaignFiles;
 use crate::heart::Heart;
 use crate::holds::Holds;
 use crate::hops::{SmartHost, hops};
-use crate::https::Https;
 use crate::job::{Job, Settlement};
 use crate::leaser;
 use crate::load::{self, Load};
@@ -43,7 +43,7 @@ use crate::schedules::Schedules;
 use crate::settler::{self, Places, Settler};
 use crate::shares::Shares;
 use crate::site::{SiteKey, SiteLane};
-use crate::smtp::{self, TlsClient};
+use crate::smtp::TlsClient;
 use crate::tls_reports::{Reporting, Tally};
 
 mod history;
@@ -113,8 +113,8 @@ pub(crate) struct Relay {
     own_names: BTreeSet<String>,
     return_path_keys: ReturnPathKeys,
     unsubscribe_keys: ReturnPathKeys,
-    return_path_domain: String,
-    public_url: String,
+    pub(crate) return_path_domain: String,
+    pub(crate) public_url: String,
     sites: Mutex<HashMap<SiteKey, Arc<SiteLane>>>,
     destinations: Mutex<HashMap<Domain, Arc<Destination>>>,
     settlements: mpsc::Sender<Settlement>,
@@ -230,7 +230,8 @@ impl Relay {
         let started_at = clock();
         let unique = format!("{name}-{}-{:x}", std::process::id(), started_at.0);
         let wrong = |error: rustls::Error| ConfigError::Setting(format!("TLS: {error}"));
-        let roots = smtp::trusted_roots(&config.authorities).map_err(ConfigError::Setting)?;
+        let roots = trusted_roots(&config.authorities)
+            .map_err(|why| ConfigError::Setting(format!("relay.authorities {why}")))?;
         let tls = TlsClient::new(roots.clone()).map_err(wrong)?;
         let tasks = TaskTracker::new();
         let https =
@@ -325,15 +326,10 @@ impl Relay {
         format!("{local}@{}", self.return_path_domain)
     }
 
-    /// The one-click link.
-    pub(crate) fn unsubscribe_link(&self, job: &Job) -> String {
-        let path = unsubscribe_path(
-            &self.unsubscribe_keys,
-            job.delivery(),
-            job.content.sending.id,
-            job.address(),
-        );
-        format!("{}{path}", self.public_url)
+    /// The path of the one-click link.
+    pub(crate) fn unsubscribe_path(&self, job: &Job) -> String {
+        let (delivery, campaign) = (job.delivery(), job.content.sending.id);
+        unsubscribe_path(&self.unsubscribe_keys, delivery, campaign, job.address())
     }
 
     /// When a deferred recipient goes again, not before `least`; an empty site is not known.

@@ -11,7 +11,6 @@ use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature,
     verify_tls13_signature,
 };
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, HandshakeKind, RootCertStore, SignatureScheme,
@@ -129,29 +128,6 @@ impl TlsClient {
             .map(|_| ())
             .map_err(|error| Flaw::of(&error))
     }
-}
-
-/// The authorities that this machine trusts, and those of a file of certificates (PEM), if one is
-/// named.
-///
-/// # Errors
-/// When the file cannot be read or holds no certificate.
-pub fn trusted_roots(authorities: &str) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if authorities.is_empty() {
-        return Ok(roots);
-    }
-    let wrong = |why: String| format!("relay.authorities {authorities:?}: {why}");
-    let found = CertificateDer::pem_file_iter(authorities).map_err(|e| wrong(e.to_string()))?;
-    let found = found.collect::<Result<Vec<_>, _>>().map_err(|e| wrong(e.to_string()))?;
-    if found.is_empty() {
-        return Err(wrong("no certificate is in it".to_owned()));
-    }
-    for certificate in found {
-        roots.add(certificate).map_err(|e| wrong(e.to_string()))?;
-    }
-    Ok(roots)
 }
 
 /// Takes any certificate, yet checks that the server has its key.

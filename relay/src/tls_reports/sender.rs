@@ -12,9 +12,9 @@ use mail::tlsrpt::{Day, Destination, Report, Submitter, destinations, next_try};
 use mail::{Address, Domain, ShardId, Timestamp};
 use store::{SealKeys, StoreError, TlsReportState};
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use web::Https;
 
 use super::way::{Letter, Undelivered};
-use crate::https::Https;
 use crate::meters;
 use crate::relay::Relay;
 

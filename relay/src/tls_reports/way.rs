@@ -11,11 +11,11 @@ use mail::tlsrpt::{Destination, HttpsUri, Report};
 use mail::{Address, Domain, Site, Timestamp};
 use message::Message;
 use message::tlsrpt::{MEDIA_TYPE, TlsReportMail, gzip, tls_report_mail};
+use web::Posting;
 
 use super::sender::Reporting;
 use crate::connector::Connector;
 use crate::delivery::Destination as Exchangers;
-use crate::https::Posting;
 use crate::relay::Relay;
 use crate::signers::signer;
 use crate::smtp::{Envelope, Outcome, SessionError, Transaction};
@@ -174,9 +174,11 @@ async fn post_report(letter: &Letter<'_>, uri: &HttpsUri) -> Result<(), Undelive
         port: uri.port,
         path: &uri.path,
         media_type: MEDIA_TYPE,
+        headers: &[],
         body: letter.gzipped.clone(),
         octets_max: ANSWER_OCTETS_MAX,
         within: POSTING,
+        in_the_clear: false,
     };
     let answer = letter.reporting.https.post(posting).await;
     match answer.map_err(|error| Undelivered::ForNow(error.to_string()))?.status {
