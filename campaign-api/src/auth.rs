@@ -4,7 +4,7 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
-use store::{ApiKeyRecord, Right};
+use store::{ApiKeyRecord, PLATFORM, Right};
 
 use crate::App;
 use crate::problem::{Answer, Problem};
@@ -43,6 +43,16 @@ impl Caller {
                 "forbidden",
                 format!("the API key {:?} cannot act for tenant {tenant:?}", self.0.name),
             )),
+        }
+    }
+}
+
+impl Caller {
+    /// The suppression list to act on: a tenant's, or for administrators `*`, the platform's.
+    pub(crate) fn list(&self, asked: Option<&str>) -> Answer<String> {
+        match (asked, self.0.right) {
+            (Some(PLATFORM), Right::Admin) => Ok(PLATFORM.to_owned()),
+            _ => self.tenant(asked),
         }
     }
 }

@@ -7,11 +7,11 @@ use mail::{CampaignId, Category, Event, Timestamp};
 
 use crate::campaigns::{pack, unpack};
 use crate::error::StoreError;
-use crate::{AddressChange, Store, SuppressionRecord};
+use crate::{AddressChange, Store, SuppressionRecord, suppression};
 
 const VERSION: u8 = 1;
 /// Rounds against others who write about the same address at the same time.
-const ROUNDS_MAX: u32 = 16;
+pub(crate) const ROUNDS_MAX: u32 = 16;
 
 /// News about an address, and what to keep as evidence.
 #[derive(Debug, Clone)]
@@ -45,41 +45,75 @@ impl Store {
         let address = about.address.to_lowercase();
         for _ in 0..ROUNDS_MAX {
             let before = self.address_history(Some(about.tenant), &address).await?;
-            let mut record = match before.as_slice() {
-                [] => AddressRecord::default(),
-                packed => unpack(VERSION, "an address's history", packed)?,
-            };
-            if record.is_newer_than_this_program() {
-                return Ok(record.verdict(now, policy));
+            let weighed = weigh(about, &address, &before, now, policy)?;
+            if weighed.after == before {
+                return Ok(weighed.decision);
             }
-            let decided_before = record.verdict(now, policy);
-            let decision = decide(&mut record, &about.news, now, policy);
-            let after = pack(VERSION, &record);
-            if after == before {
-                return Ok(decision);
-            }
-            let listed = match decision {
-                Decision::Suppress { reason } if decided_before != decision => {
-                    Some(listing(about, reason, now))
-                }
-                Decision::Suppress { .. } | Decision::Count { .. } | Decision::Keep => None,
-            };
-            let events: Vec<Event> =
-                listed.iter().map(|record| told(about, &address, record, now)).collect();
             let change = AddressChange {
                 tenant: Some(about.tenant),
                 address: &address,
                 history_before: &before,
-                history_after: &after,
-                suppression: listed.as_ref().map(Some),
-                events: &events,
+                history_after: &weighed.after,
+                suppression: weighed.listing.as_ref().map(Some),
+                events: weighed.event.as_slice(),
             };
             if self.change_address(&change).await? {
-                return Ok(decision);
+                return Ok(weighed.decision);
             }
         }
         Err(StoreError::Busy)
     }
+}
+
+/// What news makes of an address's history.
+#[derive(Debug)]
+pub(crate) struct Weighed {
+    pub(crate) decision: Decision,
+    /// The history with the news in it.
+    pub(crate) after: Vec<u8>,
+    /// What is written when it was enough only now.
+    pub(crate) listing: Option<SuppressionRecord>,
+    /// What is told then.
+    pub(crate) event: Option<Event>,
+}
+
+impl Weighed {
+    /// The listing as the store keeps it.
+    pub(crate) fn packed_listing(&self) -> Option<Vec<u8>> {
+        self.listing.as_ref().map(|record| pack(suppression::VERSION, record))
+    }
+}
+
+/// Brings news together with a history; `address` is folded. What a newer program wrote is left
+/// as it is.
+///
+/// # Errors
+/// When the history does not read.
+pub(crate) fn weigh(
+    about: &AddressNews<'_>,
+    address: &str,
+    before: &[u8],
+    now: Timestamp,
+    policy: &Policy,
+) -> Result<Weighed, StoreError> {
+    let mut record = match before {
+        [] => AddressRecord::default(),
+        packed => unpack(VERSION, "an address's history", packed)?,
+    };
+    let decided_before = record.verdict(now, policy);
+    if record.is_newer_than_this_program() {
+        let (decision, after) = (decided_before, before.to_vec());
+        return Ok(Weighed { decision, after, listing: None, event: None });
+    }
+    let decision = decide(&mut record, &about.news, now, policy);
+    let listing = match decision {
+        Decision::Suppress { reason } if decided_before != decision => {
+            Some(listing(about, reason, now))
+        }
+        Decision::Suppress { .. } | Decision::Count { .. } | Decision::Keep => None,
+    };
+    let event = listing.as_ref().map(|record| told(about, address, record, now));
+    Ok(Weighed { decision, after: pack(VERSION, &record), listing, event })
 }
 
 fn listing(about: &AddressNews<'_>, reason: Reason, now: Timestamp) -> SuppressionRecord {
@@ -93,6 +127,7 @@ fn listing(about: &AddressNews<'_>, reason: Reason, now: Timestamp) -> Suppressi
         at: now,
         evidence: about.evidence.to_owned(),
         delivery: Some(about.news.delivery),
+        expires_at: None,
     }
 }
 

@@ -10,10 +10,10 @@ use crate::error::StoreError;
 use crate::queue::parse;
 use crate::{Frame, Store, scripts};
 
-const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 1;
 
-/// The list that holds for every tenant.
-const PLATFORM: &str = "*";
+/// The list that holds for every tenant, in the place of a tenant's name.
+pub const PLATFORM: &str = "*";
 
 /// Why an address gets no mail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,17 @@ pub struct SuppressionRecord {
     /// The delivery whose failure was enough.
     #[serde(default)]
     pub delivery: Option<DeliveryId>,
+    /// When it ends by itself; `None`: never. Older programs know no such end.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+}
+
+impl SuppressionRecord {
+    /// Whether it holds at this moment.
+    #[must_use]
+    pub fn holds(&self, now: Timestamp) -> bool {
+        self.expires_at.is_none_or(|end| now < end)
+    }
 }
 
 /// A suppressed address and where it stands.
@@ -61,8 +72,8 @@ impl Store {
         self.shard_key(shard, &format!("{list}:{tenant}"))
     }
 
-    /// Which of these addresses of one shard are suppressed for a tenant, in order.
-    /// The addresses must be folded.
+    /// Which of these addresses of one shard are suppressed for a tenant now, in order.
+    /// The addresses must be folded. A record that does not read suppresses.
     ///
     /// # Errors
     /// When Redis does not answer.
@@ -71,6 +82,7 @@ impl Store {
         shard: ShardId,
         tenant: &str,
         addresses: &[String],
+        now: Timestamp,
     ) -> Result<Vec<bool>, StoreError> {
         if addresses.is_empty() {
             return Ok(Vec::new());
@@ -88,12 +100,17 @@ impl Store {
                 .arg(addresses)
                 .query_async(&mut conn)
                 .await?;
-            out.iter_mut().zip(found).for_each(|(o, f)| *o |= f.is_some());
+            let holds = |packed: Vec<u8>| {
+                unpack::<SuppressionRecord>(VERSION, "a suppression", &packed)
+                    .map_or(true, |record| record.holds(now))
+            };
+            out.iter_mut().zip(found).for_each(|(o, f)| *o |= f.is_some_and(holds));
         }
         Ok(out)
     }
 
-    /// Why an address is suppressed for a tenant; the platform's reason comes second.
+    /// Why an address is suppressed for a tenant; the platform's reason comes second. One that has
+    /// ended is told, too: [`SuppressionRecord::holds`] says so.
     ///
     /// # Errors
     /// When Redis does not answer or the record does not read.
@@ -196,63 +213,7 @@ impl Store {
         Ok((next, page))
     }
 
-    /// Counts mail that came back about a delivery, once per delivery and kind, and tells
-    /// about it. Answers whether it was the first time.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
-    pub async fn returned(
-        &self,
-        delivery: mail::DeliveryId,
-        campaign: mail::CampaignId,
-        kind: Returned,
-        events: &[Event],
-    ) -> Result<bool, StoreError> {
-        #[derive(Serialize)]
-        struct Args {
-            now: u64,
-            period: u64,
-            counter: &'static str,
-            dead: bool,
-            campaign: String,
-            seq: u64,
-            keep_s: u64,
-            count: usize,
-        }
-        let args = Args {
-            now: 0,
-            period: mail::queue::LEASE_PERIOD.as_millis() as u64,
-            counter: match kind {
-                Returned::Failure { .. } => "returned",
-                Returned::Complaint => "complained",
-            },
-            dead: kind == Returned::Failure { dead: true },
-            campaign: campaign.to_string(),
-            seq: delivery.seq,
-            keep_s: 30 * 86_400,
-            count: events.len(),
-        };
-        let frame = Frame::encode(events);
-        let key = self.shard_key(delivery.shard, "meta");
-        let mut conn = self.conn_for(&key).await?;
-        let value = scripts::RETURNED.call(&mut conn, &key, &args, &[&frame]).await?;
-        self.confirm(&mut conn).await?;
-        Ok(parse::<u8>(value)? == 1)
-    }
-
-    fn shard_of_address(&self, address: &str) -> ShardId {
+    pub(crate) fn shard_of_address(&self, address: &str) -> ShardId {
         self.shard_of(address.rsplit_once('@').map_or(address, |(_, domain)| domain))
     }
-}
-
-/// What came back about a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Returned {
-    /// A failure, after the destination had taken the message.
-    Failure {
-        /// It says that the address is dead, which the campaign's gate counts.
-        dead: bool,
-    },
-    /// A complaint.
-    Complaint,
 }

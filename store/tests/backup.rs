@@ -67,6 +67,7 @@ fn listed() -> SuppressionRecord {
         at: Timestamp(1),
         evidence: String::new(),
         delivery: None,
+        expires_at: None,
     }
 }
 

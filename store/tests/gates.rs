@@ -2,9 +2,10 @@
 //! campaign at the same time one pauses it, once.
 
 use mail::gate::{Config, Counts, Gates, Memory, Step};
+use mail::hygiene::Policy;
 use mail::queue::{BatchId, CampaignState, End, Enqueue, Enqueued, Lane, Outcome, Settle};
 use mail::{CampaignId, DeliveryId, Event, ShardId, Timestamp};
-use store::{CampaignStatus, Frame, LeaseAnswer, Returned, Store};
+use store::{CampaignStatus, Frame, LeaseAnswer, Return, Returned, Store};
 
 use crate::support;
 
@@ -98,7 +99,11 @@ async fn what_came_back_dead_is_counted_once() {
         (4, Returned::Complaint),
         (4, Returned::Complaint),
     ] {
-        store.returned(of(seq), id, kind, &[Event::default()]).await.unwrap();
+        let event = &Event::default();
+        let mail = Return { delivery: of(seq), campaign: id, kind, about: None, event };
+        for taken in store.take_back(&[mail], Timestamp(1), &Policy::default()).await {
+            taken.unwrap();
+        }
     }
     let (accounts, counts) = store.campaign_counts(id).await.unwrap();
     assert_eq!((accounts.returned, accounts.complained), (3, 1));

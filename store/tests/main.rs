@@ -16,6 +16,7 @@ mod levels;
 mod lost_end;
 mod pace;
 mod quota;
+mod returns;
 mod secured;
 mod settle_together;
 mod support;

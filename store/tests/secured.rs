@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use mail::queue::{BatchId, CampaignState, Enqueue, Enqueued};
-use mail::{CampaignId, Event, ShardId};
+use mail::{CampaignId, Event, ShardId, Timestamp};
 use store::{Config, Durability, FileRecord, Frame, Position, Store, StoreError};
 
 use crate::topologies::server::{Server, free_port};
@@ -160,7 +160,7 @@ async fn use_all(store: &Store) {
     store.begin_request("t", "k", "print").await.unwrap();
     store.finish_request("t", "k", "print", "answer").await.unwrap();
     store.finish_request("t", "k", "print", "").await.unwrap();
-    store.suppressed(shard, "t", &["a@b".into()]).await.unwrap();
+    store.suppressed(shard, "t", &["a@b".into()], Timestamp(1)).await.unwrap();
     store.suppressions(shard, None, 0).await.unwrap();
     store.campaigns(None, 10).await.unwrap();
     store.active_campaigns().await.unwrap();

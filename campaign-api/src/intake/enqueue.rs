@@ -53,7 +53,7 @@ impl Queue for Store {
         tenant: &str,
         addresses: &[String],
     ) -> Result<Vec<bool>, StoreError> {
-        Store::suppressed(self, shard, tenant, addresses).await
+        Store::suppressed(self, shard, tenant, addresses, clock::now()).await
     }
     async fn reserve(&self, shard: ShardId, count: u64) -> Result<BatchId, StoreError> {
         Store::reserve(self, shard, count).await

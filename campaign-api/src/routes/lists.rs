@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use mail::event::EventKind;
-use mail::{Address, Event, ShardId};
+use mail::{Address, Event, ShardId, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{AddressChange, Suppression, SuppressionRecord};
@@ -52,7 +52,7 @@ impl<S: Send + Sync> FromRequestParts<S> for AddressPath {
 /// `GET /v1/suppressions`: shard after shard, in no order that means anything.
 pub(crate) async fn suppressions(State(app): State<App>, caller: Caller, asked: Asked) -> Answer {
     let Query(asked) = asked.map_err(|e| bad_query(&e))?;
-    let tenant = caller.tenant(asked.tenant.as_deref())?;
+    let tenant = caller.list(asked.tenant.as_deref())?;
     let limit = page_size(asked.limit);
     let (mut shard, mut at) = match &asked.cursor {
         None => (0, 0),
@@ -84,6 +84,7 @@ fn view(suppression: &Suppression) -> Value {
         "category": record.category.map(|c| c.as_str()),
         "at": record.at.to_string(),
         "evidence": record.evidence,
+        "expires_at": record.expires_at.map(|end| end.to_string()),
     })
 }
 
@@ -95,7 +96,7 @@ pub(crate) async fn suppression(
     asked: Asked,
 ) -> Answer<Json<Value>> {
     let Query(asked) = asked.map_err(|e| bad_query(&e))?;
-    let tenant = caller.tenant(asked.tenant.as_deref())?;
+    let tenant = caller.list(asked.tenant.as_deref())?;
     let folded = address.folded();
     let found = app.store.suppression(&tenant, &folded).await?;
     let record = found.ok_or_else(|| Problem::not_found(format!("suppression of {folded}")))?;
@@ -107,6 +108,8 @@ pub(crate) async fn suppression(
 struct Note {
     #[serde(default)]
     note: String,
+    /// When it ends by itself.
+    expires_at: Option<String>,
 }
 
 /// `PUT /v1/suppressions/{address}`: no mail for this one any more.
@@ -120,18 +123,30 @@ pub(crate) async fn suppress(
 ) -> Answer {
     caller.may_change()?;
     let Query(asked) = asked.map_err(|e| bad_query(&e))?;
-    let tenant = caller.tenant(asked.tenant.as_deref())?;
+    let tenant = caller.list(asked.tenant.as_deref())?;
     let bytes = body::read(&headers, body, NOTE_BYTES_MAX).await?;
     let note: Note = if bytes.is_empty() { Note::default() } else { body::json(&bytes)? };
+    let expires_at = note.expires_at.as_deref().map(end).transpose()?;
     let record = SuppressionRecord {
         reason: "operator".into(),
         category: None,
         at: clock::now(),
         evidence: format!("by {}: {}", caller.0.name, note.note).trim_end_matches(": ").to_owned(),
         delivery: None,
+        expires_at,
     };
     change(&app, &tenant, &address, Some(&record), &caller.0.name).await?;
     Ok(Json(view(&Suppression { address: address.folded(), record })).into_response())
+}
+
+/// A moment that is yet to come.
+fn end(text: &str) -> Answer<Timestamp> {
+    let end: Option<Timestamp> = text.parse().ok();
+    end.filter(|end| *end > clock::now()).ok_or_else(|| {
+        let detail =
+            format!("expires_at: {text:?} is no moment to come, as 2027-01-31T12:00:00Z is");
+        Problem::unprocessable("bad-suppression", detail)
+    })
 }
 
 /// `DELETE /v1/suppressions/{address}`: mail again, and what was held against the address
@@ -144,7 +159,7 @@ pub(crate) async fn lift(
 ) -> Answer<Response> {
     caller.may_change()?;
     let Query(asked) = asked.map_err(|e| bad_query(&e))?;
-    let tenant = caller.tenant(asked.tenant.as_deref())?;
+    let tenant = caller.list(asked.tenant.as_deref())?;
     if app.store.suppression(&tenant, &address.folded()).await?.is_some() {
         change(&app, &tenant, &address, None, &caller.0.name).await?;
     }

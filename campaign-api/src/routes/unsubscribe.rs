@@ -102,6 +102,7 @@ async fn unsubscribe(app: &App, link: &Unsubscription) -> Result<bool, StoreErro
         at: now,
         evidence: format!("link of campaign {}", link.campaign),
         delivery: Some(link.delivery),
+        expires_at: None,
     };
     let event = |kind| Event {
         campaign: Some(link.campaign),
@@ -115,7 +116,7 @@ async fn unsubscribe(app: &App, link: &Unsubscription) -> Result<bool, StoreErro
     for _ in 0..TRIES {
         // The platform's list is another matter: its reasons may end, this one holds.
         let known = app.store.suppression(tenant, &address).await?;
-        if known.is_some_and(|known| known.reason == record.reason) {
+        if known.is_some_and(|known| known.reason == record.reason && known.holds(now)) {
             return Ok(true);
         }
         let history = app.store.address_history(Some(tenant), &address).await?;

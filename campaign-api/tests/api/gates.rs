@@ -2,10 +2,11 @@
 
 use campaign_api::{Api, Parts};
 use mail::event::EventKind;
+use mail::hygiene::Policy;
 use mail::queue::{End, Outcome};
-use mail::{CampaignId, DeliveryId, Event, ShardId};
+use mail::{CampaignId, DeliveryId, Event, ShardId, Timestamp};
 use serde_json::{Value, json};
-use store::{Frame, LeaseAnswer, Page, Returned};
+use store::{Frame, LeaseAnswer, Page, Return, Returned};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{World, definition, line, links};
@@ -134,9 +135,11 @@ async fn complaints_that_come_late_pause_what_is_left() {
     assert_eq!(answered(&world, "r1", 200, 0).await, 200);
     for seq in 1..=8 {
         let delivery = DeliveryId { shard: ShardId(0), seq };
-        let event = [Event::default()];
-        let store = &world.store;
-        store.returned(delivery, id_of(&path), Returned::Complaint, &event).await.unwrap();
+        let (campaign, event) = (id_of(&path), &Event::default());
+        let mail = Return { delivery, campaign, kind: Returned::Complaint, about: None, event };
+        for taken in world.store.take_back(&[mail], Timestamp(1), &Policy::default()).await {
+            taken.unwrap();
+        }
     }
     let view = world.until_status(&path, "paused").await;
     assert_eq!(view["gate"]["paused_by"], "complaints");

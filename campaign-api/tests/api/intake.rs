@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use campaign_api::intake::{Form, IntakeError, Order, Queue, Ready, Totals, take_in};
 use mail::queue::{BatchId, Enqueued};
-use mail::{CampaignId, ShardId};
+use mail::{CampaignId, ShardId, Timestamp};
 use store::{Batch, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +22,7 @@ struct Failing<'a> {
 
 impl Queue for Failing<'_> {
     async fn suppressed(&self, s: ShardId, t: &str, a: &[String]) -> Result<Vec<bool>, StoreError> {
-        self.store.suppressed(s, t, a).await
+        self.store.suppressed(s, t, a, Timestamp(1)).await
     }
     async fn reserve(&self, s: ShardId, n: u64) -> Result<BatchId, StoreError> {
         self.store.reserve(s, n).await
