@@ -9,6 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::BounceError;
+use crate::imap::{ImapMailbox, Poll};
+use crate::replies::{Replies, Ways};
 
 /// Mail that comes back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -18,14 +20,30 @@ pub struct Config {
     /// lead here, to port 25, directly or through a forwarder.
     #[schemars(with = "String")]
     pub listen: SocketAddr,
+    /// Where the same mail is received over LMTP (RFC 2033), from a mail server on this host or
+    /// network that takes it in: `address:port`, or `unix:/path` of a socket. Empty: nowhere.
+    pub lmtp: String,
+    /// The certificate that is shown to whoever says STARTTLS.
+    pub tls: Tls,
+    /// How long a client that is not known waits for the greeting, in milliseconds; it is turned
+    /// away when it talks before. 0: nobody waits.
+    pub greeting_delay_ms: u64,
+    /// How long a client waits for the greeting that behaved badly within the last hour, in
+    /// milliseconds.
+    pub impolite_delay_ms: u64,
     /// Domains of return paths; mail for any other is refused. Empty: the relay's
     /// `return_path_domain`.
     pub domains: Vec<String>,
     /// The name in the greeting. Empty: `bounces.` and the first domain.
     pub name: String,
-    /// A Maildir for mail that a person should read: to postmaster@ and abuse@, and replies to
-    /// return paths. Empty: `mailbox` in the data folder.
+    /// A Maildir for mail that a person should read: to postmaster@ and abuse@, answers of people in
+    /// its folder `.Replies`, and reports that could not be placed in `.Unmatched`. Empty: `mailbox`
+    /// in the data folder.
     pub mailbox: PathBuf,
+    /// Mailboxes that are looked into over IMAP.
+    pub imap: Vec<ImapMailbox>,
+    /// Where answers of people go.
+    pub replies: Replies,
     /// Octets that the mailbox may hold. When it is full its mail is put off, never dropped.
     pub mailbox_bytes_max: u64,
     /// Octets of one mail. Reports are small; those that quote a whole newsletter are not.
@@ -46,9 +64,15 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 2526)),
+            lmtp: String::new(),
+            tls: Tls::default(),
+            greeting_delay_ms: 300,
+            impolite_delay_ms: 5_000,
             domains: Vec::new(),
             name: String::new(),
             mailbox: PathBuf::new(),
+            imap: Vec::new(),
+            replies: Replies::default(),
             mailbox_bytes_max: 1 << 30,
             bytes_max: 10 * 1024 * 1024,
             line_bytes_max: 64 * 1024,
@@ -60,10 +84,31 @@ impl Default for Config {
     }
 }
 
+/// A certificate and its key. They are read again when the files change.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate with those that lead to its root, as a PEM file. Empty: STARTTLS is not
+    /// offered.
+    pub certificate: PathBuf,
+    /// Its private key, as a PEM file.
+    pub key: PathBuf,
+}
+
+/// Where LMTP is spoken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LmtpPlace {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
 /// The settings, checked.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) domains: Vec<Domain>,
+    pub(crate) lmtp: Option<LmtpPlace>,
+    pub(crate) ways: Ways,
+    pub(crate) polls: Vec<Poll>,
     pub(crate) name: Domain,
     pub(crate) limits: Limits,
 }
@@ -101,13 +146,35 @@ impl Config {
             name => domain("name", name)?,
         };
         self.check_numbers()?;
+        let lmtp = self.lmtp_place()?;
+        if self.tls.certificate.as_os_str().is_empty() != self.tls.key.as_os_str().is_empty() {
+            return Err(refuse("bounces.tls needs both a certificate and a key".into()));
+        }
         let limits = Limits {
             bytes_max: self.bytes_max,
             line_bytes_max: self.line_bytes_max,
             command: Duration::from_secs(self.command_timeout_s),
             data: Duration::from_secs(self.data_timeout_s),
         };
-        Ok(Settings { domains, name, limits })
+        let ways = self.replies.ways(&domains)?;
+        let polls = self.imap.iter().enumerate().map(|(at, mailbox)| mailbox.poll(at));
+        let polls = polls.collect::<Result<_, _>>()?;
+        Ok(Settings { domains, lmtp, ways, polls, name, limits })
+    }
+
+    fn lmtp_place(&self) -> Result<Option<LmtpPlace>, BounceError> {
+        let text = self.lmtp.as_str();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        if let Some(path) = text.strip_prefix("unix:").filter(|path| path.starts_with('/')) {
+            return Ok(Some(LmtpPlace::Unix(path.into())));
+        }
+        let place = text.parse().map(|address| Some(LmtpPlace::Tcp(address)));
+        place.map_err(|_| {
+            let what = format!("bounces.lmtp: {text:?} is neither address:port nor unix:/path");
+            BounceError::Setting(what)
+        })
     }
 
     fn check_numbers(&self) -> Result<(), BounceError> {
@@ -151,6 +218,8 @@ mod tests {
             (Config { name: "-".into(), ..good() }, "name"),
             (Config { mailbox: PathBuf::new(), ..good() }, "mailbox"),
             (Config { bytes_max: 5, ..good() }, "bytes_max"),
+            (Config { lmtp: "unix:here".into(), ..good() }, "unix:here"),
+            (Config { tls: Tls { certificate: "c".into(), ..Tls::default() }, ..good() }, "key"),
             (Config { connections_max: 0, ..good() }, "connections_max"),
         ] {
             let refused = config.check().unwrap_err().to_string();

@@ -1,7 +1,7 @@
 //! What can go wrong with returned mail. Bad input is no error: it gets a reply.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use store::StoreError;
 
@@ -12,10 +12,12 @@ pub enum BounceError {
     #[error("{0}")]
     Setting(String),
     /// The port cannot be had.
-    #[error("bounces.listen: cannot listen on {address}: {source}")]
+    #[error("{setting}: cannot listen on {address}: {source}")]
     Listen {
+        /// The setting that names it.
+        setting: &'static str,
         /// Where.
-        address: SocketAddr,
+        address: String,
         /// Why not.
         source: std::io::Error,
     },
@@ -38,7 +40,22 @@ pub enum BounceError {
     /// A task ended in a panic.
     #[error("a defect in the program: {0}")]
     Defect(String),
-    /// The queue does not answer.
+    /// The store does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The same, to several mails at once.
+    #[error(transparent)]
+    Books(Arc<StoreError>),
+}
+
+/// An error and what caused it, in a line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
 }

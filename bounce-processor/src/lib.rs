@@ -2,18 +2,27 @@
 //! trip; `session.rs` speaks SMTP to whoever brings it. What a report means and what
 //! becomes of an address is decided in `mail`; nothing here knows a throttle.
 
+mod books;
 mod clock;
 mod config;
 mod error;
+mod imap;
+mod import;
 mod listener;
 mod mailbox;
+mod manners;
 mod path;
+mod replies;
 mod returned;
 mod session;
 mod tenants;
+mod tls;
 mod whose;
 mod wire;
 
-pub use config::Config;
+pub use config::{Config, Tls};
 pub use error::BounceError;
-pub use listener::Bounces;
+pub use imap::{ImapMailbox, ImapTls, Then};
+pub use import::{Fate, Importer};
+pub use listener::{Bounces, Parts};
+pub use replies::{NextHop, NextHopTls, Replies};

@@ -1,85 +1,124 @@
-//! The port: who may connect, how many at a time, and an orderly end.
+//! The doors: who may connect, how many at a time, and an orderly end.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use dns::Resolver;
 use mail::hygiene::Policy;
 use mail::verp::ReturnPathKeys;
 use store::Store;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use web::Https;
 
-use crate::config::{Config, Settings};
+use crate::config::{Config, LmtpPlace, Settings};
 use crate::error::BounceError;
-use crate::mailbox::Mailbox;
-use crate::returned::{Noted, Returns};
-use crate::session::{Ending, Session};
-use crate::tenants::Tenants;
+use crate::mailbox::{Folder, Mailbox};
+use crate::manners::{Manner, Manners};
+use crate::replies::Forwarder;
+use crate::returned::Returns;
+use crate::session::{Ending, House, Protocol, Session};
+use crate::tls::Tls;
 
 /// What mails under way may take to be finished when we stop.
 const GRACE: Duration = Duration::from_secs(8);
 /// After a failed accept (no file descriptor left): long enough for one to be freed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What a client may take to agree on TLS.
+const HANDSHAKE: Duration = Duration::from_secs(30);
 
 /// Large mails in memory at the same time.
 const LARGE_MAX: usize = 8;
 
-/// The bounce processor, its port bound.
+/// What the bounce processor needs of the platform.
+pub struct Parts {
+    /// The store.
+    pub store: Store,
+    /// Those that the relays sign return paths with.
+    pub return_path_keys: ReturnPathKeys,
+    /// Those that the relays sign unsubscribe links with.
+    pub unsubscribe_keys: ReturnPathKeys,
+    /// What the relays judge addresses by.
+    pub policy: Policy,
+    /// Finds web services.
+    pub resolver: Arc<Resolver>,
+}
+
+/// The bounce processor, its ports bound.
 #[derive(Debug)]
 pub struct Bounces {
-    listener: TcpListener,
+    smtp: TcpListener,
     address: SocketAddr,
+    lmtp: Option<LmtpDoor>,
+    doors: Arc<Doors>,
+    forwarder: Option<Forwarder>,
+}
+
+#[derive(Debug)]
+enum LmtpDoor {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// What all doors share.
+#[derive(Debug)]
+struct Doors {
     settings: Settings,
     connections: Arc<Semaphore>,
     clients: Arc<Clients>,
-    large: Arc<Semaphore>,
+    large: Semaphore,
+    manners: Manners,
+    tls: Option<Tls>,
     returns: Arc<Returns>,
 }
 
 impl Bounces {
-    /// Checks the settings, prepares the mailbox and binds the port. `keys` are those that
-    /// the relays sign return paths with, `policy` the one that they judge addresses by.
+    /// Checks the settings, prepares the mailbox and binds the ports.
     ///
     /// # Errors
-    /// When a setting cannot be used, the mailbox cannot be made, or the port is taken.
-    pub async fn bind(
-        config: &Config,
-        store: Store,
-        keys: ReturnPathKeys,
-        policy: Policy,
-    ) -> Result<Self, BounceError> {
+    /// When a setting cannot be used, the mailbox cannot be made, or a port is taken.
+    pub async fn bind(config: &Config, parts: Parts) -> Result<Self, BounceError> {
         let settings = config.settings()?;
+        let tls = Tls::open(&config.tls)?;
         let mailbox = Mailbox::open(&config.mailbox, config.mailbox_bytes_max)?;
-        let address = config.listen;
-        let wrong = |source| BounceError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(wrong)?;
-        let address = listener.local_addr().map_err(wrong)?;
-        let returns = Returns {
-            tenants: Tenants::new(store.clone()),
-            store,
-            keys,
-            policy,
-            domains: settings.domains.clone(),
-            name: settings.name.to_string(),
-            mailbox: Arc::new(mailbox),
-            noted: Noted::default(),
+        let wrong = |source| not_bound("bounces.listen", &config.listen.to_string(), source);
+        let smtp = TcpListener::bind(config.listen).await.map_err(wrong)?;
+        let address = smtp.local_addr().map_err(wrong)?;
+        let lmtp = match &settings.lmtp {
+            None => None,
+            Some(place) => {
+                let bound = LmtpDoor::bind(place).await;
+                Some(bound.map_err(|e| not_bound("bounces.lmtp", &config.lmtp, e))?)
+            }
         };
-        Ok(Self {
-            listener,
-            address,
+        let answers = config.mailbox.join(Folder::Replies.name());
+        let https = settings.ways.hook.as_ref().map(|_| https(&parts.resolver)).transpose()?;
+        let name = settings.name.as_str();
+        let forwarder = Forwarder::new(answers, settings.ways.clone(), https, name);
+        let returns =
+            Arc::new(Returns::new(&settings, &config.replies.addresses, parts, Some(mailbox)));
+        let millis = Duration::from_millis;
+        let doors = Doors {
             settings,
             connections: Arc::new(Semaphore::new(config.connections_max)),
             clients: Arc::new(Clients {
                 max: config.connections_per_client_max,
                 open: Mutex::default(),
             }),
-            large: Arc::new(Semaphore::new(LARGE_MAX)),
-            returns: Arc::new(returns),
-        })
+            large: Semaphore::new(LARGE_MAX),
+            manners: Manners::new(
+                millis(config.greeting_delay_ms),
+                millis(config.impolite_delay_ms),
+            ),
+            tls,
+            returns,
+        };
+        Ok(Self { smtp, address, lmtp, doors: Arc::new(doors), forwarder })
     }
 
     /// Where it listens: the port, when the configuration left the choice to the system.
@@ -88,26 +127,54 @@ impl Bounces {
         self.address
     }
 
+    /// Where it listens for LMTP, if it does so on a port.
+    #[must_use]
+    pub fn lmtp_addr(&self) -> Option<SocketAddr> {
+        match &self.lmtp {
+            Some(LmtpDoor::Tcp(listener)) => listener.local_addr().ok(),
+            Some(LmtpDoor::Unix(_)) | None => None,
+        }
+    }
+
     /// Receives until `shutdown`; then finishes the mails under way.
     ///
     /// # Errors
     /// None at present: trouble with Redis is answered with "come again".
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), BounceError> {
+        let Self { smtp, lmtp, doors, forwarder, .. } = self;
         let mut sessions = JoinSet::new();
+        if let Some(forwarder) = forwarder {
+            let answered = Arc::clone(&doors.returns.answered);
+            sessions.spawn(forwarder.run(answered, shutdown.clone()));
+        }
+        for poll in &doors.settings.polls {
+            let (returns, bytes_max) =
+                (Arc::clone(&doors.returns), doors.settings.limits.bytes_max);
+            sessions.spawn(poll.clone().run(returns, bytes_max, shutdown.clone()));
+        }
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 Some(_) = sessions.join_next() => {}
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, client)) => self.welcome(stream, client.ip(), &shutdown, &mut sessions),
-                    Err(e) => {
-                        tracing::warn!("a connection could not be accepted: {e}");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                accepted = smtp.accept() => match accepted {
+                    Ok((stream, client)) => {
+                        doors.welcome(stream, client.ip(), &shutdown, &mut sessions);
                     }
+                    Err(e) => not_accepted(&e).await,
+                },
+                accepted = accept_lmtp(lmtp.as_ref()) => match accepted {
+                    Ok(Neighbour::Tcp(stream, client)) => {
+                        doors.let_in(stream, client, &shutdown, &mut sessions);
+                    }
+                    Ok(Neighbour::Unix(stream)) => {
+                        let client = IpAddr::from(Ipv4Addr::LOCALHOST);
+                        doors.let_in(stream, client, &shutdown, &mut sessions);
+                    }
+                    Err(e) => not_accepted(&e).await,
                 },
             }
         }
-        drop(self.listener);
+        drop((smtp, lmtp));
         let finish = async { while sessions.join_next().await.is_some() {} };
         if tokio::time::timeout(GRACE, finish).await.is_err() {
             tracing::warn!(
@@ -117,9 +184,63 @@ impl Bounces {
         }
         Ok(())
     }
+}
 
+/// A web service of one's own may well lie in private address space.
+fn https(resolver: &Arc<Resolver>) -> Result<Arc<Https>, BounceError> {
+    let wrong = |why: String| BounceError::Setting(format!("bounces.replies.webhook: {why}"));
+    let roots = web::trusted_roots("").map_err(wrong)?;
+    Https::new(Arc::clone(resolver), roots, 443, true)
+        .map(Arc::new)
+        .map_err(|e| wrong(e.to_string()))
+}
+
+fn not_bound(setting: &'static str, address: &str, source: std::io::Error) -> BounceError {
+    BounceError::Listen { setting, address: address.to_owned(), source }
+}
+
+async fn not_accepted(error: &std::io::Error) {
+    tracing::warn!("a connection could not be accepted: {error}");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+impl LmtpDoor {
+    /// A socket that nobody listens at any more is left by a process that ended: it is replaced.
+    async fn bind(place: &LmtpPlace) -> std::io::Result<Self> {
+        match place {
+            LmtpPlace::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
+            LmtpPlace::Unix(path) => {
+                if path.exists() && UnixStream::connect(path).await.is_err() {
+                    std::fs::remove_file(path)?;
+                }
+                Ok(Self::Unix(UnixListener::bind(path)?))
+            }
+        }
+    }
+}
+
+enum Neighbour {
+    Tcp(TcpStream, IpAddr),
+    Unix(UnixStream),
+}
+
+/// Never, where there is no such door.
+async fn accept_lmtp(door: Option<&LmtpDoor>) -> std::io::Result<Neighbour> {
+    match door {
+        None => std::future::pending().await,
+        Some(LmtpDoor::Tcp(listener)) => {
+            listener.accept().await.map(|(stream, client)| Neighbour::Tcp(stream, client.ip()))
+        }
+        Some(LmtpDoor::Unix(listener)) => {
+            listener.accept().await.map(|(stream, _)| Neighbour::Unix(stream))
+        }
+    }
+}
+
+impl Doors {
+    /// A stranger from the network: so many at a time, and in their turn.
     fn welcome(
-        &self,
+        self: &Arc<Self>,
         stream: TcpStream,
         client: IpAddr,
         shutdown: &CancellationToken,
@@ -131,25 +252,103 @@ impl Bounces {
             turn_away(&stream);
             return;
         };
-        let (returns, stop) = (Arc::clone(&self.returns), shutdown.clone());
-        let large = Arc::clone(&self.large);
-        let (name, limits) = (self.settings.name.to_string(), self.settings.limits);
+        let (doors, stop) = (Arc::clone(self), shutdown.clone());
         sessions.spawn(async move {
             let _held: (OwnedSemaphorePermit, Guest) = (seat, guest);
-            metrics::gauge!("malleposte_bounces_connections").increment(1.0);
-            let session = Session::new(stream, client, &name, &*returns, limits, &large);
-            let reason = match session.run(&stop).await {
-                Ending::Quit | Ending::Gone | Ending::Stopped => None,
-                Ending::Late => Some("late"),
-                Ending::Nonsense => Some("nonsense"),
-                Ending::Cut => Some("unfit"),
-            };
-            metrics::gauge!("malleposte_bounces_connections").decrement(1.0);
-            if let Some(reason) = reason {
-                metrics::counter!("malleposte_bounces_refused_total", "reason" => reason)
-                    .increment(1);
-            }
+            doors.converse(stream, client, Protocol::Smtp, &stop).await;
         });
+    }
+
+    /// A mail server of this house.
+    fn let_in<S>(
+        self: &Arc<Self>,
+        stream: S,
+        client: IpAddr,
+        shutdown: &CancellationToken,
+        sessions: &mut JoinSet<()>,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (doors, stop) = (Arc::clone(self), shutdown.clone());
+        let seat = Arc::clone(&self.connections);
+        sessions.spawn(async move {
+            // It waits for a seat: it is not turned away in its own house.
+            let Ok(_seat) = seat.acquire_owned().await else { return };
+            doors.converse(stream, client, Protocol::Lmtp, &stop).await;
+        });
+    }
+
+    async fn converse<S>(
+        &self,
+        stream: S,
+        client: IpAddr,
+        protocol: Protocol,
+        stop: &CancellationToken,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        metrics::gauge!("malleposte_bounces_connections").increment(1.0);
+        let greeting = match protocol {
+            Protocol::Smtp => self.manners.wait(client),
+            Protocol::Lmtp => Duration::ZERO,
+        };
+        let house = House {
+            protocol,
+            name: self.settings.name.as_str(),
+            limits: self.settings.limits,
+            large: &self.large,
+            offers_tls: self.tls.is_some(),
+            greeting: Some(greeting),
+        };
+        let over = Session::new(stream, client, house, &*self.returns).run(stop).await;
+        self.remember(client, over.ending, over.mails);
+        if let (Some(stream), Some(tls)) = (over.part().await, &self.tls) {
+            self.converse_under(tls, stream, client, house, stop).await;
+        }
+        metrics::gauge!("malleposte_bounces_connections").decrement(1.0);
+    }
+
+    /// The rest of a conversation, under TLS: from the beginning, but for the greeting.
+    async fn converse_under<S>(
+        &self,
+        tls: &Tls,
+        stream: S,
+        client: IpAddr,
+        house: House<'_>,
+        stop: &CancellationToken,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let shaken = tokio::time::timeout(HANDSHAKE, tls.acceptor().accept(stream)).await;
+        let outcome = if matches!(shaken, Ok(Ok(_))) { "made" } else { "failed" };
+        metrics::counter!("malleposte_bounces_tls_total", "outcome" => outcome).increment(1);
+        let house = House { offers_tls: false, greeting: None, ..house };
+        let Ok(Ok(stream)) = shaken else { return };
+        let session = Session::new(stream, client, house, &*self.returns);
+        // Two conversations in one future would take the memory of both.
+        let over = Box::pin(session.run(stop)).await;
+        self.remember(client, over.ending, over.mails);
+        over.part().await;
+    }
+
+    fn remember(&self, client: IpAddr, ending: Ending, mails: usize) {
+        let reason = match ending {
+            Ending::Quit | Ending::Gone | Ending::Stopped | Ending::Secure => None,
+            Ending::Late => Some("late"),
+            Ending::Nonsense => Some("nonsense"),
+            Ending::Cut => Some("unfit"),
+            Ending::Early => Some("early"),
+        };
+        match ending {
+            _ if mails > 0 => self.manners.note(client, Manner::Polite),
+            Ending::Nonsense | Ending::Cut | Ending::Early => {
+                self.manners.note(client, Manner::Impolite);
+            }
+            _ => {}
+        }
+        if let Some(reason) = reason {
+            metrics::counter!("malleposte_bounces_refused_total", "reason" => reason).increment(1);
+        }
     }
 }
 

@@ -1,4 +1,6 @@
-//! The Maildir for mail that a person should read. A mail is in it when it and its
+//! The Maildir for mail that a person should read, with a folder for answers of people and one for
+//! reports that could not be placed (named as Maildir++ names them, so that any IMAP server shows
+//! them). A mail is in it when it and its
 //! name are on the disk. When the mailbox is full its mail is put off, never dropped.
 
 use std::fs::{self, File};
@@ -9,6 +11,39 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use mail::Timestamp;
 
 use crate::error::BounceError;
+
+/// A folder of the mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Folder {
+    /// Mail to offices, and reports that people read.
+    Inbox,
+    /// What people answer to campaigns.
+    Replies,
+    /// Reports that name no delivery of ours.
+    Unmatched,
+}
+
+impl Folder {
+    const ALL: [Self; 3] = [Self::Inbox, Self::Replies, Self::Unmatched];
+
+    /// In metrics.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Inbox => "inbox",
+            Self::Replies => "replies",
+            Self::Unmatched => "unmatched",
+        }
+    }
+
+    /// Its place within the mailbox.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Inbox => "",
+            Self::Replies => ".Replies",
+            Self::Unmatched => ".Unmatched",
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Mailbox {
@@ -22,8 +57,11 @@ pub(crate) struct Mailbox {
 impl Mailbox {
     pub(crate) fn open(folder: &Path, bytes_max: u64) -> Result<Self, BounceError> {
         let wrong = |source| BounceError::Mailbox { folder: folder.to_owned(), source };
-        for part in ["tmp", "new", "cur"] {
-            fs::create_dir_all(folder.join(part)).map_err(wrong)?;
+        for within in Folder::ALL {
+            for part in ["tmp", "new", "cur"] {
+                let place = folder.join(within.name()).join(part);
+                fs::create_dir_all(place).map_err(wrong)?;
+            }
         }
         let bytes = AtomicU64::new(count(folder).map_err(wrong)?);
         let delivered = AtomicU64::new(0);
@@ -33,6 +71,7 @@ impl Mailbox {
     /// Keeps a mail under its trace header. Blocks until it is on the disk.
     pub(crate) fn keep(
         &self,
+        within: Folder,
         trace: &str,
         octets: &[u8],
         now: Timestamp,
@@ -41,12 +80,13 @@ impl Mailbox {
         let size = (trace.len() + octets.len()) as u64;
         self.make_room(size)?;
         let name = self.name(now);
-        let draft = self.folder.join("tmp").join(&name);
-        let place = self.folder.join("new").join(&name);
+        let folder = self.folder.join(within.name());
+        let (draft, new) = (folder.join("tmp").join(&name), folder.join("new"));
+        let place = new.join(&name);
         let written = write(&draft, &[trace.as_bytes(), octets]).and_then(|()| {
             fs::rename(&draft, &place)?;
             // The name must survive a power cut as well as the mail.
-            File::open(self.folder.join("new"))?.sync_all()
+            File::open(&new)?.sync_all()
         });
         if let Err(e) = written {
             let _ = fs::remove_file(&draft);
@@ -86,10 +126,12 @@ fn write(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
 
 fn count(folder: &Path) -> io::Result<u64> {
     let mut bytes = 0;
-    for part in ["new", "cur"] {
-        for entry in fs::read_dir(folder.join(part))? {
-            // A mail may be taken away while we count.
-            bytes += entry?.metadata().map_or(0, |m| m.len());
+    for within in Folder::ALL {
+        for part in ["new", "cur"] {
+            for entry in fs::read_dir(folder.join(within.name()).join(part))? {
+                // A mail may be taken away while we count.
+                bytes += entry?.metadata().map_or(0, |m| m.len());
+            }
         }
     }
     Ok(bytes)
@@ -103,14 +145,14 @@ mod tests {
     fn a_full_mailbox_refuses_until_it_is_emptied() {
         let folder = tempfile::tempdir().unwrap();
         let mailbox = Mailbox::open(folder.path(), 100).unwrap();
-        mailbox.keep("Received: x\r\n", &[b'a'; 60], Timestamp(1)).unwrap();
-        let full = mailbox.keep("", &[b'b'; 60], Timestamp(2)).unwrap_err();
+        mailbox.keep(Folder::Inbox, "Received: x\r\n", &[b'a'; 60], Timestamp(1)).unwrap();
+        let full = mailbox.keep(Folder::Replies, "", &[b'b'; 60], Timestamp(2)).unwrap_err();
         assert!(matches!(full, BounceError::MailboxFull { bytes: 73, .. }), "{full}");
         let new = folder.path().join("new");
         let mail = fs::read_dir(&new).unwrap().next().unwrap().unwrap();
         assert!(fs::read(mail.path()).unwrap().starts_with(b"Received: x\r\naaa"));
         fs::remove_file(mail.path()).unwrap();
-        mailbox.keep("", &[b'b'; 60], Timestamp(3)).unwrap();
+        mailbox.keep(Folder::Unmatched, "", &[b'b'; 60], Timestamp(3)).unwrap();
         assert_eq!(Mailbox::open(folder.path(), 100).unwrap().bytes.into_inner(), 60);
     }
 }

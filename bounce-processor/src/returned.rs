@@ -7,38 +7,52 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mail::classify::Finding;
 use mail::event::EventKind;
-use mail::hygiene::{Decision, News, Policy, What};
+use mail::hygiene::{Decision, What};
 use mail::returned::{FailedRecipient, Returned};
-use mail::verp::{ReturnPathKeys, VerpError};
+use mail::unsubscribe;
+use mail::verp::VerpError;
 use mail::{Address, DeliveryId, Domain, Event, Phase, Reply, Report, Scope, Timestamp};
-use store::{AddressNews, Feedback, Store, StoreError};
+use store::{Feedback, Store, StoreError};
+use tokio::sync::Notify;
 
+use crate::books::{About, Books, Entry, SERVICE};
 use crate::clock::now;
-use crate::error::BounceError;
-use crate::mailbox::Mailbox;
-use crate::session::{Desk, Letter, NotAdmitted, Verdict};
+use crate::config::Settings;
+use crate::error::{BounceError, chain};
+use crate::listener::Parts;
+use crate::mailbox::{Folder, Mailbox};
+use crate::session::{Desk, Letter, NotAdmitted, Origin, Verdict};
 use crate::tenants::Tenants;
-use crate::whose::{Recipient, Whose};
+use crate::whose::{Keys, Recipient, Whose};
 
-/// The service that says it, in events.
-const SERVICE: &str = "bounces";
 /// Addresses where a person reads (RFC 2142), besides the return paths.
 const OFFICES: [&str; 4] = ["postmaster", "abuse", "fbl", "mailer-daemon"];
+/// What mail is for that lies in a mailbox and names no address of ours.
+const READ: &str = "mailbox";
 /// A mail that has passed more systems than this passes them in circles (RFC 5321, 6.3).
 const HOPS_MAX: usize = 100;
 
 /// Of what a report quotes, for a hold that may follow.
 const SAID_CHARS_MAX: usize = 200;
 
+/// What is written above a kept mail whose delivery is proved.
+pub(crate) const DELIVERY_FIELD: &str = "X-Malleposte-Delivery";
+pub(crate) const CAMPAIGN_FIELD: &str = "X-Malleposte-Campaign";
+
 pub(crate) struct Returns {
-    pub(crate) store: Store,
-    pub(crate) keys: ReturnPathKeys,
-    pub(crate) policy: Policy,
-    pub(crate) domains: Vec<Domain>,
-    pub(crate) name: String,
-    pub(crate) mailbox: Arc<Mailbox>,
-    pub(crate) tenants: Tenants,
-    pub(crate) noted: Noted,
+    store: Store,
+    books: Books,
+    keys: Keys,
+    domains: Vec<Domain>,
+    name: String,
+    /// Nothing: what a person should read lies where he finds it.
+    mailbox: Option<Arc<Mailbox>>,
+    /// Local parts that people answer to, besides the return paths.
+    answered_at: Vec<String>,
+    /// Told when an answer has come.
+    pub(crate) answered: Arc<Notify>,
+    tenants: Tenants,
+    noted: Noted,
 }
 
 impl std::fmt::Debug for Returns {
@@ -49,7 +63,7 @@ impl std::fmt::Debug for Returns {
 
 /// What was noted of late: a machine that answers each of its own answers is told of once.
 #[derive(Default)]
-pub(crate) struct Noted(Mutex<HashSet<(DeliveryId, Report)>>);
+struct Noted(Mutex<HashSet<(DeliveryId, Report)>>);
 
 impl Noted {
     /// Some megabytes; past it everything may be noted once more.
@@ -69,42 +83,101 @@ impl Noted {
 }
 
 impl Returns {
-    /// One mail for one recipient.
+    /// With a mailbox for what a person should read; without one that stays where it lies.
+    pub(crate) fn new(
+        settings: &Settings,
+        answered_at: &[String],
+        parts: Parts,
+        mailbox: Option<Mailbox>,
+    ) -> Self {
+        Self {
+            tenants: Tenants::new(parts.store.clone()),
+            books: Books::open(parts.store.clone(), parts.policy),
+            store: parts.store,
+            keys: Keys { paths: parts.return_path_keys, links: parts.unsubscribe_keys },
+            domains: settings.domains.clone(),
+            name: settings.name.to_string(),
+            mailbox: mailbox.map(Arc::new),
+            answered_at: answered_at.to_vec(),
+            answered: Arc::default(),
+            noted: Noted::default(),
+        }
+    }
+
+    /// One mail for one recipient; where it is kept for a person, if it is.
     async fn follow(
         &self,
         letter: &Letter<'_, Recipient>,
         to: &Recipient,
         mail: &Returned,
-    ) -> Result<(), BounceError> {
-        // People write to an office, and quote what they like: only complaints are taken
-        // at their word there.
-        let is_read_here = match to {
-            Recipient::ReturnPath(_) => true,
-            Recipient::Office(_) => matches!(mail.kind, Report::Complaint | Report::OptOut),
-        };
-        let Some(whose) = is_read_here.then(|| Whose::find(to, mail, &self.keys)).flatten() else {
-            return self.keep(letter, to).await;
+    ) -> Result<Option<Folder>, BounceError> {
+        if let Recipient::Unsubscribe(local) = to {
+            return self.unsubscribe(letter, to, local, mail).await;
+        }
+        let whose = Whose::find(to, mail, &self.keys).filter(|_| is_believed(letter, to, mail));
+        let Some(whose) = whose else {
+            let is_about_a_delivery =
+                matches!(mail.kind, Report::Failure | Report::Complaint | Report::OptOut);
+            if is_about_a_delivery && is_report(letter, mail) {
+                metrics::counter!("malleposte_bounces_unmatched_total").increment(1);
+                return self.keep(letter, to, Folder::Unmatched).await;
+            }
+            let folder = match to {
+                Recipient::Answers(_) if mail.kind == Report::Other => Folder::Replies,
+                _ => Folder::Inbox,
+            };
+            return self.keep(letter, to, folder).await;
         };
         let recipient = whose.recipient(mail, &self.keys);
-        if recipient.is_none() {
-            metrics::counter!("malleposte_bounces_unmatched_total").increment(1);
-        }
         let trip = Trip { returns: self, whose, recipient, mail, at: now() };
         match mail.kind {
-            Report::Failure => Ok(trip.failed().await?),
-            Report::Complaint => Ok(trip.complained().await?),
-            Report::OptOut => Ok(trip.opted_out().await?),
+            Report::Failure => {
+                let is_nobodys = trip.recipient.is_none();
+                if is_nobodys {
+                    // Counted, and nobody's: a person may know whose it was.
+                    metrics::counter!("malleposte_bounces_unmatched_total").increment(1);
+                    self.keep(letter, to, Folder::Unmatched).await?;
+                }
+                trip.failed().await?;
+                Ok(is_nobodys.then_some(Folder::Unmatched))
+            }
+            Report::Complaint => trip.complained().await.map(|()| None),
+            Report::OptOut => trip.opted_out().await.map(|()| None),
             Report::Delayed
             | Report::Delivered
             | Report::AutoReply
             | Report::ChallengeResponse
             | Report::AuthReport
-            | Report::Mdn => Ok(trip.noted().await?),
-            Report::DmarcAggregate | Report::TlsReport | Report::Other => {
-                self.keep(letter, to).await?;
-                Ok(trip.noted().await?)
+            | Report::Mdn => trip.noted().await.map(|()| None),
+            Report::DmarcAggregate | Report::TlsReport => {
+                trip.noted().await?;
+                self.keep(letter, to, Folder::Inbox).await
+            }
+            Report::Other => {
+                trip.noted().await?;
+                self.keep(letter, to, Folder::Replies).await
             }
         }
+    }
+
+    /// Mail to an address that takes unsubscriptions: from whoever the message was sent to, or
+    /// about him. What a machine says there is no wish, and what cannot be proved is a person's.
+    async fn unsubscribe(
+        &self,
+        letter: &Letter<'_, Recipient>,
+        to: &Recipient,
+        local: &str,
+        mail: &Returned,
+    ) -> Result<Option<Folder>, BounceError> {
+        let is_wish = matches!(mail.kind, Report::Other | Report::OptOut);
+        let from = [mail.from.as_deref(), letter.sender].into_iter().flatten();
+        let link = unsubscribe::verify_mail(&self.keys.links, local, &mail.subject, from);
+        let Some(link) = link.ok().filter(|_| is_wish) else {
+            return self.keep(letter, to, Folder::Replies).await;
+        };
+        let whose = Whose::by_link(&link);
+        let recipient = link.address.parse().ok();
+        Trip { returns: self, whose, recipient, mail, at: now() }.opted_out().await.map(|()| None)
     }
 
     /// For a person to read.
@@ -112,26 +185,61 @@ impl Returns {
         &self,
         letter: &Letter<'_, Recipient>,
         to: &Recipient,
-    ) -> Result<(), BounceError> {
+        folder: Folder,
+    ) -> Result<Option<Folder>, BounceError> {
+        let Some(mailbox) = self.mailbox.clone() else { return Ok(Some(folder)) };
         let at = now();
-        let to = match to {
-            Recipient::Office(name) => (*name).to_owned(),
-            Recipient::ReturnPath(path) => format!("delivery {}", path.delivery),
+        let (to, about) = match to {
+            Recipient::Office(name) => ((*name).to_owned(), String::new()),
+            Recipient::Unsubscribe(local) | Recipient::Answers(local) => {
+                (local.clone(), String::new())
+            }
+            Recipient::ReturnPath(path) => (
+                format!("delivery {}", path.delivery),
+                format!(
+                    "{DELIVERY_FIELD}: {}\r\n{CAMPAIGN_FIELD}: {}\r\n",
+                    path.delivery, path.campaign
+                ),
+            ),
+        };
+        let from = match letter.origin {
+            Origin::Client(client, hello) => {
+                format!("{} ([{client}])", mail::reply::clean_text(hello))
+            }
+            Origin::Mailbox(name) => mail::reply::clean_text(name),
         };
         let trace = format!(
-            "Return-Path: <{}>\r\nX-Delivered-To: {to}\r\n\
-             Received: from {} ([{}])\r\n\tby {} with ESMTP; {}\r\n",
-            mail::reply::clean_text(letter.sender),
-            mail::reply::clean_text(letter.hello),
-            letter.client,
+            "Return-Path: <{}>\r\nX-Delivered-To: {to}\r\n{about}\
+             Received: from {from}\r\n\tby {} with ESMTP; {}\r\n",
+            mail::reply::clean_text(letter.sender.unwrap_or_default()),
             self.name,
             at.rfc5322(),
         );
-        let (mailbox, octets) = (Arc::clone(&self.mailbox), letter.octets.to_vec());
-        let kept = tokio::task::spawn_blocking(move || mailbox.keep(&trace, &octets, at)).await;
+        let octets = letter.octets.to_vec();
+        let kept =
+            tokio::task::spawn_blocking(move || mailbox.keep(folder, &trace, &octets, at)).await;
         kept.unwrap_or_else(|e| Err(BounceError::Defect(e.to_string())))?;
-        metrics::counter!("malleposte_bounces_kept_total").increment(1);
-        Ok(())
+        metrics::counter!("malleposte_bounces_kept_total", "folder" => folder.word()).increment(1);
+        if folder == Folder::Replies {
+            self.answered.notify_one();
+        }
+        Ok(Some(folder))
+    }
+}
+
+/// Reports come from nobody (RFC 5321, 4.5.5); feedback loops from a mailbox of theirs.
+fn is_report(letter: &Letter<'_, Recipient>, mail: &Returned) -> bool {
+    letter.sender == Some("") || mail.feedback.is_some() || mail.kind == Report::Complaint
+}
+
+/// Whether a mail is taken at its word about the delivery that it proves to know. People write to
+/// an office, and quote what they like.
+fn is_believed(letter: &Letter<'_, Recipient>, to: &Recipient, mail: &Returned) -> bool {
+    match to {
+        Recipient::ReturnPath(_) => true,
+        Recipient::Unsubscribe(_) | Recipient::Answers(_) | Recipient::Office(_) => {
+            is_report(letter, mail)
+        }
     }
 }
 
@@ -139,51 +247,49 @@ impl Returns {
 struct Trip<'a> {
     returns: &'a Returns,
     whose: Whose,
-    /// Only if it is the one that the message went to.
     recipient: Option<Address>,
     mail: &'a Returned,
     at: Timestamp,
 }
 
 impl Trip<'_> {
-    /// The address first, then the count: if this is cut off between the two, the same
-    /// mail again finds the address done and counts.
-    async fn failed(&self) -> Result<(), StoreError> {
+    async fn failed(&self) -> Result<(), BounceError> {
         let Some(failure) = self.whose.failure(self.mail) else { return self.noted().await };
         let finding = &failure.finding;
-        self.weigh(self.whose.news(failure), &failure.diagnostic).await?;
-        let event = told(self.event(EventKind::Returned), failure);
         let dead = mail::gate::is_dead(finding.category, finding.hygiene);
         let kind = store::Returned::Failure { dead };
-        let (delivery, campaign) = (self.whose.delivery, self.whose.campaign);
-        if !self.returns.store.returned(delivery, campaign, kind, &[event]).await? {
+        let event = told(self.event(EventKind::Returned), failure);
+        let what = self.whose.news(failure);
+        if !self.enter(kind, what, &failure.diagnostic, event).await? {
             return Ok(());
         }
         let word = finding.category.as_str();
         metrics::counter!("malleposte_bounces_returned_total", "category" => word).increment(1);
-        self.feed(Some(finding), &failure.diagnostic).await
+        if finding.concerns_sending() {
+            self.feed(Some(finding), &failure.diagnostic).await?;
+        }
+        Ok(())
     }
 
-    async fn complained(&self) -> Result<(), StoreError> {
+    async fn complained(&self) -> Result<(), BounceError> {
         let feedback = self.mail.feedback.as_ref();
         let said = feedback.map_or("", |f| f.kind.as_str());
-        self.weigh(What::Complained, said).await?;
         let event = Event { note: said.to_owned(), ..self.event(EventKind::Complained) };
-        let kind = store::Returned::Complaint;
-        let (delivery, campaign) = (self.whose.delivery, self.whose.campaign);
-        if self.returns.store.returned(delivery, campaign, kind, &[event]).await? {
+        if self.enter(store::Returned::Complaint, What::Complained, said, event).await? {
             self.feed(None, "").await?;
         }
         Ok(())
     }
 
-    async fn opted_out(&self) -> Result<(), StoreError> {
-        self.weigh(What::Unsubscribed, "feedback loop").await?;
-        self.tell(self.event(EventKind::Unsubscribed)).await
+    async fn opted_out(&self) -> Result<(), BounceError> {
+        let how = if self.mail.feedback.is_some() { "feedback loop" } else { "by mail" };
+        let event = Event { note: how.to_owned(), ..self.event(EventKind::Unsubscribed) };
+        self.enter(store::Returned::OptOut, What::Unsubscribed, how, event).await?;
+        Ok(())
     }
 
     /// Told, and nothing more: neither the address nor the pace is concerned.
-    async fn noted(&self) -> Result<(), StoreError> {
+    async fn noted(&self) -> Result<(), BounceError> {
         let (delivery, kind) = (self.whose.delivery, self.mail.kind);
         if self.returns.noted.has(delivery, kind) {
             return Ok(());
@@ -196,30 +302,35 @@ impl Trip<'_> {
         Ok(())
     }
 
-    /// Brings the news together with what is known of the address.
-    async fn weigh(&self, what: What, evidence: &str) -> Result<(), StoreError> {
-        let Some(address) = &self.recipient else { return Ok(()) };
-        let campaign = self.whose.campaign;
-        let Some(tenant) = self.returns.tenants.of(campaign).await? else {
-            tracing::warn!(%campaign, "mail came back from a campaign that is not known here");
-            return Ok(());
-        };
-        let about = AddressNews {
-            tenant: &tenant,
-            address: &address.folded(),
-            news: News { delivery: self.whose.delivery, at: self.at, what },
-            campaign,
-            evidence,
-            service: SERVICE,
-        };
-        let decision =
-            self.returns.store.weigh_address(&about, self.at, &self.returns.policy).await?;
-        if let Decision::Suppress { reason } = decision {
+    /// Into the books, once; whether it was the first time.
+    async fn enter(
+        &self,
+        kind: store::Returned,
+        what: What,
+        evidence: &str,
+        event: Event,
+    ) -> Result<bool, BounceError> {
+        let (delivery, campaign) = (self.whose.delivery, self.whose.campaign);
+        let about = self.about(what, evidence).await?;
+        let entry = Entry { delivery, campaign, kind, about, event };
+        let taken = self.returns.books.enter(entry).await?;
+        if let (true, Some(Decision::Suppress { reason })) = (taken.first, taken.decision) {
             let reason = reason.as_str();
             metrics::counter!("malleposte_bounces_suppressing_total", "reason" => reason)
                 .increment(1);
         }
-        Ok(())
+        Ok(taken.first)
+    }
+
+    async fn about(&self, what: What, evidence: &str) -> Result<Option<About>, StoreError> {
+        let Some(address) = &self.recipient else { return Ok(None) };
+        let campaign = self.whose.campaign;
+        let Some(tenant) = self.returns.tenants.of(campaign).await? else {
+            tracing::warn!(%campaign, "mail came back from a campaign that is not known here");
+            return Ok(None);
+        };
+        let (address, evidence) = (address.folded(), evidence.to_owned());
+        Ok(Some(About { tenant, address, what, at: self.at, evidence }))
     }
 
     /// What pace and holds should know; about a domain that is certain. Without a finding it is
@@ -293,7 +404,13 @@ impl Desk for Returns {
         if let Some(office) = OFFICES.iter().find(|o| o.eq_ignore_ascii_case(local)) {
             return Ok(Recipient::Office(office));
         }
-        self.keys.decode(local).map(Recipient::ReturnPath).map_err(|e| {
+        if self.answered_at.iter().any(|known| known.eq_ignore_ascii_case(local)) {
+            return Ok(Recipient::Answers(local.to_ascii_lowercase()));
+        }
+        if unsubscribe::is_mailto(local) {
+            return Ok(Recipient::Unsubscribe(local.to_owned()));
+        }
+        self.keys.paths.decode(local).map(Recipient::ReturnPath).map_err(|e| {
             let reason = match e {
                 VerpError::Foreign => "unknown-user",
                 VerpError::Truncated(_) => "truncated-path",
@@ -305,24 +422,63 @@ impl Desk for Returns {
         })
     }
 
-    async fn take(&self, letter: Letter<'_, Recipient>) -> Verdict {
+    async fn take(&self, letter: Letter<'_, Recipient>) -> Vec<Verdict> {
         let began = std::time::Instant::now();
         if hops(letter.octets) > HOPS_MAX {
-            return Verdict::Loop;
+            return vec![Verdict::Loop; letter.recipients.len()];
         }
-        let mail = mail::returned::parse_from(letter.octets, letter.sender);
+        let mail = read(&letter);
+        let mut verdicts = Vec::with_capacity(letter.recipients.len());
         for to in letter.recipients {
-            if let Err(e) = self.follow(&letter, to, &mail).await {
-                metrics::counter!("malleposte_bounces_put_off_total").increment(1);
-                tracing::warn!("returned mail is put off: {}", chain(&e));
-                return Verdict::NotNow;
-            }
+            verdicts.push(match self.follow(&letter, to, &mail).await {
+                Ok(_) => Verdict::Taken,
+                Err(e) => {
+                    metrics::counter!("malleposte_bounces_put_off_total").increment(1);
+                    tracing::warn!("returned mail is put off: {}", chain(&e));
+                    Verdict::NotNow
+                }
+            });
         }
-        let kind = mail.kind.as_str();
-        metrics::counter!("malleposte_bounces_received_total", "kind" => kind).increment(1);
-        metrics::histogram!("malleposte_bounces_handle_seconds").record(began.elapsed());
-        Verdict::Taken
+        received(mail.kind, began);
+        verdicts
     }
+}
+
+impl Returns {
+    /// A mail out of a mailbox: whom it was for is read from its header. What it is, and where it
+    /// is kept for a person, if it is.
+    pub(crate) async fn take_from(
+        &self,
+        mailbox: &str,
+        octets: &[u8],
+    ) -> Result<(Report, Option<Folder>), BounceError> {
+        let began = std::time::Instant::now();
+        let stamped = mail::returned::stamped(octets);
+        let admitted = stamped.recipients.iter().filter_map(|address| {
+            let (local, domain) = address.rsplit_once('@')?;
+            self.admit(local, Some(domain)).ok()
+        });
+        let is_ours = |to: &Recipient| !matches!(to, Recipient::Office(_));
+        let recipients = [admitted.into_iter().find(is_ours).unwrap_or(Recipient::Office(READ))];
+        let (origin, sender) = (Origin::Mailbox(mailbox), stamped.sender.as_deref());
+        let letter = Letter { origin, sender, recipients: &recipients, octets };
+        let mail = read(&letter);
+        let kept = self.follow(&letter, &recipients[0], &mail).await?;
+        received(mail.kind, began);
+        Ok((mail.kind, kept))
+    }
+}
+
+fn read(letter: &Letter<'_, Recipient>) -> Returned {
+    match letter.sender {
+        Some(sender) => mail::returned::parse_from(letter.octets, sender),
+        None => mail::returned::parse(letter.octets),
+    }
+}
+
+fn received(kind: Report, began: std::time::Instant) {
+    metrics::counter!("malleposte_bounces_received_total", "kind" => kind.as_str()).increment(1);
+    metrics::histogram!("malleposte_bounces_handle_seconds").record(began.elapsed());
 }
 
 fn hops(octets: &[u8]) -> usize {
@@ -331,15 +487,4 @@ fn hops(octets: &[u8]) -> usize {
     let is_trace =
         |line: &&[u8]| line.get(..field.len()).is_some_and(|head| head.eq_ignore_ascii_case(field));
     lines.filter(is_trace).count()
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

@@ -1,8 +1,9 @@
-//! One conversation with whoever brings mail back: a small SMTP server (RFC 5321) that
-//! takes mail for a few addresses and relays for nobody. Who is admitted and what is
-//! done with a mail is for the [`Desk`].
+//! One conversation with whoever brings mail back: a small server of SMTP (RFC 5321) and LMTP
+//! (RFC 2033) that takes mail for a few addresses and relays for nobody. Who is admitted and what
+//! is done with a mail is for the [`Desk`].
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
@@ -28,8 +29,8 @@ pub(crate) enum NotAdmitted {
     Unknown,
 }
 
-/// What became of a mail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What became of a mail, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verdict {
     /// Everything that follows from it is durable.
     Taken,
@@ -39,12 +40,31 @@ pub(crate) enum Verdict {
     Loop,
 }
 
+impl Verdict {
+    fn answer(self) -> &'static str {
+        match self {
+            Self::Taken => "250 2.0.0 taken",
+            Self::NotNow => "451 4.3.0 cannot be kept at the moment, come again",
+            Self::Loop => "554 5.4.6 this mail goes round in circles",
+        }
+    }
+}
+
+/// Where a mail came from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Origin<'a> {
+    /// A client, and what it calls itself.
+    Client(IpAddr, &'a str),
+    /// A mailbox that was read.
+    Mailbox(&'a str),
+}
+
 /// A mail with its envelope.
 #[derive(Debug)]
 pub(crate) struct Letter<'a, R> {
-    pub(crate) client: IpAddr,
-    pub(crate) hello: &'a str,
-    pub(crate) sender: &'a str,
+    pub(crate) origin: Origin<'a>,
+    /// Empty for `<>`; `None` where nobody told.
+    pub(crate) sender: Option<&'a str>,
     pub(crate) recipients: &'a [R],
     pub(crate) octets: &'a [u8],
 }
@@ -55,8 +75,33 @@ pub(crate) trait Desk: Sync {
     type Recipient: Send + Sync;
     /// Whether mail for this address is taken; `None`: no domain was given.
     fn admit(&self, local: &str, domain: Option<&str>) -> Result<Self::Recipient, NotAdmitted>;
-    /// Deals with a mail.
-    fn take(&self, letter: Letter<'_, Self::Recipient>) -> impl Future<Output = Verdict> + Send;
+    /// Deals with a mail: what became of it for each recipient, in order.
+    fn take(
+        &self,
+        letter: Letter<'_, Self::Recipient>,
+    ) -> impl Future<Output = Vec<Verdict>> + Send;
+}
+
+/// What is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Smtp,
+    /// SMTP that answers to a mail for each recipient.
+    Lmtp,
+}
+
+/// The circumstances of a conversation.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct House<'h> {
+    pub(crate) protocol: Protocol,
+    /// Our name.
+    pub(crate) name: &'h str,
+    pub(crate) limits: Limits,
+    pub(crate) large: &'h Semaphore,
+    /// Whether STARTTLS is offered.
+    pub(crate) offers_tls: bool,
+    /// How long the client waits for the greeting; nobody is greeted a second time under TLS.
+    pub(crate) greeting: Option<Duration>,
 }
 
 /// How a conversation ended, for the meters.
@@ -67,20 +112,50 @@ pub(crate) enum Ending {
     Late,
     Nonsense,
     Cut,
+    /// It talked before it was greeted.
+    Early,
     Stopped,
+    /// Both want TLS now.
+    Secure,
+}
+
+/// A conversation that is over, but for the last word.
+pub(crate) struct Over<S> {
+    pub(crate) ending: Ending,
+    /// Mails that were taken.
+    pub(crate) mails: usize,
+    wire: Wire<S>,
+    within: Duration,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Over<S> {
+    /// Says the last word, and closes; or hands out the connection for TLS to begin on it.
+    pub(crate) async fn part(mut self) -> Option<S> {
+        match self.ending {
+            Ending::Secure => {
+                let told = self.wire.flush(self.within).await;
+                told.is_ok().then(|| self.wire.into_stream())
+            }
+            Ending::Gone => None,
+            _ => {
+                self.wire.close().await;
+                None
+            }
+        }
+    }
 }
 
 pub(crate) struct Session<'d, S, D: Desk> {
     wire: Wire<S>,
     desk: &'d D,
-    name: &'d str,
-    limits: Limits,
-    large: &'d Semaphore,
+    house: House<'d>,
     client: IpAddr,
     hello: String,
     sender: Option<String>,
     recipients: Vec<D::Recipient>,
+    /// Mails that were taken, and all that were heard.
     mails: usize,
+    heard: usize,
     strays: usize,
 }
 
@@ -92,72 +167,89 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
     D: Desk,
 {
-    pub(crate) fn new(
-        stream: S,
-        client: IpAddr,
-        name: &'d str,
-        desk: &'d D,
-        limits: Limits,
-        large: &'d Semaphore,
-    ) -> Self {
+    pub(crate) fn new(stream: S, client: IpAddr, house: House<'d>, desk: &'d D) -> Self {
         Self {
             wire: Wire::new(stream),
             desk,
-            name,
-            limits,
-            large,
+            house,
             client,
             hello: String::new(),
             sender: None,
             recipients: Vec::new(),
             mails: 0,
+            heard: 0,
             strays: 0,
         }
     }
 
     /// From the greeting to the end. When `stop` is cancelled a mail under way is finished.
-    pub(crate) async fn run(mut self, stop: &CancellationToken) -> Ending {
-        self.wire.say(&format!("220 {} ESMTP for returned mail only", self.name));
+    pub(crate) async fn run(mut self, stop: &CancellationToken) -> Over<S> {
         let ending = loop {
-            if let Err(ending) = self.turn(stop).await {
+            let step = match self.house.greeting.take() {
+                Some(wait) => self.greet(wait, stop).await,
+                None => self.turn(stop).await,
+            };
+            if let Err(ending) = step {
                 break ending;
             }
         };
         self.last_word(ending);
-        if !matches!(ending, Ending::Gone) {
-            self.wire.close().await;
+        let within = self.house.limits.command;
+        Over { ending, mails: self.mails, wire: self.wire, within }
+    }
+
+    /// The server speaks first; whoever does not wait for it is no mail server.
+    async fn greet(&mut self, wait: Duration, stop: &CancellationToken) -> Step {
+        if !wait.is_zero() {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Err(Ending::Stopped),
+                () = tokio::time::sleep(wait) => {}
+                () = self.wire.heard() => {
+                    return Err(if self.wire.has_more() { Ending::Early } else { Ending::Gone });
+                }
+            }
         }
-        ending
+        let protocol = match self.house.protocol {
+            Protocol::Smtp => "ESMTP",
+            Protocol::Lmtp => "LMTP",
+        };
+        self.wire.say(&format!("220 {} {protocol} for returned mail only", self.house.name));
+        Ok(())
     }
 
     fn last_word(&mut self, ending: Ending) {
+        let name = self.house.name;
         match ending {
-            Ending::Quit | Ending::Gone | Ending::Cut => {}
-            Ending::Late => self.wire.say(&format!("421 4.4.2 {} too slow, closing", self.name)),
+            Ending::Quit | Ending::Gone | Ending::Cut | Ending::Secure => {}
+            Ending::Late => self.wire.say(&format!("421 4.4.2 {name} too slow, closing")),
+            Ending::Early => {
+                self.wire.say(&format!("554 5.5.1 {name} greets first; wait for it, closing"));
+            }
             Ending::Nonsense => {
-                self.wire.say(&format!("421 4.7.0 {} too many wrong commands, closing", self.name));
+                self.wire.say(&format!("421 4.7.0 {name} too many wrong commands, closing"));
             }
             Ending::Stopped => {
-                self.wire.say(&format!("421 4.3.2 {} is stopping, come again", self.name));
+                self.wire.say(&format!("421 4.3.2 {name} is stopping, come again"));
             }
         }
     }
 
     async fn turn(&mut self, stop: &CancellationToken) -> Step {
         if !self.wire.has_more() {
-            self.wire.flush(self.limits.command).await.map_err(|_| Ending::Gone)?;
+            self.wire.flush(self.house.limits.command).await.map_err(|_| Ending::Gone)?;
             // Between mails we can part without costing anybody anything.
             if self.sender.is_none() {
                 tokio::select! {
                     biased;
                     () = stop.cancelled() => return Err(Ending::Stopped),
-                    heard = tokio::time::timeout(self.limits.command, self.wire.heard()) => {
+                    heard = tokio::time::timeout(self.house.limits.command, self.wire.heard()) => {
                         heard.map_err(|_| Ending::Late)?;
                     }
                 }
             }
         }
-        let line = match self.wire.line(self.limits.command).await {
+        let line = match self.wire.line(self.house.limits.command).await {
             Ok(line) => line,
             Err(NoLine::End) => return Err(Ending::Gone),
             Err(NoLine::Late) => return Err(Ending::Late),
@@ -177,8 +269,14 @@ where
     async fn command(&mut self, line: &str) -> Step {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         match verb.to_ascii_uppercase().as_str() {
+            "LHLO" if self.house.protocol == Protocol::Lmtp => self.hello(rest, true),
+            // RFC 2033, 4.1: who speaks LMTP says neither.
+            "EHLO" | "HELO" if self.house.protocol == Protocol::Lmtp => {
+                self.stray("500 5.5.1 this is LMTP: LHLO")
+            }
             "EHLO" => self.hello(rest, true),
             "HELO" => self.hello(rest, false),
+            "STARTTLS" if self.house.offers_tls => self.start_tls(rest),
             "MAIL" => self.mail(rest),
             "RCPT" => self.rcpt(rest),
             "DATA" => self.data(rest).await,
@@ -208,15 +306,32 @@ where
         name.clone_into(&mut self.hello);
         self.reset();
         if extended {
-            self.wire.say(&format!("250-{} takes returned mail", self.name));
+            self.wire.say(&format!("250-{} takes returned mail", self.house.name));
             self.wire.say("250-PIPELINING");
-            self.wire.say(&format!("250-SIZE {}", self.limits.bytes_max));
+            self.wire.say(&format!("250-SIZE {}", self.house.limits.bytes_max));
             self.wire.say("250-8BITMIME");
             self.wire.say("250-SMTPUTF8");
+            if self.house.offers_tls {
+                self.wire.say("250-STARTTLS");
+            }
             self.stray("250 ENHANCEDSTATUSCODES")
         } else {
-            self.stray(&format!("250 {}", self.name))
+            self.stray(&format!("250 {}", self.house.name))
         }
+    }
+
+    /// What was sent behind STARTTLS is not ours to read in the clear: it is how commands are
+    /// smuggled under TLS that nobody secured (RFC 3207, 6).
+    fn start_tls(&mut self, rest: &str) -> Step {
+        if !rest.is_empty() {
+            return self.stray("501 5.5.4 STARTTLS stands alone");
+        }
+        if self.wire.has_more() {
+            return self.cut("554 5.5.1 nothing may follow STARTTLS before TLS begins, closing");
+        }
+        self.wire.say("220 2.0.0 begin");
+        self.reset();
+        Err(Ending::Secure)
     }
 
     fn mail(&mut self, rest: &str) -> Step {
@@ -244,7 +359,7 @@ where
         for (keyword, value) in &path.parameters {
             match keyword.to_ascii_uppercase().as_str() {
                 "SIZE" => match value.parse::<usize>() {
-                    Ok(size) if size <= self.limits.bytes_max => {}
+                    Ok(size) if size <= self.house.limits.bytes_max => {}
                     Ok(_) => return Some("552 5.3.4 the mail is too large"),
                     Err(_) => return Some("501 5.5.4 SIZE=number"),
                 },
@@ -291,9 +406,9 @@ where
             return self.stray("503 5.5.1 no recipient was admitted");
         };
         self.wire.say("354 end with CR LF . CR LF");
-        self.wire.flush(self.limits.command).await.map_err(|_| Ending::Gone)?;
-        let Limits { bytes_max, line_bytes_max, data: within, .. } = self.limits;
-        let room = Room { bytes_max, line_bytes_max, large: self.large };
+        self.wire.flush(self.house.limits.command).await.map_err(|_| Ending::Gone)?;
+        let Limits { bytes_max, line_bytes_max, data: within, .. } = self.house.limits;
+        let room = Room { bytes_max, line_bytes_max, large: self.house.large };
         let (data, _large) = self.wire.data(room, within).await;
         match data {
             Data::End => Err(Ending::Gone),
@@ -301,7 +416,12 @@ where
             // follows on this connection can be trusted.
             Data::Unfit(Unfit::Bare) => self.cut(refusal(Unfit::Bare)),
             Data::Unfit(unfit) => {
+                let answers = match self.house.protocol {
+                    Protocol::Smtp => 1,
+                    Protocol::Lmtp => self.recipients.len(),
+                };
                 self.reset();
+                (1..answers).for_each(|_| self.wire.say(refusal(unfit)));
                 self.stray(refusal(unfit))
             }
             Data::Broken(Unfit::Late) => Err(Ending::Late),
@@ -312,22 +432,24 @@ where
 
     async fn take(&mut self, sender: &str, octets: &[u8]) -> Step {
         let letter = Letter {
-            client: self.client,
-            hello: &self.hello,
-            sender,
+            origin: Origin::Client(self.client, &self.hello),
+            sender: Some(sender),
             recipients: &self.recipients,
             octets,
         };
-        let answer = match self.desk.take(letter).await {
-            Verdict::Taken => "250 2.0.0 taken",
-            Verdict::NotNow => "451 4.3.0 cannot be kept at the moment, come again",
-            Verdict::Loop => "554 5.4.6 this mail goes round in circles",
-        };
+        let verdicts = self.desk.take(letter).await;
+        match self.house.protocol {
+            Protocol::Smtp => {
+                let worst = verdicts.iter().max().copied().unwrap_or(Verdict::NotNow);
+                self.wire.say(worst.answer());
+            }
+            Protocol::Lmtp => verdicts.iter().for_each(|verdict| self.wire.say(verdict.answer())),
+        }
         self.reset();
-        self.wire.say(answer);
-        self.mails += 1;
+        self.mails += usize::from(verdicts.contains(&Verdict::Taken));
+        self.heard += 1;
         self.strays = 0;
-        if self.mails < MAILS_MAX {
+        if self.heard < MAILS_MAX {
             return Ok(());
         }
         self.cut("421 4.7.0 enough for one connection, come again")

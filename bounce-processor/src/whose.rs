@@ -3,14 +3,26 @@
 
 use mail::hygiene::What;
 use mail::returned::{FailedRecipient, Returned};
+use mail::unsubscribe::{self, Unsubscription};
 use mail::verp::{ReturnPath, ReturnPathKeys};
 use mail::{Address, CampaignId, DeliveryId, Hygiene};
+
+/// What only the platform can make, and what opens it.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    pub(crate) paths: ReturnPathKeys,
+    pub(crate) links: ReturnPathKeys,
+}
 
 /// What mail is addressed to here.
 #[derive(Debug, Clone)]
 pub(crate) enum Recipient {
     /// The return path of one message.
     ReturnPath(ReturnPath),
+    /// Where somebody unsubscribes who was written to: the local part.
+    Unsubscribe(String),
+    /// Where people answer to who write by themselves: the local part.
+    Answers(String),
     /// `postmaster`, `abuse` and the like.
     Office(&'static str),
 }
@@ -32,9 +44,9 @@ enum Proof {
 }
 
 impl Whose {
-    /// By the return path that the mail came to; or, at an office, by one that it quotes
+    /// By the return path that the mail came to; or, elsewhere, by one that it quotes
     /// or by a quoted unsubscribe link. All else can be written by anybody.
-    pub(crate) fn find(to: &Recipient, mail: &Returned, keys: &ReturnPathKeys) -> Option<Self> {
+    pub(crate) fn find(to: &Recipient, mail: &Returned, keys: &Keys) -> Option<Self> {
         if let Recipient::ReturnPath(path) = to {
             return Some(Self::by_path(path.clone()));
         }
@@ -45,12 +57,18 @@ impl Whose {
         let local = |text| -> &str { str::rsplit_once(text, '@').map_or(text, |(local, _)| local) };
         let quoted = quoted.into_iter().flatten().map(local);
         let mut tokens = quoted.chain(mail.original.tokens.iter().map(String::as_str));
-        let path = tokens.find_map(|token| keys.decode(token).ok());
-        path.map(Self::by_path).or_else(|| by_link(mail, keys))
+        let path = tokens.find_map(|token| keys.paths.decode(token).ok());
+        path.map(Self::by_path).or_else(|| Some(Self::by_link(&link(mail, keys)?)))
     }
 
     fn by_path(path: ReturnPath) -> Self {
         Self { delivery: path.delivery, campaign: path.campaign, proof: Proof::Path(path) }
+    }
+
+    /// By an unsubscription that was verified.
+    pub(crate) fn by_link(link: &Unsubscription) -> Self {
+        let proof = Proof::Link(link.address.to_lowercase());
+        Self { delivery: link.delivery, campaign: link.campaign, proof }
     }
 
     fn is(&self, address: &Address) -> bool {
@@ -65,7 +83,7 @@ impl Whose {
     }
 
     /// The recipient, if the mail names it anywhere.
-    pub(crate) fn recipient(&self, mail: &Returned, keys: &ReturnPathKeys) -> Option<Address> {
+    pub(crate) fn recipient(&self, mail: &Returned, keys: &Keys) -> Option<Address> {
         let reported = mail
             .failures
             .iter()
@@ -74,9 +92,9 @@ impl Whose {
         let told = mail.feedback.iter().flat_map(|f| &f.recipients).map(String::as_str);
         let quoted = mail.original.to.iter().map(String::as_str);
         let writer = mail.from.as_deref();
-        let link = linked_address(mail, keys);
         let mut candidates = reported.chain(told).chain(quoted).chain(writer);
-        candidates.find_map(|text| self.fits(text)).or_else(|| self.fits(link.as_deref()?))
+        let by_link = || self.fits(&link(mail, keys)?.address);
+        candidates.find_map(|text| self.fits(text)).or_else(by_link)
     }
 
     /// The failure that concerns our recipient: the one that names it, or else the only
@@ -103,23 +121,11 @@ impl Whose {
     }
 }
 
-/// Links of ours in the quoted header: `…/u/TOKEN/ADDRESS`.
-fn links(mail: &Returned) -> impl Iterator<Item = (&str, &str)> {
-    let fields = mail.original.ours.iter().filter(|(name, _)| name == "list-unsubscribe");
-    let urls = fields.flat_map(|(_, value)| value.split([',', '<', '>', ' ']));
-    urls.filter_map(|url| url.split_once(mail::unsubscribe::PREFIX)?.1.split_once('/'))
-}
-
-fn by_link(mail: &Returned, keys: &ReturnPathKeys) -> Option<Whose> {
-    links(mail).find_map(|(token, address)| {
-        let link = mail::unsubscribe::verify(keys, token, address).ok()?;
-        let proof = Proof::Link(link.address.to_lowercase());
-        Some(Whose { delivery: link.delivery, campaign: link.campaign, proof })
-    })
-}
-
-fn linked_address(mail: &Returned, keys: &ReturnPathKeys) -> Option<String> {
-    links(mail).find_map(|(token, address)| {
-        mail::unsubscribe::verify(keys, token, address).ok().map(|link| link.address)
+/// The link of ours in the quoted header.
+fn link(mail: &Returned, keys: &Keys) -> Option<Unsubscription> {
+    let mut fields = mail.original.ours.iter().filter(|(name, _)| name == "list-unsubscribe");
+    fields.find_map(|(_, value)| {
+        let (token, address) = unsubscribe::link_parts(value)?;
+        unsubscribe::verify(&keys.links, token, address).ok()
     })
 }

@@ -102,6 +102,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         !self.stream.buffer().is_empty()
     }
 
+    /// The connection itself, when nothing of it is in our hands.
+    pub(crate) fn into_stream(self) -> S {
+        self.stream.into_inner()
+    }
+
     /// Waits until the client says something, or has gone.
     pub(crate) async fn heard(&mut self) {
         // An error or an end is found by whoever reads next.
@@ -192,6 +197,8 @@ enum At {
     Cr,
     Dot,
     DotCr,
+    /// After the mail.
+    End,
 }
 
 struct Gather {
@@ -212,24 +219,39 @@ impl Gather {
 
     /// Takes octets up to the end of the mail; answers how many, and whether it ended.
     fn take(&mut self, chunk: &[u8]) -> (usize, bool) {
-        for (i, octet) in chunk.iter().enumerate() {
-            self.heard += 1;
+        let mut rest = chunk;
+        while let Some(octet) = rest.first() {
+            let run = self.run(rest);
+            if run > 0 {
+                self.keep(&rest[..run]);
+                self.at = At::Text;
+                rest = &rest[run..];
+                continue;
+            }
+            rest = &rest[1..];
             if self.step(*octet) {
-                return (i + 1, true);
+                break;
             }
         }
-        (chunk.len(), false)
+        let taken = chunk.len() - rest.len();
+        self.heard += taken;
+        (taken, self.at == At::End)
+    }
+
+    /// Octets that can be kept as they are: those of a line up to its end.
+    fn run(&self, rest: &[u8]) -> usize {
+        let is_text = self.at == At::Text || (self.at == At::Start && rest[0] != b'.');
+        if is_text { memchr::memchr2(b'\r', b'\n', rest).unwrap_or(rest.len()) } else { 0 }
     }
 
     fn step(&mut self, octet: u8) -> bool {
         self.at = match (self.at, octet) {
-            (At::DotCr, b'\n') => return true,
+            (At::DotCr, b'\n') => At::End,
             (At::Start, b'.') => At::Dot,
             (At::Dot, b'\r') => At::DotCr,
             (At::Start | At::Text, b'\r') => At::Cr,
             (At::Cr, b'\n') => {
-                self.keep(b'\r');
-                self.keep(b'\n');
+                self.keep(b"\r\n");
                 self.line = 0;
                 At::Start
             }
@@ -238,24 +260,24 @@ impl Gather {
                 if octet == b'\r' { At::Cr } else { At::Text }
             }
             // After a dot at the start of a line: the dot was stuffed.
-            (At::Dot | At::Start | At::Text, octet) => {
-                self.keep(octet);
+            (At::Dot | At::Start | At::Text | At::End, octet) => {
+                self.keep(&[octet]);
                 At::Text
             }
         };
-        false
+        self.at == At::End
     }
 
-    fn keep(&mut self, octet: u8) {
-        self.line += 1;
+    fn keep(&mut self, octets: &[u8]) {
+        self.line += octets.len();
         if self.line > self.line_bytes_max {
             self.spoil(Unfit::LongLine);
         }
         if self.unfit.is_none() {
-            if self.mail.len() >= self.bytes_max {
+            if self.mail.len() + octets.len() > self.bytes_max {
                 self.spoil(Unfit::Large);
             } else {
-                self.mail.push(octet);
+                self.mail.extend_from_slice(octets);
             }
         }
     }

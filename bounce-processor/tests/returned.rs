@@ -24,12 +24,7 @@ async fn a_dead_mailbox_is_suppressed_counted_once_and_told() {
     assert_eq!((event.recipient.as_str(), event.category), (ANN, Some(Category::NoMailbox)));
     let reply = event.reply.as_ref().unwrap();
     assert_eq!((reply.code, event.hygiene), (550, Some(Hygiene::Suppress)));
-    let feedback = p.store.take_feedback(10).await.unwrap();
-    assert_eq!(feedback.len(), 1);
-    assert_eq!(
-        (feedback[0].domain.as_str(), feedback[0].category),
-        ("example.net", event.category)
-    );
+    assert!(p.store.take_feedback(10).await.unwrap().is_empty(), "nothing for those who send");
     let (_, counts) = p.store.campaign_counts(p.campaign).await.unwrap();
     assert_eq!(counts.returned_dead, 1, "the campaign's gate hears of it once");
     p.stop().await;
@@ -121,7 +116,7 @@ async fn a_complaint_suppresses_at_once_wherever_it_comes_in() {
 
     // With the recipient struck out everywhere but in the link that we signed.
     let eve = DeliveryId { seq: 10, ..DELIVERY };
-    let link = mail::unsubscribe::unsubscribe_path(&p.keys, eve, p.campaign, "eve@example.net");
+    let link = mail::unsubscribe::unsubscribe_path(&p.links, eve, p.campaign, "eve@example.net");
     let quoted = format!("List-Unsubscribe: <https://example.org{link}>\r\nSubject: News");
     let mail = arf("abuse", "", &quoted);
     assert!(p.send(&format!("fbl@{DOMAIN}"), &mail).await.starts_with("250 "));
@@ -137,12 +132,69 @@ async fn a_complaint_that_proves_nothing_is_kept_for_a_person() {
     assert!(p.send(&format!("abuse@{DOMAIN}"), &mail).await.starts_with("250 "));
     assert_eq!(p.suppressed(ANN).await, None);
     assert!(p.events().await.is_empty());
-    assert_eq!(p.kept().len(), 1);
+    assert_eq!(p.kept_in(".Unmatched").len(), 1);
 
-    // A person who quotes a report to an office is no report.
+    // A person who hands on a report is no report.
     let quoted = format!("Return-Path: <{}>\r\n{}", p.path(), dsn(ANN, "5.1.1", UNKNOWN));
-    assert!(p.send(&format!("postmaster@{DOMAIN}"), &quoted).await.starts_with("250 "));
-    assert_eq!((p.suppressed(ANN).await, p.kept().len()), (None, 2));
+    let office = format!("postmaster@{DOMAIN}");
+    assert!(p.send_from("eve@example.net", &office, &quoted).await.starts_with("250 "));
+    assert_eq!((p.suppressed(ANN).await, p.kept_in("").len()), (None, 1));
+
+    // From nobody it is one, as much as at the return path that it quotes.
+    assert!(p.send(&office, &quoted).await.starts_with("250 "));
+    assert_eq!((p.suppressed(ANN).await.as_deref(), p.returned().await), (Some("no-mailbox"), 1));
+    assert_eq!(p.kept().len(), 2);
+    p.stop().await;
+}
+
+#[tokio::test]
+async fn a_report_that_names_no_delivery_of_ours_is_kept_apart() {
+    let p = Platform::start().await;
+    let mail = dsn(ANN, "5.1.1", UNKNOWN);
+    assert!(p.send(&format!("postmaster@{DOMAIN}"), &mail).await.starts_with("250 "));
+    assert_eq!((p.suppressed(ANN).await, p.returned().await), (None, 0));
+    assert_eq!((p.kept_in(".Unmatched").len(), p.kept_in("").len()), (1, 0));
+
+    // It came to a return path, and is about somebody else.
+    let mail = dsn("eve@example.com", "5.1.1", UNKNOWN);
+    assert!(p.send(&p.path(), &mail).await.starts_with("250 "));
+    assert_eq!((p.suppressed(ANN).await, p.returned().await), (None, 1));
+    let kept = p.kept_in(".Unmatched");
+    assert_eq!(kept.len(), 2);
+    let about =
+        format!("X-Malleposte-Delivery: {DELIVERY}\r\nX-Malleposte-Campaign: {}\r\n", p.campaign);
+    assert!(kept.iter().any(|mail| mail.contains(&about)), "{kept:?}");
+    p.stop().await;
+}
+
+#[tokio::test]
+async fn a_mail_to_the_address_of_the_header_unsubscribes() {
+    let p = Platform::start().await;
+    let link = mail::unsubscribe::unsubscribe_path(&p.links, DELIVERY, p.campaign, ANN);
+    let mailto = mail::unsubscribe::unsubscribe_mailto(&link, DOMAIN);
+    let (address, subject) = mailto.split_once("?subject=").unwrap();
+    let subject = subject.replace("%20", " ");
+    // Ann writes from another address than she was written to, by a program or by hand.
+    let mail = format!("From: Ann <ann@work.example>\r\nSubject: {subject}\r\n\r\n");
+    for _ in 0..2 {
+        assert!(p.send_from("ann@work.example", address, &mail).await.starts_with("250 "));
+    }
+    assert_eq!(p.suppressed(ANN).await.as_deref(), Some("unsubscribed"));
+    assert_eq!(p.kinds().await, [Unsubscribed, SuppressionAdded]);
+    assert!(p.kept().is_empty());
+
+    // What only a person can understand is kept for one; what a machine answers is no wish.
+    let mail = "From: bob@example.net\r\nSubject: please no more\r\n\r\n";
+    assert!(p.send_from("bob@example.net", address, mail).await.starts_with("250 "));
+    let absent = format!(
+        "From: {ANN}\r\nSubject: Automatic reply: {subject}\r\n\
+                          Auto-Submitted: auto-replied\r\n\r\nI am on leave.\r\n"
+    );
+    assert!(p.send(address, &absent).await.starts_with("250 "));
+    assert_eq!(p.kept_in(".Replies").len(), 2);
+    let forged = format!("u-{}@{DOMAIN}", "2".repeat(41));
+    assert!(p.send_from("bob@example.net", &forged, mail).await.starts_with("250 "));
+    assert_eq!(p.suppressed("bob@example.net").await, None);
     p.stop().await;
 }
 

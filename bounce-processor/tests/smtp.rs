@@ -104,7 +104,7 @@ async fn pipelined_mails_are_all_taken() {
 /// A client past DATA.
 async fn in_data(p: &Platform) -> Client {
     let mut client = p.client().await;
-    assert!(client.say("MAIL FROM:<>").await.starts_with("250"));
+    assert!(client.say("MAIL FROM:<eve@example.com>").await.starts_with("250"));
     assert!(client.say(&format!("RCPT TO:<abuse@{DOMAIN}>")).await.starts_with("250"));
     assert!(client.say("DATA").await.starts_with("354"));
     client

@@ -110,11 +110,28 @@ pub fn start_ledger(frame: &mut Frame, store: &Store) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What the bounce processor needs.
+///
+/// # Errors
+/// When the names of the keys are unfit, or there is no resolver.
+pub fn bounce_parts(
+    config: &Config,
+    store: &Store,
+    keys: &Keys,
+) -> anyhow::Result<bounce_processor::Parts> {
+    Ok(bounce_processor::Parts {
+        store: store.clone(),
+        return_path_keys: keys.return_paths()?,
+        unsubscribe_keys: keys.links()?,
+        policy: Policy::default(),
+        resolver: Arc::new(Resolver::new(&config.dns)?),
+    })
+}
+
 /// Starts the bounce processor.
 pub async fn start_bounces(frame: &mut Frame, store: &Store, keys: &Keys) -> anyhow::Result<()> {
-    let config = &frame.config.bounces;
-    let keys = keys.return_paths()?;
-    let bounces = Bounces::bind(config, store.clone(), keys, Policy::default()).await?;
+    let parts = bounce_parts(&frame.config, store, keys)?;
+    let bounces = Bounces::bind(&frame.config.bounces, parts).await?;
     frame.services.start("bounces", GRACE, |stop| async move { Ok(bounces.run(stop).await?) });
     Ok(())
 }

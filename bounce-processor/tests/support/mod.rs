@@ -5,10 +5,12 @@
 #[path = "../../../store/tests/support/mod.rs"]
 mod redis;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bounce_processor::{Bounces, Config};
+use bounce_processor::{Bounces, Config, Parts};
+use dns::Resolver;
 use mail::event::EventKind;
 use mail::hygiene::Policy;
 use mail::verp::ReturnPathKeys;
@@ -28,8 +30,10 @@ pub(crate) struct Platform {
     pub(crate) redis: Redis,
     pub(crate) store: Store,
     pub(crate) keys: ReturnPathKeys,
+    pub(crate) links: ReturnPathKeys,
     pub(crate) campaign: CampaignId,
     pub(crate) address: std::net::SocketAddr,
+    pub(crate) lmtp: Option<std::net::SocketAddr>,
     pub(crate) mailbox: PathBuf,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
@@ -41,27 +45,44 @@ impl Platform {
         Self::start_with(|config| config).await
     }
 
+    /// What is said of settings that cannot be used.
+    pub(crate) async fn refused(change: impl FnOnce(Config) -> Config) -> String {
+        let redis = Redis::start();
+        let store = Store::open(&redis.config()).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let config = change(config(&folder.path().join("mailbox")));
+        Bounces::bind(&config, parts(&store)).await.unwrap_err().to_string()
+    }
+
     pub(crate) async fn start_with(change: impl FnOnce(Config) -> Config) -> Self {
         let redis = Redis::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
-        let mut config = redis.config();
-        config.answer_timeout_ms = 1000;
-        let store = Store::open(&config).await.unwrap();
+        let mut of_store = redis.config();
+        of_store.answer_timeout_ms = 1000;
+        let store = Store::open(&of_store).await.unwrap();
         let campaign = store.create_campaign(&redis::campaign()).await.unwrap();
-        let keys = ReturnPathKeys::new(vec![('a', [7; 32])]).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let mailbox = folder.path().join("mailbox");
-        let config = change(Config {
-            listen: ([127, 0, 0, 1], 0).into(),
-            domains: vec![DOMAIN.into()],
-            mailbox: mailbox.clone(),
-            ..Config::default()
-        });
-        let bounces =
-            Bounces::bind(&config, store.clone(), keys.clone(), Policy::default()).await.unwrap();
+        let config = change(config(&mailbox));
+        let parts = parts(&store);
+        let (keys, links) = (parts.return_path_keys.clone(), parts.unsubscribe_keys.clone());
+        let bounces = Bounces::bind(&config, parts).await.unwrap();
         let (address, stop) = (bounces.local_addr(), CancellationToken::new());
+        let lmtp = bounces.lmtp_addr();
         let token = stop.clone();
         let task = tokio::spawn(async move { bounces.run(token).await.unwrap() });
-        Self { redis, store, keys, campaign, address, mailbox, stop, task, _folder: folder }
+        Self {
+            redis,
+            store,
+            keys,
+            links,
+            campaign,
+            address,
+            lmtp,
+            mailbox,
+            stop,
+            task,
+            _folder: folder,
+        }
     }
 
     pub(crate) async fn stop(self) -> Redis {
@@ -91,10 +112,14 @@ impl Platform {
         client
     }
 
-    /// Hands a mail in; answers the reply to the final dot, or to the recipient if that was refused.
+    /// Hands a report in; answers the reply to the final dot, or to the recipient if that was refused.
     pub(crate) async fn send(&self, to: &str, mail: &str) -> String {
+        self.send_from("", to, mail).await
+    }
+
+    pub(crate) async fn send_from(&self, from: &str, to: &str, mail: &str) -> String {
         let mut client = self.client().await;
-        assert!(client.say("MAIL FROM:<>").await.starts_with("250"));
+        assert!(client.say(&format!("MAIL FROM:<{from}>")).await.starts_with("250"));
         let admitted = client.say(&format!("RCPT TO:<{to}>")).await;
         if !admitted.starts_with("250") {
             return admitted;
@@ -130,15 +155,45 @@ impl Platform {
         self.store.campaign_counters(self.campaign).await.unwrap().returned
     }
 
+    /// What a person is to read: all folders of the mailbox.
     pub(crate) fn kept(&self) -> Vec<String> {
-        let files = std::fs::read_dir(self.mailbox.join("new")).unwrap();
+        ["", ".Replies", ".Unmatched"].iter().flat_map(|folder| self.kept_in(folder)).collect()
+    }
+
+    pub(crate) fn kept_in(&self, folder: &str) -> Vec<String> {
+        let files = std::fs::read_dir(self.mailbox.join(folder).join("new")).unwrap();
         files.map(|f| std::fs::read_to_string(f.unwrap().path()).unwrap()).collect()
+    }
+}
+
+pub(crate) fn config(mailbox: &Path) -> Config {
+    Config {
+        listen: ([127, 0, 0, 1], 0).into(),
+        domains: vec![DOMAIN.into()],
+        mailbox: mailbox.to_owned(),
+        greeting_delay_ms: 0,
+        ..Config::default()
+    }
+}
+
+pub(crate) fn parts(store: &Store) -> Parts {
+    let keys = |key| ReturnPathKeys::new(vec![('a', [key; 32])]).unwrap();
+    Parts {
+        store: store.clone(),
+        return_path_keys: keys(7),
+        unsubscribe_keys: keys(8),
+        policy: Policy::default(),
+        resolver: Arc::new(Resolver::new(&dns::Config::default()).unwrap()),
     }
 }
 
 pub(crate) struct Client(pub(crate) TcpStream);
 
 impl Client {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self(stream)
+    }
+
     pub(crate) async fn say(&mut self, line: &str) -> String {
         self.raw(format!("{line}\r\n").as_bytes()).await;
         self.answer().await

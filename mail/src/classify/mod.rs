@@ -129,6 +129,17 @@ pub struct Finding {
     pub reaction: Reaction,
 }
 
+impl Finding {
+    /// Whether it says anything to those who send, beyond this one recipient and message: to the
+    /// pace at the site, or to a hold of a sender domain, a link or a campaign.
+    #[must_use]
+    pub fn concerns_sending(&self) -> bool {
+        use Category::{Network, RateLimited, ReputationBlock, System};
+        self.signal != Signal::None
+            || matches!(self.category, RateLimited | ReputationBlock | System | Network)
+    }
+}
+
 /// What a provider's rule asks for, beyond what follows from the meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Reaction {

@@ -13,6 +13,7 @@ mod original;
 mod phrases;
 mod reports;
 mod section;
+mod stamped;
 mod text;
 
 use serde::Serialize;
@@ -23,6 +24,7 @@ use crate::reply::EnhancedStatus;
 use mime::Parts;
 pub use original::OriginalRefs;
 pub use reports::Feedback;
+pub use stamped::{Stamped, stamped};
 
 /// Recipients reported of one mail; no system groups more in one report.
 const RECIPIENTS_MAX: usize = 1000;
@@ -93,6 +95,12 @@ pub fn parse(raw: &[u8]) -> Returned {
 #[must_use]
 pub fn parse_from(raw: &[u8], sender: &str) -> Returned {
     read(raw, Some(sender))
+}
+
+/// What a mail says to whoever reads it: its first text, at most 64 KiB of it.
+#[must_use]
+pub fn text(raw: &[u8]) -> String {
+    mime::take_apart(raw).texts.into_iter().next().unwrap_or_default()
 }
 
 fn read(raw: &[u8], sender: Option<&str>) -> Returned {

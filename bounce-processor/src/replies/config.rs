@@ -1,0 +1,224 @@
+//! Where answers of people go.
+
+use std::path::{Path, PathBuf};
+
+use mail::{Address, Domain};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use web::{Hook, Secret};
+
+use super::{Password, secret};
+use crate::error::BounceError;
+
+/// What people answer to campaigns. It is kept in the mailbox's folder `.Replies` whatever else
+/// becomes of it: sent on, told to a web service, or both, until each has taken it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Replies {
+    /// Local parts that answers go to, besides the return paths: name one of them as `reply_to` of
+    /// a campaign.
+    pub addresses: Vec<String>,
+    /// The address that answers are sent on to, a ticket system's for one. Empty: nowhere.
+    pub forward_to: String,
+    /// The envelope sender of what is sent on. Empty: `postmaster` at the first of
+    /// `bounces.domains`.
+    pub forward_from: String,
+    /// The mail server that takes what is sent on.
+    pub next_hop: NextHop,
+    /// The URL that answers are told to as JSON, signed as Standard Webhooks are. Empty: none.
+    pub webhook: String,
+    /// The file that holds what is signed with: `whsec_` and 24 to 64 octets in base64.
+    pub webhook_secret_file: PathBuf,
+}
+
+impl Default for Replies {
+    fn default() -> Self {
+        Self {
+            addresses: vec!["reply".into(), "replies".into()],
+            forward_to: String::new(),
+            forward_from: String::new(),
+            next_hop: NextHop::default(),
+            webhook: String::new(),
+            webhook_secret_file: PathBuf::new(),
+        }
+    }
+}
+
+/// A mail server that takes answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NextHop {
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is encrypted.
+    pub tls: NextHopTls,
+    /// Who logs in there. Empty: nobody.
+    pub user: String,
+    /// The file that holds the password.
+    pub secret_file: PathBuf,
+}
+
+impl Default for NextHop {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".into(),
+            port: 25,
+            tls: NextHopTls::None,
+            user: String::new(),
+            secret_file: PathBuf::new(),
+        }
+    }
+}
+
+/// How a connection to a mail server of one's own is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NextHopTls {
+    /// Not at all: for a server on this host.
+    #[default]
+    None,
+    /// With STARTTLS, and not without.
+    StartTls,
+    /// From its first octet.
+    Implicit,
+}
+
+/// The settings, checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Ways {
+    pub(crate) mail: Option<ByMail>,
+    pub(crate) hook: Option<Hook>,
+}
+
+/// How answers are sent on.
+#[derive(Debug, Clone)]
+pub(crate) struct ByMail {
+    pub(crate) to: Address,
+    pub(crate) from: Address,
+    pub(crate) hop: NextHop,
+    pub(crate) password: Password,
+}
+
+impl Replies {
+    /// The ways that answers go.
+    ///
+    /// # Errors
+    /// The first setting that cannot be used.
+    pub(crate) fn ways(&self, domains: &[Domain]) -> Result<Ways, BounceError> {
+        for local in &self.addresses {
+            if format!("{local}@example.org").parse::<Address>().is_err() {
+                return Err(refuse("addresses", local, "cannot stand before an @"));
+            }
+        }
+        Ok(Ways { mail: self.by_mail(domains)?, hook: self.hook()? })
+    }
+
+    fn by_mail(&self, domains: &[Domain]) -> Result<Option<ByMail>, BounceError> {
+        if self.forward_to.is_empty() {
+            return Ok(None);
+        }
+        let address = |key: &'static str, text: &str| -> Result<Address, BounceError> {
+            text.parse().map_err(|why| refuse(key, text, &format!("{why}")))
+        };
+        let to = address("forward_to", &self.forward_to)?;
+        if to.domain_str().parse::<Domain>().is_ok_and(|domain| domains.contains(&domain)) {
+            return Err(refuse("forward_to", &self.forward_to, "would come back here"));
+        }
+        let from = match (self.forward_from.as_str(), domains.first()) {
+            ("", Some(first)) => address("forward_from", &format!("postmaster@{first}"))?,
+            (text, _) => address("forward_from", text)?,
+        };
+        if self.next_hop.host.is_empty() || self.next_hop.port == 0 {
+            return Err(refuse("next_hop.host", &self.next_hop.host, "names no server and port"));
+        }
+        let has_file = !self.next_hop.secret_file.as_os_str().is_empty();
+        if self.next_hop.user.is_empty() == has_file {
+            let user = &self.next_hop.user;
+            return Err(refuse("next_hop.user", user, "needs a secret_file, and one needs a user"));
+        }
+        let password = if has_file {
+            read("next_hop.secret_file", &self.next_hop.secret_file)?
+        } else {
+            Password::default()
+        };
+        Ok(Some(ByMail { to, from, hop: self.next_hop.clone(), password }))
+    }
+
+    fn hook(&self) -> Result<Option<Hook>, BounceError> {
+        if self.webhook.is_empty() {
+            return Ok(None);
+        }
+        let file = self.webhook_secret_file.display().to_string();
+        let text = read("webhook_secret_file", &self.webhook_secret_file)?;
+        let wrong = |why: web::HookError| refuse("webhook_secret_file", &file, &why.to_string());
+        let secret: Secret = text.0.parse().map_err(wrong)?;
+        let hook = Hook::new(&self.webhook, secret);
+        hook.map(Some).map_err(|why| refuse("webhook", &self.webhook, &why.to_string()))
+    }
+}
+
+fn read(key: &str, path: &Path) -> Result<Password, BounceError> {
+    secret(path).map_err(|why| refuse(key, &path.display().to_string(), &why))
+}
+
+fn refuse(key: &str, text: &str, why: &str) -> BounceError {
+    BounceError::Setting(format!("bounces.replies.{key}: {text:?} {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ways_that_lead_nowhere_are_refused_with_their_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let domains = ["bounces.example.org".parse::<Domain>().unwrap()];
+        let good = || Replies {
+            forward_to: "tickets@example.org".into(),
+            webhook: "https://example.org/hook".into(),
+            webhook_secret_file: file("good", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n"),
+            ..Replies::default()
+        };
+        let ways = good().ways(&domains).unwrap();
+        assert_eq!(ways.mail.unwrap().from.to_string(), "postmaster@bounces.example.org");
+        assert!(ways.hook.is_some());
+        let nothing = Replies::default().ways(&domains).unwrap();
+        assert!(nothing.mail.is_none() && nothing.hook.is_none());
+        let hop = |change: fn(&mut NextHop)| {
+            let mut hop = NextHop::default();
+            change(&mut hop);
+            Replies { next_hop: hop, ..good() }
+        };
+        for (replies, words) in [
+            (Replies { addresses: vec!["a b".into()], ..good() }, ["addresses", "a b"]),
+            (Replies { forward_to: "nobody".into(), ..good() }, ["forward_to", "nobody"]),
+            (
+                Replies { forward_to: "a@Bounces.example.org".into(), ..good() },
+                ["forward_to", "come back"],
+            ),
+            (Replies { forward_from: "@".into(), ..good() }, ["forward_from", "@"]),
+            (Replies { webhook: "example.org".into(), ..good() }, ["webhook", "example.org"]),
+            (
+                Replies { webhook_secret_file: file("bad", "secret"), ..good() },
+                ["webhook_secret_file", "whsec_"],
+            ),
+            (
+                Replies { webhook_secret_file: PathBuf::new(), ..good() },
+                ["webhook_secret_file", "No such file"],
+            ),
+            (hop(|hop| hop.host.clear()), ["next_hop.host", "no server"]),
+            (hop(|hop| hop.user = "me".into()), ["next_hop.user", "secret_file"]),
+            (hop(|hop| hop.secret_file = "x".into()), ["next_hop.user", "needs"]),
+        ] {
+            let refused = replies.ways(&domains).unwrap_err().to_string();
+            assert!(words.iter().all(|word| refused.contains(word)), "{words:?}: {refused}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The envelope of a mail that lies in a mailbox, as far as its last stations wrote it above it.
+
+use super::fields;
+use super::original::all_addresses;
+
+/// Where stations write whom a mail was for, the surest first.
+const RECIPIENT_FIELDS: [&str; 7] =
+    ["x-original-to", "envelope-to", "x-envelope-to", "delivered-to", "x-delivered-to", "to", "cc"];
+/// Octets of a header that are looked at.
+const HEADER_OCTETS_MAX: usize = 64 * 1024;
+
+/// An envelope, read from a header.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stamped {
+    /// The envelope sender, empty for `<>`; `None` when no station wrote it (RFC 5321, 4.4).
+    pub sender: Option<String>,
+    /// Whom it may have been for, the surest first.
+    pub recipients: Vec<String>,
+}
+
+/// Reads it. Anybody can write such fields: they say where to look, and prove nothing.
+#[must_use]
+pub fn stamped(raw: &[u8]) -> Stamped {
+    let head = &raw[..raw.len().min(HEADER_OCTETS_MAX)];
+    let end = memchr::memmem::find(head, b"\n\r\n").or_else(|| memchr::memmem::find(head, b"\n\n"));
+    let head = String::from_utf8_lossy(&head[..end.unwrap_or(head.len())]);
+    let header = fields::parse_header(&head);
+    let sender = fields::get(&header, "return-path").map(|path| match path.trim() {
+        "<>" | "" => String::new(),
+        path => fields::address(path).unwrap_or_default(),
+    });
+    let of = |name: &&str| {
+        let fields = header.iter().filter(|field| field.name == **name);
+        fields.flat_map(|field| all_addresses(&field.value)).collect::<Vec<_>>()
+    };
+    Stamped { sender, recipients: RECIPIENT_FIELDS.iter().flat_map(of).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_envelope_is_read_from_what_stations_wrote() {
+        let mail = b"Return-Path: <>\r\nTo: News <news@example.com>\r\n\
+            Delivered-To: b-1@bounces.example.org\r\nDelivered-To: all@example.org\r\n\
+            X-Original-To:\r\n b-2@bounces.example.org\r\n\r\nReturn-Path: <x@y.example>\r\n";
+        let read = stamped(mail);
+        assert_eq!(read.sender.as_deref(), Some(""));
+        let expected = [
+            "b-2@bounces.example.org",
+            "b-1@bounces.example.org",
+            "all@example.org",
+            "news@example.com",
+        ];
+        assert_eq!(read.recipients, expected);
+        assert_eq!(stamped(b"From: a@b.example\n\nReturn-Path: <>\n"), Stamped::default());
+        assert_eq!(stamped(b"Return-Path: <a@b.example>\n").sender.as_deref(), Some("a@b.example"));
+        assert_eq!(stamped(b""), Stamped::default());
+    }
+}
