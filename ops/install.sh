@@ -63,6 +63,8 @@ missing_test_packages() {
     have_sbin unbound || echo unbound
     [ -x /usr/bin/aiosmtpd ] || echo python3-aiosmtpd
     have swaks || echo swaks
+    # A mailbox over IMAP, for the bounce processor to look into.
+    have_sbin dovecot && [ -e /usr/lib/dovecot/imap ] || echo dovecot-imapd
     perl -MNet::SSLeay -e 1 2>/dev/null || echo libnet-ssleay-perl
 }
 
@@ -93,8 +95,8 @@ apt_install() {
         trap - EXIT INT TERM
     fi
     # Nor at the next boot. Only reached when this script installed it.
-    for service in redis-server haproxy postfix opendkim unbound; do
-        case " $* " in *" $service "*)
+    for service in redis-server haproxy postfix opendkim unbound dovecot; do
+        case " $* " in *" $service"*)
             if have systemctl; then as_root systemctl disable "$service" >/dev/null 2>&1 || true; fi
             ;;
         esac

@@ -14,6 +14,7 @@ mod redis;
 mod restore;
 mod serving;
 mod site;
+mod suppressions;
 mod tls_reports;
 mod trace;
 mod warmup;
@@ -51,6 +52,7 @@ Examples:
   malleposte why ann@example.org       what a recipient waits for, and when it goes
   malleposte queue                     what waits, by campaign
   malleposte site show gmail.com       how fast mail goes there, what binds it, and why
+  malleposte suppressions export       who gets no mail, as CSV
   malleposte providers                 what is known of mailbox providers
   malleposte check                     is the configuration good?
   malleposte check --print-example     every setting, with its default
@@ -107,6 +109,7 @@ enum Command {
     Trace(trace::Trace),
     Why(why::Why),
     Providers(providers::Command),
+    Suppressions(suppressions::Suppressions),
     Warmup(warmup::Warmup),
     TlsReports(tls_reports::TlsReports),
     Backup(backup::Backup),
@@ -135,6 +138,7 @@ pub fn main() -> ExitCode {
         Command::Trace(command) => command.run(&global),
         Command::Why(command) => command.run(&global),
         Command::Providers(command) => command.run(&global),
+        Command::Suppressions(command) => command.run(&global),
         Command::Warmup(command) => command.run(&global),
         Command::TlsReports(command) => command.run(&global),
         Command::Backup(command) => command.run(&global),

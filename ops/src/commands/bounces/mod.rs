@@ -1,7 +1,10 @@
 //! `malleposte bounces`: the bounce processor, and what it makes of mail and replies.
 
 mod classify;
+mod files;
+mod import;
 mod parse;
+mod unmatched;
 
 use std::io;
 use std::process::ExitCode;
@@ -25,12 +28,16 @@ Examples:
   malleposte bounces                              the service: returned mail is taken and weighed
   malleposte bounces parse mail.eml               what a mail is, and whom it concerns
   malleposte bounces parse --json Maildir/cur     the same of every file of a folder, one line each
+  malleposte bounces import Maildir old.mbox      what lies in files, as if it had been brought
+  malleposte bounces unmatched                    reports that name no delivery of ours
   echo '{\"stage\":\"rcpt\",\"reply\":\"550 5.1.1 no such user\"}' | malleposte bounces classify --json";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
     Parse(parse::Parse),
     Classify(classify::Classify),
+    Import(import::Import),
+    Unmatched(unmatched::Unmatched),
 }
 
 impl Bounces {
@@ -39,6 +46,8 @@ impl Bounces {
             None => serving::bounces(global),
             Some(Verb::Parse(parse)) => parse.run(),
             Some(Verb::Classify(classify)) => classify.run(global),
+            Some(Verb::Import(import)) => import.run(global),
+            Some(Verb::Unmatched(unmatched)) => unmatched.run(global),
         }
     }
 }
@@ -55,7 +64,7 @@ fn meaning(finding: &Finding, lang: Lang) -> Vec<String> {
 }
 
 /// How a command ends that prints as it goes. Whoever reads its output may have seen enough.
-fn ended(written: io::Result<()>, is_all_good: bool) -> anyhow::Result<ExitCode> {
+pub(super) fn ended(written: io::Result<()>, is_all_good: bool) -> anyhow::Result<ExitCode> {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ if is_all_good => Ok(ExitCode::SUCCESS),

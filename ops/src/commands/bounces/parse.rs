@@ -12,6 +12,7 @@ use mail::reply::clean_text;
 use mail::returned::{self, FailedRecipient, Returned};
 use serde_json::{Value, json};
 
+use super::files::walk;
 use super::{ended, meaning};
 use crate::commands::trace::lang;
 
@@ -136,32 +137,6 @@ fn failure_json(failure: &FailedRecipient) -> Value {
         "confidence": finding.confidence,
         "diagnostic": failure.diagnostic,
     })
-}
-
-/// Every file below a path, by its name below `root`. A folder that cannot be read is told as a
-/// file is; links to folders are not followed, for they may lead round in a circle.
-fn walk(
-    root: &Path,
-    path: &Path,
-    each: &mut impl FnMut(&str, &Path) -> io::Result<()>,
-) -> io::Result<()> {
-    let below = path.strip_prefix(root).ok().filter(|below| !below.as_os_str().is_empty());
-    let name = below.unwrap_or(path).to_string_lossy().into_owned();
-    let is_folder = match below {
-        None => path.is_dir(),
-        Some(_) => path.symlink_metadata().is_ok_and(|about| about.is_dir()),
-    };
-    if !is_folder {
-        // Links and devices in a folder are no mails.
-        let is_mail = below.is_none() || path.symlink_metadata().is_ok_and(|about| about.is_file());
-        return if is_mail { each(&name, path) } else { Ok(()) };
-    }
-    let entries = std::fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-    // A folder that cannot be read is told as a file that cannot is.
-    let Ok(entries) = entries else { return each(&name, path) };
-    let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
-    paths.sort();
-    paths.iter().try_for_each(|path| walk(root, path, each))
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {

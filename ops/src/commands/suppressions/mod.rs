@@ -1,0 +1,299 @@
+//! `malleposte suppressions`: who gets no mail, by tenant and for the whole platform; taken out of
+//! other systems and given to them as CSV.
+
+mod rows;
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use futures_util::{StreamExt, stream};
+use mail::event::EventKind;
+use mail::{Address, Event, Timestamp};
+use store::{AddressChange, PLATFORM, Store, StoreError, Suppression, SuppressionRecord};
+
+use super::{Global, block_on, now};
+use crate::wiring::connect;
+use rows::{Row, Rows};
+
+/// Who gets no mail: show, add, remove, import, export
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Suppressions {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  malleposte suppressions show ann@example.org          why this one gets no mail
+  malleposte suppressions add ann@example.org --why \"asked by telephone\" --until 2027-06-30T00:00:00Z
+  malleposte suppressions remove ann@example.org        mail again; what was held against it is forgotten
+  malleposte suppressions export > suppressed.csv       address,reason,category,at,expires_at,evidence
+  malleposte suppressions import suppressed.csv         a column `address` is enough
+  malleposte suppressions import --platform spam-traps.csv";
+
+/// Whose list.
+#[derive(Debug, Args)]
+struct Whose {
+    /// This tenant's list
+    #[arg(long, default_value = "default", value_name = "NAME")]
+    tenant: String,
+    /// The platform's list, which holds for every tenant
+    #[arg(long, conflicts_with = "tenant")]
+    platform: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Why an address gets no mail
+    Show {
+        address: Address,
+        #[command(flatten)]
+        whose: Whose,
+    },
+    /// No mail for this address any more
+    Add {
+        address: Address,
+        #[command(flatten)]
+        whose: Whose,
+        /// The reason, for whoever asks later
+        #[arg(long, default_value = "")]
+        why: String,
+        /// When it ends by itself
+        #[arg(long, value_name = "MOMENT")]
+        until: Option<Timestamp>,
+    },
+    /// Mail again for this address; what was held against it is forgotten
+    Remove {
+        address: Address,
+        #[command(flatten)]
+        whose: Whose,
+    },
+    /// The list as CSV
+    Export {
+        #[command(flatten)]
+        whose: Whose,
+    },
+    /// Addresses out of a CSV file with a header line, of which `address` is enough; `-`: standard input
+    Import {
+        file: PathBuf,
+        #[command(flatten)]
+        whose: Whose,
+        /// The reason of rows that say none
+        #[arg(long, default_value = "imported")]
+        reason: String,
+    },
+}
+
+/// Addresses that are changed at the same time.
+const TOGETHER: usize = 64;
+/// Others may change the same address at the same time; not for ever.
+const TRIES: usize = 5;
+/// Faults of a file that are told one by one.
+const FAULTS_TOLD_MAX: u64 = 20;
+
+impl Suppressions {
+    pub(super) fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
+        let config = global.read()?;
+        block_on(async move {
+            let store = connect(&config).await?;
+            match self.verb {
+                Verb::Show { address, whose } => show(&store, whose.list()?, &address).await,
+                Verb::Add { address, whose, why, until } => {
+                    if until.is_some_and(|end| end <= now()) {
+                        bail!("--until has passed already");
+                    }
+                    let record = operators(&why, until);
+                    put(&store, whose.list()?, &address.folded(), Some(&record)).await?;
+                    println!("{} gets no mail any more.", address.folded());
+                    Ok(ExitCode::SUCCESS)
+                }
+                Verb::Remove { address, whose } => remove(&store, whose.list()?, &address).await,
+                Verb::Export { whose } => export(&store, whose.list()?).await,
+                Verb::Import { file, whose, reason } => {
+                    import(&store, whose.list()?, &file, &reason).await
+                }
+            }
+        })
+    }
+}
+
+impl Whose {
+    /// Its name in the store.
+    fn list(&self) -> anyhow::Result<&str> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+        match self.tenant.as_str() {
+            _ if self.platform => Ok(PLATFORM),
+            tenant if !tenant.is_empty() && tenant.bytes().all(plain) => Ok(tenant),
+            tenant => bail!("{tenant:?} is no tenant: letters, digits, - _ ."),
+        }
+    }
+}
+
+fn operators(why: &str, until: Option<Timestamp>) -> SuppressionRecord {
+    SuppressionRecord {
+        reason: "operator".into(),
+        category: None,
+        at: now(),
+        evidence: format!("at the command line: {why}").trim_end_matches(": ").to_owned(),
+        delivery: None,
+        expires_at: until,
+    }
+}
+
+async fn show(store: &Store, list: &str, address: &Address) -> anyhow::Result<ExitCode> {
+    let folded = address.folded();
+    let Some(record) = store.suppression(list, &folded).await? else {
+        println!("{folded} is not suppressed.");
+        return Ok(ExitCode::FAILURE);
+    };
+    let SuppressionRecord { reason, at, evidence, .. } = &record;
+    let category = record.category.map(|category| format!(" ({category})")).unwrap_or_default();
+    let end = match record.expires_at {
+        None => String::new(),
+        Some(end) if record.holds(now()) => format!(", until {end}"),
+        Some(end) => format!(", until {end}: it has ended"),
+    };
+    println!("{folded}: {reason}{category}, since {at}{end}");
+    if !evidence.is_empty() {
+        println!("  {}", mail::reply::clean_text(evidence));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn remove(store: &Store, list: &str, address: &Address) -> anyhow::Result<ExitCode> {
+    let folded = address.folded();
+    if store.suppression(list, &folded).await?.is_none() {
+        println!("{folded} is not suppressed.");
+        return Ok(ExitCode::FAILURE);
+    }
+    put(store, list, &folded, None).await?;
+    // The platform's list holds for every tenant, and only its own command changes it.
+    match store.suppression(list, &folded).await? {
+        None => println!("{folded} gets mail again."),
+        Some(_) => println!("{folded} gets no mail: it is on the platform's list (--platform)."),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a suppression, or lifts it, and tells.
+async fn put(
+    store: &Store,
+    list: &str,
+    address: &str,
+    record: Option<&SuppressionRecord>,
+) -> Result<(), StoreError> {
+    let kind = match record {
+        Some(_) => EventKind::SuppressionAdded,
+        None => EventKind::SuppressionRemoved,
+    };
+    let event = Event {
+        recipient: address.to_owned(),
+        service: "ops".into(),
+        note: match list {
+            PLATFORM => "for all tenants at the command line".into(),
+            tenant => format!("for {tenant} at the command line"),
+        },
+        ..Event::new(kind, now())
+    };
+    for _ in 0..TRIES {
+        let history = store.address_history(Some(list), address).await?;
+        let change = AddressChange {
+            tenant: Some(list),
+            address,
+            history_before: &history,
+            history_after: if record.is_some() { &history } else { &[] },
+            suppression: Some(record),
+            events: std::slice::from_ref(&event),
+        };
+        if store.change_address(&change).await? {
+            return Ok(());
+        }
+    }
+    Err(StoreError::Busy)
+}
+
+async fn export(store: &Store, list: &str) -> anyhow::Result<ExitCode> {
+    let mut out = rows::writer(BufWriter::new(io::stdout().lock()))?;
+    for shard in store.all_shards() {
+        let mut cursor = 0;
+        loop {
+            let (next, page) = store.suppressions(shard, Some(list), cursor).await?;
+            for Suppression { address, record } in &page {
+                out.serialize(Row::of(address, record))?;
+            }
+            if next == 0 {
+                break;
+            }
+            cursor = next;
+        }
+    }
+    super::bounces::ended(out.flush(), true)
+}
+
+/// What became of a row.
+enum Done {
+    Written,
+    /// It is suppressed already, for as long or longer.
+    Known,
+}
+
+async fn import(store: &Store, list: &str, file: &Path, reason: &str) -> anyhow::Result<ExitCode> {
+    let from: Box<dyn io::Read> = if file == Path::new("-") {
+        Box::new(io::stdin())
+    } else {
+        let opened = File::open(file).with_context(|| file.display().to_string())?;
+        Box::new(BufReader::new(opened))
+    };
+    let rows = Rows::read(from, reason, now())?;
+    let (mut written, mut known, mut faults) = (0u64, 0u64, 0u64);
+    let mut done = stream::iter(rows)
+        .map(|(line, row)| async move {
+            let row = match row {
+                Ok(row) => row,
+                Err(fault) => return (line, Ok(Err(fault))),
+            };
+            (line, one(store, list, &row).await.map(Ok))
+        })
+        .buffered(TOGETHER);
+    while let Some((line, done)) = done.next().await {
+        match done.with_context(|| format!("line {line} and what follows; import it again"))? {
+            Ok(Done::Written) => written += 1,
+            Ok(Done::Known) => known += 1,
+            Err(fault) => {
+                faults += 1;
+                if faults <= FAULTS_TOLD_MAX {
+                    eprintln!("{}: line {line}: {fault}", file.display());
+                }
+            }
+        }
+    }
+    if faults > FAULTS_TOLD_MAX {
+        eprintln!("{}: and {} more", file.display(), faults - FAULTS_TOLD_MAX);
+    }
+    io::stderr().flush()?;
+    println!("{written} suppressed, {known} were already, {faults} rows are no suppressions.");
+    Ok(if faults == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// One row; what is known is not made weaker.
+async fn one(store: &Store, list: &str, row: &Suppression) -> Result<Done, StoreError> {
+    let known = store.suppression(list, &row.address).await?;
+    if known.is_some_and(|known| lasts_as_long(&known, &row.record)) {
+        return Ok(Done::Known);
+    }
+    put(store, list, &row.address, Some(&row.record)).await?;
+    Ok(Done::Written)
+}
+
+fn lasts_as_long(known: &SuppressionRecord, new: &SuppressionRecord) -> bool {
+    match (known.expires_at, new.expires_at) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(known), Some(new)) => known >= new,
+    }
+}
