@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use memchr::memmem::Finder;
 
 use super::{Said, cut};
 use crate::category::Phase;
@@ -54,9 +55,9 @@ struct Condition {
     phase: Vec<Phase>,
 }
 
-/// Pieces that follow one another.
+/// Pieces that follow one another, made ready: they are looked for in every answer.
 #[derive(Debug)]
-struct Pattern(Vec<String>);
+struct Pattern(Vec<Finder<'static>>);
 
 impl RuleSet {
     /// Makes a set ready.
@@ -74,15 +75,14 @@ impl RuleSet {
         let mut on_word: Vec<Vec<usize>> = Vec::new();
         for (at, rule) in rules.iter().enumerate() {
             for text in &rule.any {
-                let pattern = Pattern::new(text);
-                let key = pattern.longest().to_owned();
+                let key = longest_piece(text).to_owned();
                 let n = *number.entry(key.clone()).or_insert_with(|| {
                     words.push(key);
                     on_word.push(Vec::new());
                     words.len() - 1
                 });
                 on_word[n].push(patterns.len());
-                patterns.push((at, pattern));
+                patterns.push((at, Pattern::new(text)));
             }
         }
         let words = AhoCorasick::builder()
@@ -151,7 +151,7 @@ pub(crate) fn is_status(text: &str) -> bool {
 
 impl Pattern {
     fn new(text: &str) -> Self {
-        Self(text.split(GAP).map(str::to_owned).collect())
+        Self(text.split(GAP).map(|piece| Finder::new(piece).into_owned()).collect())
     }
 
     /// Then the automaton has found all of it already.
@@ -159,23 +159,24 @@ impl Pattern {
         self.0.len() == 1
     }
 
-    fn longest(&self) -> &str {
-        self.0.iter().max_by_key(|piece| piece.len()).map_or("", String::as_str)
-    }
-
     fn occurs(&self, folded: &str) -> bool {
         let Some((first, rest)) = self.0.split_first() else { return false };
         // A common first piece is tried a few times only: remote text decides how often it occurs.
-        let starts = folded.match_indices(first.as_str()).take(8);
-        starts.map(|(at, _)| at + first.len()).any(|end| follow(rest, folded, end))
+        let starts = first.find_iter(folded.as_bytes()).take(8);
+        starts.map(|at| at + first.needle().len()).any(|end| follow(rest, folded, end))
     }
 }
 
-fn follow(pieces: &[String], folded: &str, mut from: usize) -> bool {
+fn longest_piece(text: &str) -> &str {
+    text.split(GAP).max_by_key(|piece| piece.len()).unwrap_or_default()
+}
+
+fn follow(pieces: &[Finder<'_>], folded: &str, mut from: usize) -> bool {
     for piece in pieces {
-        let tail = cut(&folded[from..], GAP_OCTETS_MAX + piece.len());
-        match tail.find(piece.as_str()) {
-            Some(gap) => from += gap + piece.len(),
+        let octets = piece.needle().len();
+        let tail = cut(&folded[from..], GAP_OCTETS_MAX + octets);
+        match piece.find(tail.as_bytes()) {
+            Some(gap) => from += gap + octets,
             None => return false,
         }
     }

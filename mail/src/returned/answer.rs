@@ -27,7 +27,8 @@ pub(super) fn find(text: &str) -> Answer<'_> {
     let mut answer = Answer { text, ..Answer::default() };
     let mut weak = None;
     let mut previous = None;
-    for (at, word) in words(text) {
+    for (at, word, is_next) in numbered_words(text) {
+        let before = previous.take().filter(|_| is_next);
         let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
         let (head, tail) = bare.split_at_checked(3).unwrap_or((bare, ""));
         if answer.code.is_none()
@@ -44,6 +45,7 @@ pub(super) fn find(text: &str) -> Answer<'_> {
                 // `5.1.0 - Unknown address error 550-'5.7.1 …'`: the inner answer is the real one.
                 let inner = status(rest).filter(|_| rest.starts_with('\''));
                 answer.status = inner.or(answer.status).or_else(|| status(rest));
+                previous = before;
                 continue;
             }
         }
@@ -51,14 +53,13 @@ pub(super) fn find(text: &str) -> Answer<'_> {
             && let Some(found) = status(bare)
         {
             answer.status = Some(found);
-            if let Some((code, at)) = previous {
+            if let Some((code, at)) = before {
                 (answer.code, answer.text) = (Some(code), &text[at..]);
             }
         }
         if answer.status.is_some() && answer.code.is_some() {
             break;
         }
-        previous = None;
     }
     if let (None, Some((code, at))) = (answer.code, weak) {
         (answer.code, answer.text) = (Some(code), &text[at..]);
@@ -66,9 +67,20 @@ pub(super) fn find(text: &str) -> Answer<'_> {
     answer
 }
 
-fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let start = text.as_ptr() as usize;
-    text.split_whitespace().map(move |word| (word.as_ptr() as usize - start, word))
+/// The words that hold a digit with which an answer begins, few in any prose: where they stand, and
+/// whether no other word stands between them and the one before.
+fn numbered_words(text: &str) -> impl Iterator<Item = (usize, &str, bool)> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let rest = &text[from..];
+        let digit = memchr::memchr2(b'4', b'5', rest.as_bytes())?;
+        let head = rest[..digit].rsplit(char::is_whitespace).next().unwrap_or_default();
+        let begin = digit - head.len();
+        let end = rest[digit..].find(char::is_whitespace).map_or(rest.len(), |i| digit + i);
+        let found = (from + begin, &rest[begin..end], rest[..begin].trim().is_empty());
+        from += end;
+        Some(found)
+    })
 }
 
 fn reply_code(digits: &str) -> Option<u16> {

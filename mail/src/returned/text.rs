@@ -344,7 +344,10 @@ fn failure(named: &Named, section: &Section, action: Action, many: bool) -> Fail
     let text = section.text.as_str();
     let own = if named.lines.trim().is_empty() { text } else { &named.lines };
     let found = answer::find(own);
-    let elsewhere = about(text, named.address.as_deref().unwrap_or("\0"));
+    let elsewhere = match many {
+        true => about(text, named.address.as_deref().unwrap_or("\0")),
+        false => String::new(),
+    };
     let found =
         if found.code.is_none() && found.status.is_none() && (!many || !elsewhere.is_empty()) {
             let wider = if many { &elsewhere } else { text };
