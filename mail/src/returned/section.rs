@@ -2,7 +2,6 @@
 //! stands after that is somebody else's text and proves nothing.
 
 use std::cell::OnceCell;
-use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use super::mime::Parts;
@@ -193,7 +192,7 @@ impl Section {
 }
 
 /// The header of the original as the text quotes it.
-pub(super) fn quoted_header(parts: &Parts) -> Option<&str> {
+pub(super) fn quoted_header<'a>(parts: &'a Parts) -> Option<&'a str> {
     let mut tail = &parts.texts.first()?[begins_in_first(parts)?..];
     while !tail.is_empty() {
         let (line, below) = tail.split_once('\n').unwrap_or((tail, ""));
@@ -249,7 +248,9 @@ fn original_begins(text: &str) -> Option<usize> {
             return Some(at);
         }
         let is_blank = line.trim().is_empty();
-        let is_field = !is_blank && fields::is_field(line);
+        // Elsewhere a field is one line of prose among others.
+        let may_be_field = !is_blank && (after_blank || pasted.is_some());
+        let is_field = may_be_field && fields::is_field(line);
         if !is_field && !line.starts_with([' ', '\t']) {
             pasted = None;
         } else if is_field && pasted.is_none() && after_blank {
@@ -267,18 +268,24 @@ fn original_begins(text: &str) -> Option<usize> {
     None
 }
 
-/// The first letters of those sentences. Folding each line of a long text would cost more than all
-/// the rest.
-static HEADS: LazyLock<HashSet<[u8; 3]>> = LazyLock::new(|| {
+/// The first letters of those sentences, in order. Folding each line of a long text would cost more
+/// than all the rest.
+static HEADS: LazyLock<Vec<[u8; 3]>> = LazyLock::new(|| {
     let head = |sentence: &&str| sentence.as_bytes().first_chunk().copied();
-    ORIGINAL_BEGINS.iter().filter_map(head).collect()
+    let mut heads: Vec<_> = ORIGINAL_BEGINS.iter().filter_map(head).collect();
+    heads.sort_unstable();
+    heads.dedup();
+    heads
 });
 
 fn names_original(line: &str) -> bool {
-    let is_ornament = |c: char| c.is_whitespace() || "-*|=_>#+".contains(c);
+    let is_ornament =
+        |c: char| matches!(c, '-' | '*' | '|' | '=' | '_' | '>' | '#' | '+') || c.is_whitespace();
     let bare = line.trim_start_matches(is_ornament);
     let head: Option<[u8; 3]> = bare.as_bytes().first_chunk().copied();
-    if !head.is_some_and(|head| HEADS.contains(&head.map(|b| b.to_ascii_lowercase()))) {
+    let is_head =
+        |head: [u8; 3]| HEADS.binary_search(&head.map(|b| b.to_ascii_lowercase())).is_ok();
+    if !head.is_some_and(is_head) {
         return false;
     }
     let bare = bare.trim_end_matches(is_ornament);
