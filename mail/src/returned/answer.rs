@@ -161,7 +161,7 @@ const VAGUE: &[Category] = &[Category::System, Category::Policy, Category::Netwo
 
 /// The `Status:` field, which may hold a comment or a whole reply.
 pub(super) fn status_field(block: &[&Field]) -> Answer<'static> {
-    let value = block.iter().find(|f| f.name == "status").map_or("", |f| f.value.as_str());
+    let value = block.iter().find(|f| f.is("status")).map_or("", |f| &*f.value);
     let first = value.split_whitespace().next().unwrap_or_default();
     Answer { code: reply_code(first), status: status(first), text: "" }
 }

@@ -19,8 +19,15 @@ use crate::reply::{EnhancedStatus, clean_text};
 const PROSE_FOR_MAX: usize = 20;
 
 /// Reads the recipients of a report. `None` when it has no block about a recipient.
-pub(super) fn read(parts: &Parts, refs: &OriginalRefs) -> Option<(Report, Vec<FailedRecipient>)> {
-    let fields: Vec<Field> = status_texts(parts).flat_map(fields::parse).collect();
+pub(super) fn read(
+    parts: &Parts,
+    status: &[Field],
+    refs: &OriginalRefs,
+) -> Option<(Report, Vec<FailedRecipient>)> {
+    let fields: Cow<'_, [Field]> = match parts.delivery_status.is_empty() {
+        true => status_in_text(parts).into(),
+        false => status.into(),
+    };
     let blocks = recipients(&fields);
     if blocks.is_empty() {
         return None;
@@ -53,18 +60,17 @@ pub(super) fn read(parts: &Parts, refs: &OriginalRefs) -> Option<(Report, Vec<Fa
     Some((kind, all))
 }
 
-/// The status parts; or a text that is one.
-fn status_texts(parts: &Parts) -> impl Iterator<Item = &str> {
-    let own = parts.delivery_status.iter();
+/// The fields of a text that is a status part.
+fn status_in_text<'a>(parts: &'a Parts) -> Vec<Field<'a>> {
+    let is_status = |text: &&String| {
+        contains_line(text, "final-recipient:")
+            && (contains_line(text, "action:") || contains_line(text, "status:"))
+    };
     // A person who quotes a report in an answer is no mail system.
-    let is_quoted = text::is_of_a_person(parts);
-    let in_text = parts.texts.iter().filter(move |t| {
-        parts.delivery_status.is_empty()
-            && !is_quoted
-            && contains_line(t, "final-recipient:")
-            && (contains_line(t, "action:") || contains_line(t, "status:"))
-    });
-    own.chain(in_text).map(String::as_str)
+    match text::is_of_a_person(parts) {
+        true => Vec::new(),
+        false => parts.texts.iter().filter(is_status).flat_map(|t| fields::parse(t)).collect(),
+    }
 }
 
 fn contains_line(text: &str, start: &str) -> bool {
@@ -73,12 +79,12 @@ fn contains_line(text: &str, start: &str) -> bool {
 
 /// The fields, recipient by recipient. A blank line parts two recipients, and so
 /// does a field that a recipient has once and that comes again.
-fn recipients(fields: &[Field]) -> Vec<Vec<&Field>> {
+fn recipients<'a>(fields: &'a [Field<'a>]) -> Vec<Vec<&'a Field<'a>>> {
     const ONCE: &[&str] = &["final-recipient", "original-recipient", "action", "status"];
     let mut blocks: Vec<Vec<&Field>> = Vec::new();
     let mut block: Vec<&Field> = Vec::new();
     for field in fields {
-        let again = ONCE.contains(&field.name.as_str()) && has(&block, &field.name);
+        let again = ONCE.iter().any(|name| field.is(name)) && has(&block, &field.name);
         if field.after_blank || again {
             keep(&mut blocks, std::mem::take(&mut block));
         }
@@ -88,7 +94,7 @@ fn recipients(fields: &[Field]) -> Vec<Vec<&Field>> {
     blocks
 }
 
-fn keep<'a>(blocks: &mut Vec<Vec<&'a Field>>, block: Vec<&'a Field>) {
+fn keep<'a>(blocks: &mut Vec<Vec<&'a Field<'a>>>, block: Vec<&'a Field<'a>>) {
     let about_one = has(&block, "final-recipient") || has(&block, "original-recipient");
     if about_one {
         blocks.push(block);
@@ -102,11 +108,11 @@ fn keep<'a>(blocks: &mut Vec<Vec<&'a Field>>, block: Vec<&'a Field>) {
 }
 
 fn has(block: &[&Field], name: &str) -> bool {
-    block.iter().any(|f| f.name == name)
+    block.iter().any(|f| f.is(name))
 }
 
-fn value<'a>(block: &[&'a Field], name: &str) -> Option<&'a str> {
-    block.iter().find(|f| f.name == name).map(|f| f.value.as_str())
+fn value<'a>(block: &[&'a Field<'a>], name: &str) -> Option<&'a str> {
+    block.iter().find(|f| f.is(name)).map(|f| &*f.value)
 }
 
 /// What the prose of a report says about a recipient.
@@ -174,7 +180,7 @@ fn recipient(block: &[&Field], prose: About<'_>, late: bool) -> FailedRecipient 
 }
 
 /// The diagnosis without its type; where there is none, the comment in `Status`.
-fn diagnosis<'a>(block: &[&'a Field]) -> &'a str {
+fn diagnosis<'a>(block: &[&'a Field<'a>]) -> &'a str {
     let own = value(block, "diagnostic-code").or_else(|| value(block, "x-supplementary-info"));
     if let Some(own) = own.filter(|v| !v.trim().is_empty()) {
         return match own.split_once(';') {

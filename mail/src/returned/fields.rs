@@ -1,33 +1,63 @@
 //! Header-like fields as they really come: folded, broken in the middle, with the
 //! wrong case, without the blank line that should part them. Not a MIME parser.
 
+use std::borrow::Cow;
+
 /// Fields read of one part; a report about a thousand recipients has fewer.
 const FIELDS_MAX: usize = 4096;
 
-/// One field. The name is in lower case; folding in the value became a space.
+/// One field. The name is as it is written; folding in the value became a space.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Field {
-    pub(super) name: String,
-    pub(super) value: String,
+pub(super) struct Field<'a> {
+    pub(super) name: Cow<'a, str>,
+    pub(super) value: Cow<'a, str>,
     /// Whether a blank line stood before it.
     pub(super) after_blank: bool,
 }
 
+impl Field<'_> {
+    /// Whether it is called so, whatever its case.
+    pub(super) fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+    }
+
+    /// Whether its name begins so.
+    pub(super) fn begins(&self, head: &str) -> bool {
+        self.name.get(..head.len()).is_some_and(|name| name.eq_ignore_ascii_case(head))
+    }
+
+    fn into_owned(self) -> Field<'static> {
+        Field {
+            name: self.name.into_owned().into(),
+            value: self.value.into_owned().into(),
+            after_blank: self.after_blank,
+        }
+    }
+}
+
 /// The fields of a text, whatever else it holds.
-pub(super) fn parse(text: &str) -> Vec<Field> {
+pub(super) fn parse(text: &str) -> Vec<Field<'_>> {
     read(text, false)
 }
 
+/// The same of a text that had to be decoded, or had not.
+pub(super) fn parse_decoded(text: Cow<'_, str>) -> Vec<Field<'_>> {
+    match text {
+        Cow::Borrowed(text) => parse(text),
+        Cow::Owned(text) => parse(&text).into_iter().map(Field::into_owned).collect(),
+    }
+}
+
 /// The fields at the head of a text: a body may hold lines that look like some.
-pub(super) fn parse_header(text: &str) -> Vec<Field> {
+pub(super) fn parse_header(text: &str) -> Vec<Field<'_>> {
     read(text, true)
 }
 
-fn read(text: &str, is_header: bool) -> Vec<Field> {
-    let mut fields: Vec<Field> = Vec::new();
+fn read(text: &str, is_header: bool) -> Vec<Field<'_>> {
+    let mut fields: Vec<Field<'_>> = Vec::new();
     let mut after_blank = true;
     for line in text.lines() {
-        if line.trim().is_empty() {
+        if line.trim_start().is_empty() {
             if is_header && !fields.is_empty() {
                 break;
             }
@@ -40,7 +70,7 @@ fn read(text: &str, is_header: bool) -> Vec<Field> {
                 if fields.len() == FIELDS_MAX {
                     break;
                 }
-                let (name, value) = (name.to_ascii_lowercase(), value.trim().to_owned());
+                let (name, value) = (name.into(), value.trim().into());
                 fields.push(Field { name, value, after_blank });
             }
             // A folded line, or one that lost its leading blank on the way.
@@ -56,8 +86,9 @@ fn read(text: &str, is_header: bool) -> Vec<Field> {
     fields
 }
 
-fn append(value: &mut String, line: &str) {
+fn append(value: &mut Cow<'_, str>, line: &str) {
     if value.len() < crate::reply::REPLY_TEXT_OCTETS_MAX * 4 {
+        let value = value.to_mut();
         if !value.is_empty() {
             value.push(' ');
         }
@@ -70,16 +101,17 @@ pub(super) fn is_field(line: &str) -> bool {
     !line.starts_with([' ', '\t']) && name_and_value(line).is_some()
 }
 
+/// A line of prose is none at its second word: only as much is read of it.
 fn name_and_value(line: &str) -> Option<(&str, &str)> {
-    let (name, value) = line.split_once(':')?;
-    let name = name.trim_end();
     let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-    (!name.is_empty() && name.len() <= 64 && name.bytes().all(fits)).then_some((name, value))
+    let (name, rest) = line.split_at(line.bytes().take_while(|b| fits(*b)).count());
+    let value = rest.trim_start().strip_prefix(':')?;
+    (1..=64).contains(&name.len()).then_some((name, value))
 }
 
 /// The first value of a field.
-pub(super) fn get<'a>(fields: &'a [Field], name: &str) -> Option<&'a str> {
-    fields.iter().find(|f| f.name == name).map(|f| f.value.as_str())
+pub(super) fn get<'a>(fields: &'a [Field<'_>], name: &str) -> Option<&'a str> {
+    fields.iter().find(|f| f.is(name)).map(|f| &*f.value)
 }
 
 /// An address out of a field's value: `rfc822; <ann@example.org> (comment)`.

@@ -1,6 +1,7 @@
 //! A mail taken apart: header, texts to read, report parts, the original. The MIME
 //! walk is mail-parser's; what is here bounds it and sorts its parts.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::sync::LazyLock;
 
@@ -25,13 +26,16 @@ const TEXT_OCTETS_MAX: usize = 64 * 1024;
 const PARTS_MAX: usize = 200;
 
 static PARSER: LazyLock<MessageParser> = LazyLock::new(|| {
-    MessageParser::new().with_mime_headers().header_text(HeaderName::Subject).default_header_raw()
+    MessageParser::new()
+        .with_mime_headers()
+        .header_text(HeaderName::Subject)
+        .default_header_ignore()
 });
 
 /// What a mail consists of.
 #[derive(Debug, Default)]
-pub(super) struct Parts {
-    pub(super) header: Vec<Field>,
+pub(super) struct Parts<'a> {
+    pub(super) header: Vec<Field<'a>>,
     /// Decoded (RFC 2047).
     pub(super) subject: String,
     /// `multipart/report`'s `report-type`, in lower case.
@@ -53,7 +57,7 @@ pub(super) struct Parts {
     said: OnceCell<String>,
 }
 
-impl Parts {
+impl Parts<'_> {
     pub(super) fn field(&self, name: &str) -> Option<&str> {
         fields::get(&self.header, name)
     }
@@ -67,6 +71,11 @@ impl Parts {
         }
     }
 
+    /// What the status parts hold.
+    pub(super) fn status_fields(&self) -> Vec<Field<'_>> {
+        self.delivery_status.iter().flat_map(|text| fields::parse(text)).collect()
+    }
+
     pub(super) fn subject_folded(&self) -> &str {
         self.subject_folded.get_or_init(|| fold(&self.subject))
     }
@@ -78,7 +87,7 @@ impl Parts {
 }
 
 /// Takes a mail apart.
-pub(super) fn take_apart(raw: &[u8]) -> Parts {
+pub(super) fn take_apart(raw: &[u8]) -> Parts<'_> {
     let raw = after_mbox_line(&raw[..raw.len().min(EXAMINED_OCTETS_MAX)]);
     if is_hostile(raw) {
         return as_plain_text(raw);
@@ -119,18 +128,18 @@ fn ends_with(text: &[u8], word: &[u8]) -> bool {
     text.len() >= word.len() && text[text.len() - word.len()..].eq_ignore_ascii_case(word)
 }
 
-fn as_plain_text(raw: &[u8]) -> Parts {
+fn as_plain_text(raw: &[u8]) -> Parts<'_> {
     let text = decode(&raw[..raw.len().min(TEXT_OCTETS_MAX)]);
     let (head, body) =
         text.split_once("\n\n").or_else(|| text.split_once("\r\n\r\n")).unwrap_or((&text, ""));
-    let header = fields::parse(head);
+    let header = fields::parse_decoded(head.to_owned().into());
     let subject = fields::get(&header, "subject").unwrap_or_default().to_owned();
     Parts { header, subject, texts: vec![body.to_owned()], ..Parts::default() }
 }
 
 /// UTF-8, or else Windows-1252, of which Latin-1 is a part: undeclared 8-bit text is one of the two
 /// nearly always.
-fn decode(raw: &[u8]) -> String {
+fn decode(raw: &[u8]) -> Cow<'_, str> {
     /// What it has where Latin-1 has control characters.
     const HIGH: [char; 32] = [
         '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž',
@@ -142,14 +151,14 @@ fn decode(raw: &[u8]) -> String {
         b => char::from(*b),
     };
     match std::str::from_utf8(raw) {
-        Ok(text) => text.to_owned(),
+        Ok(text) => Cow::Borrowed(text),
         Err(_) => raw.iter().map(letter).collect(),
     }
 }
 
-fn sort(message: &Message<'_>, raw: &[u8]) -> Parts {
+fn sort<'a>(message: &Message<'_>, raw: &'a [u8]) -> Parts<'a> {
     let mut parts = Parts {
-        header: fields::parse(&header_text(&message.parts[0], raw)),
+        header: fields::parse_decoded(header_text(&message.parts[0], raw)),
         subject: message.subject().unwrap_or_default().to_owned(),
         ..Parts::default()
     };
@@ -178,7 +187,7 @@ fn sort(message: &Message<'_>, raw: &[u8]) -> Parts {
     parts
 }
 
-fn header_text(part: &MessagePart<'_>, raw: &[u8]) -> String {
+fn header_text<'a>(part: &MessagePart<'_>, raw: &'a [u8]) -> Cow<'a, str> {
     let range = part.offset_header as usize..part.offset_body as usize;
     decode(raw.get(range).unwrap_or_default())
 }
@@ -194,13 +203,13 @@ fn content_type(part: &MessagePart<'_>) -> String {
     full
 }
 
-fn sort_text(parts: &mut Parts, part: &MessagePart<'_>, kind: &str, text: &str, raw: &[u8]) {
+fn sort_text(parts: &mut Parts<'_>, part: &MessagePart<'_>, kind: &str, text: &str, raw: &[u8]) {
     let text = cut(text, TEXT_OCTETS_MAX);
     let undeclared = text.contains('\u{fffd}') && part.encoding == Encoding::None;
     let text = if undeclared {
         let range = part.offset_body as usize..part.offset_end as usize;
         let octets = raw.get(range).unwrap_or_default();
-        decode(&octets[..octets.len().min(TEXT_OCTETS_MAX)])
+        decode(&octets[..octets.len().min(TEXT_OCTETS_MAX)]).into_owned()
     } else {
         text.to_owned()
     };
@@ -213,7 +222,7 @@ fn sort_text(parts: &mut Parts, part: &MessagePart<'_>, kind: &str, text: &str, 
 }
 
 fn sort_binary(parts: &mut Parts, part: &MessagePart<'_>, kind: &str, octets: &[u8]) {
-    let text = || decode(&octets[..octets.len().min(TEXT_OCTETS_MAX)]);
+    let text = || decode(&octets[..octets.len().min(TEXT_OCTETS_MAX)]).into_owned();
     match kind {
         "message/delivery-status" | "message/global-delivery-status" => {
             parts.delivery_status.push(text());
@@ -238,7 +247,7 @@ fn sort_message(parts: &mut Parts, nested: &Message<'_>, raw: &[u8]) {
     let Some(first) = nested.parts.first() else { return };
     // A nested message that had to be decoded carries its own octets.
     let source: &[u8] = if nested.raw_message.is_empty() { raw } else { &nested.raw_message };
-    parts.original.get_or_insert_with(|| header_text(first, source));
+    parts.original.get_or_insert_with(|| header_text(first, source).into_owned());
 }
 
 fn note_attached(parts: &mut Parts, part: &MessagePart<'_>, kind: &str) {

@@ -109,7 +109,8 @@ fn read(raw: &[u8], sender: Option<&str>) -> Returned {
     }
     let mut parts = mime::take_apart(raw);
     parts.sender = sender.map(str::to_owned);
-    let original = original::refs(&parts, raw);
+    let status = parts.status_fields();
+    let original = original::refs(&parts, &status, raw);
     if let Some(kind) = reports::aggregate(&parts) {
         return of_kind(kind, &parts, original);
     }
@@ -121,7 +122,7 @@ fn read(raw: &[u8], sender: Option<&str>) -> Returned {
     if let Some((kind, failures)) = notices::read(&parts) {
         return with_failures(kind, failures, &parts, original);
     }
-    if let Some((kind, failures)) = dsn::read(&parts, &original) {
+    if let Some((kind, failures)) = dsn::read(&parts, &status, &original) {
         return with_failures(kind, failures, &parts, original);
     }
     if let Some(kind) = auto::before_bounces(&parts) {

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::fields;
+use super::fields::{self, Field};
 use super::mime::Parts;
 use super::section;
 use crate::reply::clean_text;
@@ -40,14 +40,12 @@ pub struct OriginalRefs {
 }
 
 /// Collects the references.
-pub(super) fn refs(parts: &Parts, raw: &[u8]) -> OriginalRefs {
+pub(super) fn refs(parts: &Parts, status: &[Field], raw: &[u8]) -> OriginalRefs {
     let quoted = parts.original.as_deref().or_else(|| section::quoted_header(parts));
     let header = fields::parse_header(quoted.unwrap_or_default());
     let header = header.as_slice();
-    let status: Vec<_> = parts.delivery_status.iter().flat_map(|t| fields::parse(t)).collect();
     let one = |name| fields::get(header, name);
-    let ours =
-        |f: &&fields::Field| OURS.contains(&f.name.as_str()) || f.name.starts_with("x-malleposte");
+    let ours = |f: &&Field| OURS.iter().any(|name| f.is(name)) || f.begins("x-malleposte");
     OriginalRefs {
         message_id: one("message-id").and_then(|v| ids(v).into_iter().next()),
         references: ["in-reply-to", "references"]
@@ -58,11 +56,15 @@ pub(super) fn refs(parts: &Parts, raw: &[u8]) -> OriginalRefs {
             .collect(),
         return_path: one("return-path").and_then(fields::address),
         tokens: tokens(parts, raw),
-        envelope_id: fields::get(&status, "original-envelope-id").map(clean_text),
+        envelope_id: fields::get(status, "original-envelope-id").map(clean_text),
         to: one("to").map(all_addresses).unwrap_or_default(),
         from: one("from").and_then(fields::address),
         subject: one("subject").map(clean_text),
-        ours: header.iter().filter(ours).map(|f| (f.name.clone(), clean_text(&f.value))).collect(),
+        ours: header
+            .iter()
+            .filter(ours)
+            .map(|f| (f.name.to_ascii_lowercase(), clean_text(&f.value)))
+            .collect(),
     }
 }
 

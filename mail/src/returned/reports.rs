@@ -135,13 +135,10 @@ fn is_about_dmarc(subject: &str, body: &str) -> bool {
 
 /// The recipients that the loop noted in the header of the message itself.
 fn noted_recipients(parts: &Parts) -> Vec<String> {
+    const NOTED: &[&str] =
+        &["x-hmxmroriginalrecipient", "x-original-rcpt-to", "x-original-recipient"];
     let header = fields::parse_header(parts.original.as_deref().unwrap_or_default());
-    let is_noted = |field: &&fields::Field| {
-        matches!(
-            field.name.as_str(),
-            "x-hmxmroriginalrecipient" | "x-original-rcpt-to" | "x-original-recipient"
-        )
-    };
+    let is_noted = |field: &&fields::Field| NOTED.iter().any(|name| field.is(name));
     header.iter().filter(is_noted).flat_map(|f| all_addresses(&f.value)).take(50).collect()
 }
 
@@ -149,7 +146,7 @@ fn read_fields(text: &str) -> Feedback {
     let fields = fields::parse(text);
     let one = |name| fields::get(&fields, name);
     let recipients =
-        fields.iter().filter(|f| f.name == "original-rcpt-to" || f.name == "removal-recipient");
+        fields.iter().filter(|f| f.is("original-rcpt-to") || f.is("removal-recipient"));
     Feedback {
         kind: one("feedback-type").unwrap_or_default().trim().to_ascii_lowercase(),
         user_agent: one("user-agent").map(clean_text),
