@@ -2,6 +2,8 @@
 //! addresses reduced to `@`, repeated reply codes of continued lines dropped. Rules
 //! and remote texts pass through here alike.
 
+use std::borrow::Cow;
+
 /// Octets of a text that the classifier looks at: a reply has at most 1 KB, a
 /// diagnosis in a report says what it has to say long before this.
 pub(crate) const EXAMINED_OCTETS_MAX: usize = 4096;
@@ -47,6 +49,15 @@ pub fn fold(text: &str) -> String {
     // All at once is cheaper than word by word.
     folded.make_ascii_lowercase();
     folded
+}
+
+/// The same, where the folded form of another text is known, which often is the same text.
+pub(crate) fn fold_beside<'a>(text: &str, known: &str, folded: &'a str) -> Cow<'a, str> {
+    let examined = |text| cut(text, EXAMINED_OCTETS_MAX).trim_end();
+    match examined(text) == examined(known) {
+        true => Cow::Borrowed(folded),
+        false => Cow::Owned(fold(text)),
+    }
 }
 
 const AFTER_LETTER: u8 = 1;

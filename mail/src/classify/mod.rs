@@ -11,7 +11,7 @@ mod own;
 mod rules;
 
 pub use fold::fold;
-pub(crate) use fold::{EXAMINED_OCTETS_MAX, cut};
+pub(crate) use fold::{EXAMINED_OCTETS_MAX, cut, fold_beside};
 pub use own::Own;
 
 use std::time::Duration;

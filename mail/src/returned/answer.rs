@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use super::fields::Field;
 use super::phrases::Phrases;
 use crate::category::{Category, Phase};
-use crate::classify::{self, Finding, Said, cut};
+use crate::classify::{self, Finding, Said, cut, fold_beside};
 use crate::reply::EnhancedStatus;
 
 /// Octets of a text that are searched for an answer.
@@ -131,24 +131,36 @@ pub(super) fn phase(folded: &str) -> Phase {
     SIGNED.last_in(folded).map_or(Phase::Returned, |at| SIGNS[at].1)
 }
 
-/// What an answer means; `more` is the prose around it, folded, asked when the answer alone
-/// says nothing plain.
+/// The prose around an answer, which may be the answer itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Prose<'a> {
+    pub(super) text: &'a str,
+    pub(super) folded: &'a str,
+}
+
+impl Prose<'_> {
+    /// There is none.
+    pub(super) const NONE: Self = Prose { text: "", folded: " " };
+}
+
+/// What an answer means; the prose around it is asked when the answer alone says nothing plain.
 pub(super) fn meaning(
     phase: Phase,
     code: Option<u16>,
     status: Option<EnhancedStatus>,
     text: &str,
-    more: &str,
+    prose: Prose<'_>,
 ) -> Finding {
-    let said = |text| Said { phase, code, status, text };
+    let said = Said { phase, code, status, text };
     // qmail's last sentence stands under every cause; the cause is what counts.
     let cause = text.split("I'm not going to try again").next().unwrap_or_default();
-    let first = classify::classify(&said(cause));
+    let folded = fold_beside(cause, prose.text, prose.folded);
+    let first = classify::classify_folded(&said, &folded);
     let unclear = first.confidence <= 60 || first.category == Category::Expired;
-    if !unclear || more.trim().is_empty() {
+    if !unclear || prose.folded.trim().is_empty() || folded == prose.folded {
         return first;
     }
-    let second = classify::classify_folded(&said(""), more);
+    let second = classify::classify_folded(&said, prose.folded);
     let clearer = second.confidence > 60 && second.category != Category::Expired;
     let says_something = !matches!(first.category, Category::Undetermined | Category::Expired);
     let known = first.confidence > 60 || (first.confidence >= 60 && says_something);

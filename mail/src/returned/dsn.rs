@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::answer::{self, Answer};
+use super::answer::{self, Answer, Prose};
 use super::fields::{self, Field};
 use super::mime::Parts;
 use super::original::OriginalRefs;
@@ -138,7 +138,7 @@ impl About<'_> {
                 let phase = answer::phase(&folded);
                 (text.into(), folded.into(), phase)
             }
-            Self::Nothing => ("".into(), "".into(), Phase::Returned),
+            Self::Nothing => ("".into(), " ".into(), Phase::Returned),
         }
     }
 }
@@ -167,7 +167,8 @@ fn recipient(block: &[&Field], prose: About<'_>, late: bool) -> FailedRecipient 
     };
     let wrapped = found.text.len() < said.len() && said.contains("error 550-'");
     let heard = if wrapped { found.text } else { spoken };
-    let finding = answer::meaning(phase, code, status, heard, &folded);
+    let prose = Prose { text: &more, folded: &folded };
+    let finding = answer::meaning(phase, code, status, heard, prose);
     FailedRecipient {
         final_recipient: last.clone().filter(|l| original.as_ref().is_some_and(|o| o != l)),
         recipient: original.or(last),

@@ -1,8 +1,9 @@
 //! Amazon SES tells of bounces and complaints in JSON, and people have it mailed to
 //! them. Only the few strings that matter are picked out; this is no JSON parser.
 
+use super::answer::{self, Prose};
 use super::mime::Parts;
-use super::{Action, FailedRecipient, answer, fields};
+use super::{Action, FailedRecipient, fields};
 use crate::category::{Phase, Report};
 use crate::classify::cut;
 use crate::reply::clean_text;
@@ -46,7 +47,7 @@ fn recipient(object: &str) -> Option<FailedRecipient> {
         code: found.code,
         action: Action::Failed,
         diagnostic: clean_text(said),
-        finding: answer::meaning(Phase::Returned, found.code, status, said, ""),
+        finding: answer::meaning(Phase::Returned, found.code, status, said, Prose::NONE),
     })
 }
 

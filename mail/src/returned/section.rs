@@ -9,7 +9,7 @@ use super::named::head_address;
 use super::phrases::phrases;
 use super::{answer, fields};
 use crate::category::Phase;
-use crate::classify::{cut, fold};
+use crate::classify::{cut, fold, fold_beside};
 
 /// Octets of the report that are read; the original below may be long.
 pub(super) const SECTION_OCTETS_MAX: usize = 16 * 1024;
@@ -175,7 +175,8 @@ impl Section {
                 break;
             }
         }
-        let folded = fold(&text);
+        let first = parts.texts.first().map_or("", String::as_str);
+        let folded = fold_beside(&text, first, parts.said()).into_owned();
         Self { text, folded, phase: OnceCell::new() }
     }
 

@@ -2,7 +2,9 @@
 //! name the addresses at the head of a line, the answer below, and then say where
 //! the original begins. This reads that shape, not one dialect after the other.
 
-use super::answer;
+use std::borrow::Cow;
+
+use super::answer::{self, Prose};
 use super::fields;
 use super::mime::Parts;
 use super::named::{Named, lonely, recipients};
@@ -11,7 +13,7 @@ use super::phrases::phrases;
 use super::section::{Section, about};
 use super::{Action, FailedRecipient};
 use crate::category::Report;
-use crate::classify::{EXAMINED_OCTETS_MAX, cut, fold};
+use crate::classify::{EXAMINED_OCTETS_MAX, cut, fold_beside};
 use crate::reply::clean_text;
 
 phrases! {
@@ -358,15 +360,17 @@ fn failure(named: &Named, section: &Section, action: Action, many: bool) -> Fail
         };
     let spoken = found.text;
     let (code, status) = (found.code, found.status);
-    let finding = if many {
-        let more = fold(&format!("{own} {elsewhere}"));
-        answer::meaning(answer::phase(&more), code, status, spoken, &more)
-    } else if text.len() <= EXAMINED_OCTETS_MAX {
-        answer::meaning(section.phase(), code, status, spoken, &section.folded)
+    let around: Cow<'_, str> = if many {
+        format!("{own} {elsewhere}").into()
+    } else if text.len() > EXAMINED_OCTETS_MAX {
+        format!("{own}\n{text}").into()
     } else {
-        let more = fold(&format!("{own}\n{text}"));
-        answer::meaning(section.phase(), code, status, spoken, &more)
+        text.into()
     };
+    let folded = fold_beside(&around, text, &section.folded);
+    let phase = if many { answer::phase(&folded) } else { section.phase() };
+    let prose = Prose { text: &around, folded: &folded };
+    let finding = answer::meaning(phase, code, status, spoken, prose);
     let expanded = expanded_from(&named.lines);
     FailedRecipient {
         final_recipient: expanded.as_ref().and(named.address.clone()),
