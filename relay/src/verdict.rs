@@ -8,7 +8,7 @@ use mail::classify::{Finding, Own, Permanence, Said, Signal};
 use mail::event::EventKind;
 use mail::queue::{End, Outcome};
 use mail::retry::{Hint, Next};
-use mail::{Category, Event, Phase, Reply, Scope};
+use mail::{Event, Phase, Reply, Scope};
 
 use crate::delivery::{Refusal, set_aside};
 use crate::job::{Job, Settlement};
@@ -289,21 +289,11 @@ fn pace_signal(finding: &Finding, phase: Phase) -> Signal {
     }
 }
 
-/// Whether another attempt may help. A server that says 5yz has said never: to insist
-/// costs reputation. It is believed unless it only means the pace, as some do, or its provider's
-/// rule knows that it means a while.
+/// Whether another attempt may help. What no server said is as its finding says.
 fn goes_again(failure: &Failure<'_>) -> bool {
     let insists = failure.reply.is_some_and(Reply::is_permanent);
-    let is_pace = matches!(
-        failure.finding.signal,
-        Signal::Rate
-            | Signal::Connections
-            | Signal::MessagesPerConnection
-            | Signal::Greylist
-            | Signal::RecipientBusy
-    ) || failure.finding.category == Category::RateLimited;
-    let is_asked_for = failure.finding.reaction.retry.is_some();
-    failure.finding.permanence == Permanence::Temporary && (!insists || is_pace || is_asked_for)
+    let said = if insists { Permanence::Permanent } else { Permanence::Temporary };
+    failure.finding.goes_again(said)
 }
 
 fn hint(finding: &Finding) -> Hint {

@@ -138,6 +138,24 @@ impl Finding {
         self.signal != Signal::None
             || matches!(self.category, RateLimited | ReputationBlock | System | Network)
     }
+
+    /// Whether another attempt may help, after a server said by its code that it can or cannot. One
+    /// that says 5yz has said never: to insist costs reputation. It is believed unless it only means
+    /// the pace, as some do, or its provider's rule knows that it means a while.
+    #[must_use]
+    pub fn goes_again(&self, said: Permanence) -> bool {
+        let is_pace = matches!(
+            self.signal,
+            Signal::Rate
+                | Signal::Connections
+                | Signal::MessagesPerConnection
+                | Signal::Greylist
+                | Signal::RecipientBusy
+        ) || self.category == Category::RateLimited;
+        let is_believed =
+            said == Permanence::Permanent && !is_pace && self.reaction.retry.is_none();
+        self.permanence == Permanence::Temporary && !is_believed
+    }
 }
 
 /// What a provider's rule asks for, beyond what follows from the meaning.
