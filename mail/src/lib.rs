@@ -17,6 +17,7 @@ pub mod id;
 pub mod links;
 pub mod load;
 pub mod orders;
+pub mod particular;
 pub mod plain;
 pub mod provider;
 pub mod queue;

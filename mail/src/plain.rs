@@ -2,7 +2,12 @@
 //! what the sender of a campaign can do. Terminal, API, console and the guide read
 //! the same sentences here.
 
+mod english;
+mod failure;
+mod french;
 mod own;
+
+pub use failure::{Explained, explain_failure, explain_particular, explain_told};
 
 use crate::category::{Category, Report, words};
 use crate::classify::Own;
@@ -49,6 +54,12 @@ pub fn explain(category: Category, lang: Lang) -> Plain {
         Lang::En => category_en(category),
         Lang::Fr => category_fr(category),
     }
+}
+
+/// Why a message was not sent where no server said so, and what to do.
+#[must_use]
+pub fn explain_own(own: Own, lang: Lang) -> Plain {
+    own::explain(own, lang)
 }
 
 /// What an event's rule and category say: our own reasons are told apart, those of servers by what

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
 mod classify;
+mod plain;
 mod provider;
 mod returned;
 mod returned_bounded;

@@ -198,6 +198,18 @@ pub fn classify_reply(phase: Phase, reply: &Reply) -> Finding {
     classify(&Said::reply(phase, reply))
 }
 
+/// What usually follows from a category when a server says that trying again can or cannot help.
+/// `rule` is empty: none decided.
+#[must_use]
+pub fn usually(category: Category, said: Permanence) -> Finding {
+    let code = match said {
+        Permanence::Permanent => 550,
+        Permanence::Temporary => 450,
+    };
+    let said = Said { phase: Phase::Rcpt, code: Some(code), status: None, text: "" };
+    finding(&said, category, Overrides::default(), "", 0)
+}
+
 pub(crate) fn finding(
     said: &Said<'_>,
     category: Category,
