@@ -246,6 +246,12 @@ pub fn decide(
 /// What a plain soft failure weighs; an unclear one weighs half.
 const FULL: u32 = 2;
 
+/// Whether a failure of this category counts half: it says less about the address than others.
+#[must_use]
+pub fn counts_half(category: Category) -> bool {
+    weight(category) < FULL
+}
+
 fn weight(category: Category) -> u32 {
     match category {
         Category::Undetermined | Category::Expired | Category::System => FULL / 2,

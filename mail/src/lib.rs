@@ -11,6 +11,7 @@ pub mod classify;
 pub mod egress;
 pub mod event;
 pub mod gate;
+pub mod guide;
 pub mod holds;
 pub mod hygiene;
 pub mod id;

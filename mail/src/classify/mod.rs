@@ -210,6 +210,11 @@ pub fn usually(category: Category, said: Permanence) -> Finding {
     finding(&said, category, Overrides::default(), "", 0)
 }
 
+/// A line that a general rule claims: the first of its own examples, which may name a phase.
+pub(crate) fn example_of(rule: &str) -> Option<&'static str> {
+    rules::example(rule)
+}
+
 pub(crate) fn finding(
     said: &Said<'_>,
     category: Category,

@@ -50,7 +50,6 @@ struct Written {
     #[serde(default = "usual_confidence")]
     confidence: u8,
     /// Lines that this rule must claim; `mail: 550 …` names a phase.
-    #[cfg_attr(not(test), allow(dead_code))]
     matches: Vec<String>,
     /// Lines that it must not.
     #[serde(default)]
@@ -75,6 +74,8 @@ pub(super) struct Rule {
     pub(super) category: Category,
     pub(super) overrides: Overrides,
     pub(super) confidence: u8,
+    /// The first of its lines.
+    example: String,
 }
 
 struct Rules {
@@ -109,6 +110,7 @@ fn compile(written: Vec<Written>) -> Rules {
             signal: w.signal,
         },
         confidence: w.confidence,
+        example: w.matches.into_iter().next().unwrap_or_default(),
     });
     Rules { rules: rules.collect(), set }
 }
@@ -129,6 +131,13 @@ impl Written {
 pub(super) fn find(said: &Said<'_>, folded: &str) -> Option<&'static Rule> {
     let all: &'static Rules = &RULES;
     all.set.first(said, folded).map(|rule| &all.rules[rule])
+}
+
+/// The first line that a rule claims.
+pub(super) fn example(id: &str) -> Option<&'static str> {
+    let all: &'static Rules = &RULES;
+    let rule = all.rules.iter().find(|rule| rule.id == id)?;
+    Some(rule.example.as_str())
 }
 
 #[cfg(test)]
