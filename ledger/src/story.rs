@@ -4,11 +4,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use mail::event::EventKind;
-use mail::plain::{Lang, explain_event, explain_report, phrase};
+use mail::plain::{Lang, explain_told, phrase};
 use mail::queue::BATCH_RECIPIENTS_MAX;
 use mail::reply::clean_text;
-use mail::{CampaignId, DeliveryId, Report, Timestamp};
+use mail::{CampaignId, DeliveryId, Timestamp};
 use rusqlite::{Connection, params};
 use serde::Serialize;
 
@@ -203,21 +202,9 @@ fn render_entry(text: &mut String, entry: &Entry, lang: Lang) {
     }
     line(&clean_text(&event.note));
     line(&circumstances(entry, lang));
-    if let Some(plain) = plain_words(entry, lang) {
-        line(plain.what);
-        line(plain.todo);
-    }
-}
-
-fn plain_words(entry: &Entry, lang: Lang) -> Option<mail::plain::Plain> {
-    let event = &entry.event;
-    match event.kind {
-        EventKind::Complained => Some(explain_report(Report::Complaint, lang)),
-        EventKind::Reported => {
-            let word = event.note.split([':', ' ']).next().unwrap_or_default();
-            Report::from_word(word).map(|r| explain_report(r, lang))
-        }
-        _ => explain_event(&event.rule, event.category, lang),
+    if let Some(plain) = explain_told(event, lang) {
+        line(&plain.what);
+        line(&plain.todo);
     }
 }
 

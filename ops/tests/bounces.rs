@@ -77,3 +77,30 @@ fn each_reply_is_answered_in_order_and_a_bad_line_stops_nobody() {
         bounces(dir.path(), &["classify"], b"{\"reply\": \"550 5.1.1 no such user\"}");
     assert!(is_good && out.contains("no-mailbox (permanent)"), "{out}");
 }
+
+#[test]
+fn what_is_particular_is_told_in_words_and_as_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let asked = b"{\"reply\": \"552 5.3.4 message size exceeds fixed limit 10485760\"}";
+    let (is_good, out, _) = bounces(dir.path(), &["classify", "--json", "--lang", "fr"], asked);
+    let told = &lines(&out)[0]["explanation"];
+    assert!(is_good && told["what"].as_str().unwrap().contains("10 Mo"), "{out}");
+    assert_eq!((&told["particular"], &told["meant"]), (&json!("size-limit"), &Value::Null));
+    let (_, out, _) = bounces(dir.path(), &["classify"], asked);
+    assert!(out.contains("larger than the 10 MB that"), "{out}");
+    let (_, out, _) = bounces(dir.path(), &["parse", "--json", "-"], REPORT);
+    let told = &lines(&out)[0]["failures"][0]["explanation"];
+    assert!(told["todo"].as_str().unwrap().contains("no longer written to"), "{out}");
+}
+
+#[test]
+fn the_guide_is_written_in_both_languages_and_forms() {
+    let dir = tempfile::tempdir().unwrap();
+    let (is_good, out, _) = bounces(dir.path(), &["guide"], b"");
+    assert!(is_good && out == include_str!("../../docs/GUIDE.md"));
+    let (is_good, out, _) =
+        bounces(dir.path(), &["guide", "--lang", "fr", "--format", "html"], b"");
+    assert!(is_good && out.starts_with("<!DOCTYPE html>\n<html lang=\"fr\">"), "{out}");
+    let (is_good, _, err) = bounces(dir.path(), &["guide", "--format", "pdf"], b"");
+    assert!(!is_good && err.contains("neither md nor html"), "{err}");
+}

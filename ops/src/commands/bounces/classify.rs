@@ -8,7 +8,8 @@ use anyhow::Context;
 use clap::Args;
 use mail::Phase;
 use mail::classify::{Finding, Said};
-use mail::plain::Lang;
+use mail::particular::Failure;
+use mail::plain::{Explained, Lang, explain_failure};
 use mail::provider::{Providers, classify_at};
 use mail::reply::{Reply, clean_text};
 use relay::providers;
@@ -64,6 +65,7 @@ struct Answer {
     said: String,
     #[serde(flatten)]
     finding: Finding,
+    explanation: Explained,
 }
 
 impl Classify {
@@ -72,11 +74,11 @@ impl Classify {
         let mut out = BufWriter::new(io::stdout().lock());
         let mut is_all_good = true;
         let mut each = |line: &str| {
-            let answer = answer(line, &known);
+            let answer = answer(line, &known, self.lang);
             is_all_good &= answer.is_ok();
             let told = match self.json {
                 true => as_json(line, &answer).to_string(),
-                false => as_text(line, &answer, self.lang),
+                false => as_text(line, &answer),
             };
             writeln!(out, "{told}")
         };
@@ -105,7 +107,7 @@ fn lines(mut from: impl BufRead, each: &mut impl FnMut(&str) -> io::Result<()>) 
     Ok(())
 }
 
-fn answer(line: &str, known: &Providers) -> Result<Answer, String> {
+fn answer(line: &str, known: &Providers, lang: Lang) -> Result<Answer, String> {
     let Asked { stage, reply, at } = serde_json::from_str(line).map_err(|e| e.to_string())?;
     let phase = phase(&stage).map_err(|why| format!("stage {why}"))?;
     let provider = match at.as_str() {
@@ -118,9 +120,11 @@ fn answer(line: &str, known: &Providers) -> Result<Answer, String> {
         None => Said::from_line(phase, &reply),
     };
     let finding = classify_at(provider.map(AsRef::as_ref), &said);
+    // No recipient is told of, so no address is said to be misspelt.
+    let explanation = explain_failure(&Failure::heard(&said, &finding, None), lang);
     let (code, status) = (said.code, said.status.map(|status| status.to_string()));
     let said = parsed.as_ref().map_or_else(|| clean_text(said.text), ToString::to_string);
-    Ok(Answer { code, status, said, finding })
+    Ok(Answer { code, status, said, finding, explanation })
 }
 
 fn as_json(line: &str, answer: &Result<Answer, String>) -> Value {
@@ -130,9 +134,12 @@ fn as_json(line: &str, answer: &Result<Answer, String>) -> Value {
     }
 }
 
-fn as_text(line: &str, answer: &Result<Answer, String>, lang: Lang) -> String {
+fn as_text(line: &str, answer: &Result<Answer, String>) -> String {
     match answer {
-        Ok(answer) => format!("{}\n  {}", answer.said, meaning(&answer.finding, lang).join("\n  ")),
+        Ok(answer) => {
+            let meaning = meaning(&answer.finding, &answer.explanation);
+            format!("{}\n  {}", answer.said, meaning.join("\n  "))
+        }
         Err(why) => format!("{line}\n  {why}"),
     }
 }
@@ -143,7 +150,7 @@ mod tests {
 
     fn told(line: &str) -> Value {
         let known = Providers::shipped();
-        as_json(line, &answer(line, &known))
+        as_json(line, &answer(line, &known, Lang::En))
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod classify;
 mod files;
+mod guide;
 mod import;
 mod parse;
 mod unmatched;
@@ -11,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use mail::classify::Finding;
-use mail::plain::{Lang, explain_event};
+use mail::plain::Explained;
 
 use super::{Global, serving};
 
@@ -30,12 +31,14 @@ Examples:
   malleposte bounces parse --json Maildir/cur     the same of every file of a folder, one line each
   malleposte bounces import Maildir old.mbox      what lies in files, as if it had been brought
   malleposte bounces unmatched                    reports that name no delivery of ours
-  echo '{\"stage\":\"rcpt\",\"reply\":\"550 5.1.1 no such user\"}' | malleposte bounces classify --json";
+  echo '{\"stage\":\"rcpt\",\"reply\":\"550 5.1.1 no such user\"}' | malleposte bounces classify --json
+  malleposte bounces guide --format html          every reason and what to do about it, for senders of campaigns";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
     Parse(parse::Parse),
     Classify(classify::Classify),
+    Guide(guide::Guide),
     Import(import::Import),
     Unmatched(unmatched::Unmatched),
 }
@@ -46,21 +49,20 @@ impl Bounces {
             None => serving::bounces(global),
             Some(Verb::Parse(parse)) => parse.run(),
             Some(Verb::Classify(classify)) => classify.run(global),
+            Some(Verb::Guide(guide)) => guide.run(),
             Some(Verb::Import(import)) => import.run(global),
             Some(Verb::Unmatched(unmatched)) => unmatched.run(global),
         }
     }
 }
 
-/// What follows from a finding, and the same in plain words where there are any.
-fn meaning(finding: &Finding, lang: Lang) -> Vec<String> {
+/// What follows from a finding, and the same in plain words.
+fn meaning(finding: &Finding, plain: &Explained) -> [String; 2] {
     let Finding { category, permanence, rule, confidence, hygiene, scope, .. } = finding;
     let follows = format!(
         "{category} ({permanence}), by {rule} at {confidence} %; the address: {hygiene}; concerns the {scope}"
     );
-    let plain = explain_event(rule, Some(*category), lang);
-    let plain = plain.map(|plain| format!("{} {}", plain.what, plain.todo));
-    [follows].into_iter().chain(plain).collect()
+    [follows, format!("{} {}", plain.what, plain.todo)]
 }
 
 /// How a command ends that prints as it goes. Whoever reads its output may have seen enough.

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use mail::plain::{Lang, explain_report};
+use mail::particular::Failure;
+use mail::plain::{Lang, explain_failure, explain_report};
 use mail::reply::clean_text;
 use mail::returned::{self, FailedRecipient, Returned};
 use serde_json::{Value, json};
@@ -57,7 +58,11 @@ impl Parse {
     }
 
     fn told(&self, name: &str, returned: &Returned) -> String {
-        if self.json { format!("{}\n", as_json(name, returned)) } else { self.text(name, returned) }
+        if self.json {
+            format!("{}\n", as_json(name, returned, self.lang))
+        } else {
+            self.text(name, returned)
+        }
     }
 
     fn unread(&self, name: &str, error: &io::Error) -> String {
@@ -87,7 +92,8 @@ impl Parse {
             if !failure.diagnostic.is_empty() {
                 line(format!("  said: {}", clean_text(&failure.diagnostic)));
             }
-            for said in meaning(&failure.finding, self.lang) {
+            let plain = explain_failure(&Failure::returned(failure), self.lang);
+            for said in meaning(&failure.finding, &plain) {
                 line(format!("  {said}"));
             }
         }
@@ -107,8 +113,9 @@ fn whom(failure: &FailedRecipient, lang: Lang) -> String {
 }
 
 /// The mail as programs read it.
-fn as_json(name: &str, returned: &Returned) -> Value {
-    let failures: Vec<Value> = returned.failures.iter().map(failure_json).collect();
+fn as_json(name: &str, returned: &Returned, lang: Lang) -> Value {
+    let failures: Vec<Value> =
+        returned.failures.iter().map(|failure| failure_json(failure, lang)).collect();
     let original = &returned.original;
     json!({
         "file": name,
@@ -121,7 +128,7 @@ fn as_json(name: &str, returned: &Returned) -> Value {
     })
 }
 
-fn failure_json(failure: &FailedRecipient) -> Value {
+fn failure_json(failure: &FailedRecipient, lang: Lang) -> Value {
     let finding = &failure.finding;
     json!({
         "recipient": failure.recipient,
@@ -136,6 +143,7 @@ fn failure_json(failure: &FailedRecipient) -> Value {
         "rule": finding.rule,
         "confidence": finding.confidence,
         "diagnostic": failure.diagnostic,
+        "explanation": explain_failure(&Failure::returned(failure), lang),
     })
 }
 
