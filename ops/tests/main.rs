@@ -12,6 +12,7 @@ mod heavy_demo;
 mod heavy_failover;
 mod heavy_fairness;
 mod heavy_gates;
+mod heavy_lists;
 mod heavy_load;
 mod heavy_sites;
 mod heavy_up;

@@ -19,6 +19,7 @@ pub struct Desk {
     internet: Internet,
     config: PathBuf,
     api: String,
+    bounces: String,
     pub up: Process,
 }
 
@@ -37,18 +38,29 @@ impl Desk {
         let internet = runtime.block_on(Internet::start(scenario, Listen::default())).unwrap();
         let config = dir.path().join("malleposte.toml");
         let own = "api.public_url = 'https://mail.malleposte.test'\n";
-        let settings = settings(&internet, &free_port(), source, "one");
+        let bounces = free_port();
+        let settings = settings(&internet, &bounces, source, "one");
         std::fs::write(&config, format!("{own}{before}{settings}{after}")).unwrap();
         let api = free_port();
         let mut up = command(Self::program(), &config, &["up"]);
         up.current_dir(dir.path()).env("MALLEPOSTE_API__LISTEN", &api);
         let mut up = Process::start(dir.path().join("up.log"), up);
         up.await_api(&api);
-        Self { dir, runtime, internet, config, api, up }
+        Self { dir, runtime, internet, config, api, bounces, up }
     }
 
     fn program() -> &'static Path {
         Path::new(env!("CARGO_BIN_EXE_malleposte"))
+    }
+
+    /// Where returned mail is taken.
+    pub fn bounces(&self) -> &str {
+        &self.bounces
+    }
+
+    /// A file in the folder that commands run in.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
     }
 
     /// What a command says: whether it succeeded, its output, its errors.

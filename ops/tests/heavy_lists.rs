@@ -1,0 +1,144 @@
+//! Who gets no mail, and what came back without proof: as an operator has it in hand.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::Desk;
+
+const INTERNET: &str = r#"
+name = "one site"
+record = "identity"
+
+[manner.plain]
+tls = "none"
+
+[[provider]]
+name = "a"
+domains = ["a.pretend.example"]
+mx = [{ host = "mx.a.pretend.test", address = "127.0.0.32" }]
+manner = "plain"
+tail = true
+"#;
+const REPORT: &str =
+    include_str!("../../mail/tests/returned/postfix/postfix-unknown-user.eml");
+
+/// Hands a mail from nobody in at the port for returned mail.
+fn bring(address: &str, to: &str, mail: &str) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut heard = BufReader::new(stream.try_clone().unwrap());
+    let mut says = |line: &str, code: &str| {
+        if !line.is_empty() {
+            stream.write_all(format!("{line}\r\n").as_bytes()).unwrap();
+        }
+        let mut answer = String::new();
+        while answer.as_bytes().get(3) != Some(&b' ') {
+            answer.clear();
+            assert!(heard.read_line(&mut answer).unwrap() > 0, "{line}: hung up");
+        }
+        assert!(answer.starts_with(code), "{line}: {answer}");
+    };
+    says("", "220");
+    says("EHLO mx.example", "250");
+    says("MAIL FROM:<>", "250");
+    says(&format!("RCPT TO:<{to}>"), "250");
+    says("DATA", "354");
+    let mail = mail.replace("\r\n", "\n").replace('\n', "\r\n");
+    says(&format!("{mail}\r\n."), "250");
+    says("QUIT", "221");
+}
+
+#[test]
+fn heavy_lists_are_shown_changed_exported_and_imported() {
+    let desk = Desk::start(INTERNET, Ipv4Addr::new(127, 0, 1, 10), "", "");
+    suppressions(&desk);
+    unmatched(&desk);
+    desk.ends_within(Duration::from_secs(20));
+}
+
+fn suppressions(desk: &Desk) {
+    const ANN: &str = "ann@a.pretend.example";
+    let (is_good, out, _) = desk.ask(&["suppressions", "show", ANN]);
+    assert!(!is_good && out.contains("is not suppressed"), "{out}");
+    desk.well(&["suppressions", "add", "Ann@A.Pretend.example", "--why", "asked by telephone"]);
+    let shown = desk.well(&["suppressions", "show", ANN]);
+    assert!(shown.starts_with(&format!("{ANN}: operator, since 20")), "{shown}");
+    assert!(shown.contains("asked by telephone"), "{shown}");
+
+    let file = desk.file("old.csv");
+    let rows = format!(
+        "email,reason\n{ANN},bounced\nbob@a.pretend.example,bounced\nnobody,bounced\n\
+         \"eve@a.pretend.example\",\"said: \"\"no, never\"\"\"\n"
+    );
+    std::fs::write(&file, rows).unwrap();
+    let (is_good, out, err) = desk.ask(&["suppressions", "import", file.to_str().unwrap()]);
+    assert!(!is_good && err.contains("line 4: address \"nobody\""), "{err}");
+    assert_eq!(out, "2 suppressed, 1 were already, 1 rows are no suppressions.\n");
+    let (_, out, _) = desk.ask(&["suppressions", "import", file.to_str().unwrap()]);
+    assert_eq!(out, "0 suppressed, 3 were already, 1 rows are no suppressions.\n");
+
+    let csv = desk.well(&["suppressions", "export"]);
+    let mut lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines.remove(0), "address,reason,category,at,expires_at,evidence");
+    lines.sort_unstable();
+    let begins: Vec<&str> = lines.iter().map(|line| line.split(",,").next().unwrap()).collect();
+    let expected = [
+        "ann@a.pretend.example,operator",
+        "bob@a.pretend.example,bounced",
+        "eve@a.pretend.example,\"said: \"\"no, never\"\"\"",
+    ];
+    assert_eq!(begins, expected);
+    // What was exported is what is imported elsewhere.
+    std::fs::write(&file, &csv).unwrap();
+    let words = ["suppressions", "import", "--platform", file.to_str().unwrap()];
+    assert!(desk.well(&words).starts_with("3 suppressed, 0 were already"));
+
+    let out = desk.well(&["suppressions", "remove", ANN]);
+    assert!(out.contains("on the platform's list"), "{out}");
+    desk.well(&["suppressions", "remove", "--platform", ANN]);
+    assert!(!desk.ask(&["suppressions", "show", ANN]).0);
+    let (_, _, err) = desk.ask(&["suppressions", "add", ANN, "--until", "2001-01-01T00:00:00Z"]);
+    assert!(err.contains("has passed"), "{err}");
+    let (_, _, err) = desk.ask(&["suppressions", "export", "--tenant", "*"]);
+    assert!(err.contains("is no tenant"), "{err}");
+}
+
+fn unmatched(desk: &Desk) {
+    assert_eq!(desk.well(&["bounces", "unmatched"]), "No report is unmatched.\n");
+    let place = format!("postmaster@{}", crate::support::RETURNS);
+    bring(desk.bounces(), &place, REPORT);
+    let listed = desk.well(&["bounces", "unmatched", "--json"]);
+    let listed: Value = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
+    assert_eq!((&listed["kind"], &listed["category"]), (&"failure".into(), &"no-mailbox".into()));
+    let name = listed["name"].as_str().unwrap();
+    let text = desk.well(&["bounces", "unmatched"]);
+    assert!(text.starts_with(&format!("{name}  failure no-mailbox of ")), "{text}");
+    assert!(desk.well(&["bounces", "unmatched", "show", name]).contains("X-Delivered-To: postmaster"));
+    assert_eq!(desk.well(&["bounces", "unmatched", "again"]), "0 of 1 are placed.\n");
+    let (is_good, _, err) = desk.ask(&["bounces", "unmatched", "drop", "nothing"]);
+    assert!(!is_good && err.contains("no unmatched report \"nothing\""), "{err}");
+    desk.well(&["bounces", "unmatched", "drop", name]);
+    assert_eq!(desk.well(&["bounces", "unmatched"]), "No report is unmatched.\n");
+
+    // The same in a file among others: it is told, and nothing follows from it.
+    let mbox = desk.file("old.mbox");
+    let answer = "From ann Fri Nov 27 00:00:00 2026\nFrom: ann@a.pretend.example\nSubject: hello\n\nhello\n";
+    let report = REPORT.replace("\r\n", "\n");
+    std::fs::write(&mbox, format!("From MAILER-DAEMON Fri\n{report}\n{answer}")).unwrap();
+    let mbox = mbox.to_str().unwrap();
+    let told = desk.well(&["bounces", "import", mbox]);
+    let expected = format!(
+        "{mbox}: failure: it does not prove which message it is about\n\
+         {mbox}:2: other: for a person to read\n\
+         2 mails; placed: none; 1 unmatched, 0 answers of people, 1 for people to read, 0 unreadable\n"
+    );
+    assert_eq!(told, expected);
+    let (is_good, out, _) = desk.ask(&["bounces", "import", "--json", mbox, "none.eml"]);
+    let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(!is_good && lines.len() == 3, "{out}");
+    assert_eq!(lines[0]["fate"], "unmatched");
+    assert!(lines[2]["error"].as_str().unwrap().contains("cannot be read"), "{out}");
+}
