@@ -55,7 +55,7 @@ const FRENCH: Labels = Labels {
     about: "Pour celles et ceux qui envoient des campagnes : ce que chaque raison veut dire, ce qu'il faut faire et ce que devient l'adresse. Les mots en police de code sont ceux de l'historique, des exports et de l'API.",
     contents: "Sommaire",
     failures: "Ce que dit le serveur du destinataire",
-    failures_about: "Tout refus est l'un de ceux-ci, que le serveur l'ait dit aussitôt ou qu'un rapport soit revenu plus tard.",
+    failures_about: "Chaque refus entre dans l'une de ces catégories, que le serveur l'ait dit aussitôt ou qu'un rapport soit revenu plus tard.",
     own: "Ce que nos serveurs constatent eux-mêmes",
     own_about: "Ces messages n'ont pas été envoyés, ou attendent : aucun serveur ne les a refusés, et les mots sont les nôtres.",
     reports: "Ce qui revient par courrier",

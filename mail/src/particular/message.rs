@@ -66,7 +66,7 @@ fn bad_link(text: &Text<'_>) -> Particular {
 /// `score 12.3 (required 5.0)`, `score=7.2`, `15/5`.
 fn score(folded: &str) -> Option<Particular> {
     let form = pattern!(
-        r"\b(?:score|points|hits|puntaje|punteggio|bewertung)\s?(?:of|is|was|:|=|de|von)?\s?\(?(\d{1,3}(?:\.\d{1,3})?)(?:\s?(?:points)?[\s,;(/>]*(?:required|threshold|limit|max(?:imum)?|of|over|needed|/|>=?|requis|seuil)?\s?(?:is|:|=)?\s?(\d{1,3}(?:\.\d{1,3})?))?(?:[\s),;\]]|\.?\s|$)"
+        r"\b(?:score|points|hits|puntaje|punteggio|bewertung)\s?(?:of|is|was|:|=|de|von)?\s?\(?(\d{1,3}(?:[.,]\d{1,3})?)(?:\s?(?:points)?[\s,;(/>]*(?:required|threshold|limit|max(?:imum)?|of|over|needed|/|>=?|requis|seuil)?\s?(?:is|:|=)?\s?(\d{1,3}(?:[.,]\d{1,3})?))?(?:[\s),;\]]|\.?\s|$)"
     );
     let found = form.captures(folded)?;
     let tenths = tenths(&found[1])?;
@@ -76,7 +76,7 @@ fn score(folded: &str) -> Option<Particular> {
 
 /// `12.34` as 123; nothing for nothing.
 fn tenths(number: &str) -> Option<u32> {
-    let (whole, rest) = number.split_once('.').unwrap_or((number, "0"));
+    let (whole, rest) = number.split_once(['.', ',']).unwrap_or((number, "0"));
     let tenths = whole.parse::<u32>().ok()? * 10 + rest.get(..1)?.parse::<u32>().ok()?;
     (tenths > 0).then_some(tenths)
 }
@@ -104,7 +104,7 @@ pub(super) fn auth(text: &Text<'_>) -> Option<Particular> {
             .any(|pass| text.folded.contains(&format!("{word}{pass}")))
     });
     let domain = pattern!(
-        r"(?:domain|domaine|dominio|domein|dmarc policy of|unauthenticated email from|email from|spf|for)\b"
+        r"(?:domain|domaine|dominio|domein|dmarc policy of|unauthenticated email from|email from|signature of|spf|for)\b"
     );
     let domain = names::domain_after(&text.said, domain);
     (!failed.is_empty()).then_some(Particular::Checks { failed, domain })

@@ -7,6 +7,7 @@ pub(super) fn network(text: &Text<'_>) -> Option<Particular> {
     let of: [(&[&str], Particular); 5] = [
         (LOOP, Particular::Loop),
         (NAMES, Particular::NameServers),
+        (SILENT, Particular::NoAnswer),
         (
             &[
                 "connection refused",
@@ -17,7 +18,6 @@ pub(super) fn network(text: &Text<'_>) -> Option<Particular> {
             ],
             Particular::ConnectionRefused,
         ),
-        (SILENT, Particular::NoAnswer),
         (
             &[
                 "lost connection",

@@ -106,6 +106,7 @@ const MEMBERS: &[&str] = &[
 ];
 const INSIDERS: &[&str] = &[
     "sendernotauthenticatedfor",
+    "rst.authrequired",
     "authenticated senders only",
     "internal senders",
     "inside the organi",
@@ -145,7 +146,6 @@ const RELAYING: &[&str] = &[
     "relaying prohibited",
     "allowed rcpthosts",
     "not permitted to relay",
-    "open relay",
     "relaying is",
     "no relay",
     "relais",

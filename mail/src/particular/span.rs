@@ -33,7 +33,7 @@ fn read(number: &str, unit: &str) -> Option<Duration> {
 /// When to come back: `try again in 5 minutes`, `00:04:32`.
 pub(super) fn wait(folded: &str) -> Option<Duration> {
     static WAIT: LazyLock<Regex> = LazyLock::new(|| {
-        let again = "again|retry|retries|retrying|back|wait|resend|delay|delayed|later|greylisted|graylisted|greylisting|deferred|postponed|blocked|blacklisted|reessay[a-z]*|revenir|revenez|renouvel[a-z]*|attend[a-z]*|patient[a-z]*|erneut|wieder|versuch[a-z]*|spater|intent[a-z]*|reintent[a-z]*|espere|riprov[a-z]*|ritent[a-z]*|attender[a-z]*|opnieuw|remaining|left|restant[a-z]*";
+        let again = "again|retry|retries|retrying|back|wait|resend|later|greylisted|graylisted|greylisting|deferred|postponed|blocked|blacklisted|reessay[a-z]*|revenir|revenez|renouvel[a-z]*|attend[a-z]*|patient[a-z]*|erneut|wieder|versuch[a-z]*|spater|intent[a-z]*|reintent[a-z]*|espere|riprov[a-z]*|ritent[a-z]*|attender[a-z]*|opnieuw|remaining|left|restant[a-z]*";
         Regex::new(&format!(r"\b(?:{again})\b[^0-9.;!?]{{0,48}}?\b{SPAN}"))
             .expect("a valid pattern")
     });

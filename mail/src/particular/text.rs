@@ -9,7 +9,7 @@ use regex::Regex;
 
 use super::{Failure, span};
 use crate::Address;
-use crate::classify::fold;
+use crate::classify::{Permanence, fold};
 use crate::reply::{EnhancedStatus, clean_text};
 
 /// A pattern that is part of the program: a test compiles them all.
@@ -30,6 +30,7 @@ pub(super) struct Text<'a> {
     pub(super) folded: String,
     pub(super) status: Option<EnhancedStatus>,
     pub(super) rule: &'a str,
+    is_over: bool,
     recipient: Option<&'a str>,
 }
 
@@ -42,8 +43,9 @@ impl<'a> Text<'a> {
             None => said,
         };
         let folded = fold(&said);
-        let Failure { status, rule, recipient, .. } = *failure;
-        Self { said, folded, status, rule, recipient }
+        let Failure { status, rule, recipient, permanence, .. } = *failure;
+        let is_over = permanence == Permanence::Permanent;
+        Self { said, folded, status, rule, is_over, recipient }
     }
 
     /// Whether one of these occurs, in folded form.
@@ -90,9 +92,10 @@ impl<'a> Text<'a> {
         span::wait(&self.folded)
     }
 
-    /// For how long it was tried.
+    /// For how long it was tried, now that it is over. A notice of delay tells for how long it will be.
     pub(super) fn lasted(&self) -> Option<Duration> {
-        span::lasted(&self.folded)
+        let goes_on = !self.is_over || self.has(&["will continue", "continue to be"]);
+        if goes_on { None } else { span::lasted(&self.folded) }
     }
 }
 

@@ -52,10 +52,10 @@ pub(super) fn what(particular: &Particular) -> String {
                 .into()
         }
         P::Reputation(Whose::Server) => {
-            "The recipient's provider thinks little of the server that sent it.".into()
+            "The recipient's provider does not trust the server that sent it.".into()
         }
         P::Reputation(Whose::Domain) => {
-            "The recipient's provider thinks little of the sender's domain.".into()
+            "The recipient's provider does not trust the sender's domain.".into()
         }
         P::Checks { failed, domain } => {
             let whose = domain.as_ref().map_or("your domain", |domain| domain.as_str());
@@ -65,9 +65,9 @@ pub(super) fn what(particular: &Particular) -> String {
             )
         }
         P::Virus(Some(name)) => {
-            format!("The recipient's server sees a virus in the message: {name}.")
+            format!("The recipient's server finds a virus in the message: {name}.")
         }
-        P::Virus(None) => "The recipient's server sees a virus in the message.".into(),
+        P::Virus(None) => "The recipient's server finds a virus in the message.".into(),
         P::Attachment(Some(kind)) => {
             format!("The recipient's server takes no attachments of the kind {kind}.")
         }
@@ -105,7 +105,7 @@ pub(super) fn what(particular: &Particular) -> String {
             "The recipient's server does not accept the sender's address or its domain.".into()
         }
         P::Form => "The message is not built as the recipient's server wants it.".into(),
-        P::LoginWanted => "The recipient's server takes mail only from who logs in.".into(),
+        P::LoginWanted => "The recipient's server takes mail only from senders who log in.".into(),
         P::NoAnswer => "The recipient's server does not answer.".into(),
         P::ConnectionRefused => "The recipient's server refuses connections.".into(),
         P::BrokenOff => "The connection to the recipient's server broke off.".into(),
@@ -216,7 +216,7 @@ fn too_big(limit: Size, message: Option<Size>) -> String {
     let limit = limit.in_words(EN);
     match message {
         Some(message) => format!(
-            "The message has {}, and the recipient's server takes {limit} at most.",
+            "The message is {}, and the recipient's server takes {limit} at most.",
             message.in_words(EN)
         ),
         None => {
@@ -258,7 +258,8 @@ fn score(tenths: u32, limit: Option<u32>) -> String {
 }
 
 fn limit(per: Per, count: Option<u32>, wait: Option<Duration>) -> String {
-    let many = count.map_or_else(|| "only so many".into(), |count| format!("at most {count}"));
+    let many =
+        count.map_or_else(|| "only a limited number of".into(), |count| format!("at most {count}"));
     let what = match per {
         Per::Connection => "messages over one connection",
         Per::AtOnce => "connections at a time",

@@ -37,6 +37,12 @@ impl From<Plain> for Explained {
 pub fn explain_failure(failure: &Failure<'_>, lang: Lang) -> Explained {
     let plain = match Own::from_word(failure.rule) {
         Some(own) => own::explain(own, lang),
+        // A notice of delay: the time is not over yet.
+        None if (failure.category, failure.permanence)
+            == (Category::Expired, Permanence::Temporary) =>
+        {
+            explain_report(Report::Delayed, lang)
+        }
         None => Plain { todo: todo(failure, lang), ..explain(failure.category, lang) },
     };
     let mut explained = Explained::from(plain);
@@ -203,7 +209,7 @@ mod tests {
         let big = explained(&told(EventKind::Failed, "own-too-big", Category::TooBig, reply));
         assert_eq!(
             big.what,
-            "The message has 15 MB, and the recipient's server takes 10 MB at most."
+            "The message is 15 MB, and the recipient's server takes 10 MB at most."
         );
         let reply = Some(Own::NoDomain.reply("no such domain"));
         let gone = explained(&told(EventKind::Failed, "own-no-domain", Category::NoDomain, reply));
@@ -225,6 +231,18 @@ mod tests {
             "The message was tried for 3 days and could not be delivered. The server asks unknown senders to come back in 5 minutes."
         );
         assert!(over.todo.starts_with("Send it again later"), "{}", over.todo);
+    }
+
+    #[test]
+    fn a_notice_of_delay_is_no_end() {
+        let text = "4.4.7 Delivery will continue to be attempted for 5 days";
+        let said = crate::classify::Said::from_line(Phase::Returned, text);
+        let finding = crate::classify::classify(&said);
+        let mut failure = Failure::heard(&said, &finding, None);
+        assert_eq!(failure.category, Category::Expired);
+        failure.permanence = Permanence::Temporary;
+        let delayed = explain_failure(&failure, Lang::En);
+        assert_eq!(delayed, explain_report(Report::Delayed, Lang::En).into());
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(super) fn what(particular: &Particular) -> String {
         P::Closed => "Le compte de cette personne est fermé.".into(),
         P::Locked => "La boîte est verrouillée pour le moment.".into(),
         P::OnSendersList => {
-            "Un service d'envoi situé en chemin a inscrit cette adresse sur sa propre liste d'adresses en échec.".into()
+            "Un service d'envoi intermédiaire a inscrit cette adresse sur sa propre liste d'adresses en échec.".into()
         }
         P::KnownSendersOnly => {
             "Ce destinataire n'accepte que le courrier d'expéditeurs qu'il connaît.".into()
@@ -64,9 +64,9 @@ pub(super) fn what(particular: &Particular) -> String {
             format!("Le serveur n'a pas pu vérifier que le message vient {whose} : échec de {failed}.")
         }
         P::Virus(Some(name)) => {
-            format!("Le serveur du destinataire voit un virus dans le message : {name}.")
+            format!("Le serveur du destinataire détecte un virus dans le message : {name}.")
         }
-        P::Virus(None) => "Le serveur du destinataire voit un virus dans le message.".into(),
+        P::Virus(None) => "Le serveur du destinataire détecte un virus dans le message.".into(),
         P::Attachment(Some(kind)) => {
             format!("Le serveur du destinataire n'accepte pas les pièces jointes de type {kind}.")
         }
@@ -110,7 +110,7 @@ pub(super) fn what(particular: &Particular) -> String {
         P::NameServers => own::explain(Own::Unresolved, FR).what.into(),
         P::Loop => "Le courrier du destinataire tourne en rond entre des serveurs.".into(),
         P::Lasted(span) => {
-            format!("Nous avons réessayé pendant {} sans pouvoir remettre le message.", time(*span))
+            format!("Les tentatives de remise ont duré {}, sans succès.", time(*span))
         }
     }
 }
@@ -141,7 +141,9 @@ pub(super) fn todo(particular: &Particular, goes: Permanence, fate: &str) -> Opt
         ),
         P::Closed => format!("Joignez la personne autrement. {fate}"),
         P::OnSendersList => {
-            format!("Si l'adresse est bonne, demandez aux exploitants de l'y faire retirer. {fate}")
+            format!(
+                "Si l'adresse est bonne, demandez aux exploitants de l'en faire retirer. {fate}"
+            )
         }
         P::KnownSendersOnly => {
             format!(
@@ -149,7 +151,9 @@ pub(super) fn todo(particular: &Particular, goes: Permanence, fate: &str) -> Opt
             )
         }
         P::SenderBlocked => {
-            format!("Retirez la personne de la liste, ou posez-lui la question autrement. {fate}")
+            format!(
+                "Retirez la personne de la liste, ou demandez-lui son accord par un autre moyen. {fate}"
+            )
         }
         P::Listed { whose, link, .. } => {
             let look = link.as_ref().map_or_else(String::new, |link| format!(" Détails : {link}"));
