@@ -2,10 +2,13 @@
 //! bounds, and says the same when it is read again.
 
 use mail::Report;
+use mail::particular::Failure;
+use mail::plain::{Lang, explain_failure};
 use mail::returned;
 
 const RECIPIENTS_MAX: usize = 1000;
 const DIAGNOSTIC_OCTETS_MAX: usize = 1024;
+const SENTENCES_OCTETS_MAX: usize = 1024;
 
 pub(super) fn run(octets: &[u8]) {
     let returned = returned::parse(octets);
@@ -16,6 +19,13 @@ pub(super) fn run(octets: &[u8]) {
         assert!(!failure.diagnostic.contains('\n'), "{:?}", failure.diagnostic);
         let address = failure.recipient.as_deref().unwrap_or("a@b");
         assert!(address.contains('@') && !address.contains(char::is_whitespace), "{address:?}");
+        for lang in Lang::ALL {
+            let plain = explain_failure(&Failure::returned(failure), *lang);
+            let told = format!("{} {}", plain.what, plain.todo);
+            let is_fit =
+                !told.contains(|c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}'));
+            assert!(is_fit && told.len() <= SENTENCES_OCTETS_MAX, "{told:?}");
+        }
     }
     let tells = matches!(returned.kind, Report::Failure | Report::Delayed);
     assert!(tells || returned.failures.is_empty(), "{returned:?}");
