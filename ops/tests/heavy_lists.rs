@@ -22,8 +22,7 @@ mx = [{ host = "mx.a.pretend.test", address = "127.0.0.32" }]
 manner = "plain"
 tail = true
 "#;
-const REPORT: &str =
-    include_str!("../../mail/tests/returned/postfix/postfix-unknown-user.eml");
+const REPORT: &str = include_str!("../../mail/tests/returned/postfix/postfix-unknown-user.eml");
 
 /// Hands a mail from nobody in at the port for returned mail.
 fn bring(address: &str, to: &str, mail: &str) {
@@ -116,7 +115,9 @@ fn unmatched(desk: &Desk) {
     let name = listed["name"].as_str().unwrap();
     let text = desk.well(&["bounces", "unmatched"]);
     assert!(text.starts_with(&format!("{name}  failure no-mailbox of ")), "{text}");
-    assert!(desk.well(&["bounces", "unmatched", "show", name]).contains("X-Delivered-To: postmaster"));
+    assert!(
+        desk.well(&["bounces", "unmatched", "show", name]).contains("X-Delivered-To: postmaster")
+    );
     assert_eq!(desk.well(&["bounces", "unmatched", "again"]), "0 of 1 are placed.\n");
     let (is_good, _, err) = desk.ask(&["bounces", "unmatched", "drop", "nothing"]);
     assert!(!is_good && err.contains("no unmatched report \"nothing\""), "{err}");
@@ -125,7 +126,8 @@ fn unmatched(desk: &Desk) {
 
     // The same in a file among others: it is told, and nothing follows from it.
     let mbox = desk.file("old.mbox");
-    let answer = "From ann Fri Nov 27 00:00:00 2026\nFrom: ann@a.pretend.example\nSubject: hello\n\nhello\n";
+    let answer =
+        "From ann Fri Nov 27 00:00:00 2026\nFrom: ann@a.pretend.example\nSubject: hello\n\nhello\n";
     let report = REPORT.replace("\r\n", "\n");
     std::fs::write(&mbox, format!("From MAILER-DAEMON Fri\n{report}\n{answer}")).unwrap();
     let mbox = mbox.to_str().unwrap();

@@ -200,6 +200,9 @@ async fn send(way: &ByMail, name: &str, kept: &[u8]) -> Result<(), Undone> {
     if !hop.user.is_empty() {
         builder = builder.credentials((hop.user.clone(), password.0.clone()));
     }
+    // The client ends the last line itself.
+    let octets = ticket::without_return_path(kept);
+    let octets = octets.strip_suffix(b"\r\n").unwrap_or(octets);
     let message = Message::new(from.to_string(), [to.to_string()], octets);
     match hop.tls {
         NextHopTls::None => {
