@@ -33,6 +33,7 @@ pub mod sts;
 pub mod throttle;
 pub mod time;
 pub mod tlsrpt;
+pub mod unknown;
 pub mod unsubscribe;
 pub mod verp;
 pub mod warmup;

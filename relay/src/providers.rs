@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use mail::provider::{FILE_BYTES_MAX, Faults, File, Provider, Providers};
 use mail::throttle::Limits;
+use store::LearnedBook;
 
 use crate::config::Config;
 use crate::meters;
@@ -102,13 +103,15 @@ pub(crate) struct Known {
     now: RwLock<Arc<Providers>>,
     /// The folder as it was just before it was first read.
     first: Look,
+    /// What people named of all that no rule knew.
+    pub(crate) learned: Arc<LearnedBook>,
 }
 
 impl Known {
     /// Reads them for the first time.
     pub(crate) fn open(folder: &Path) -> Result<Self, ProvidersError> {
         let first = look(folder);
-        Ok(Self { now: RwLock::new(providers(folder)?), first })
+        Ok(Self { now: RwLock::new(providers(folder)?), first, learned: Arc::default() })
     }
 
     /// The provider that these exchangers are of.
@@ -197,6 +200,14 @@ impl Relay {
                 Ok(providers) => self.take_providers(providers),
                 Err(error) => refuse(&error),
             }
+        }
+    }
+
+    /// Follows what people name, until the relay ends.
+    pub(crate) async fn follow_learned(self: Arc<Self>) {
+        tokio::select! {
+            () = self.providers.learned.follow(&self.store) => {}
+            () = self.stopping.cancelled() => {}
         }
     }
 

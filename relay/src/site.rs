@@ -19,6 +19,7 @@ use mail::classify::Signal;
 use mail::load::Purse;
 use mail::provider::Provider;
 use mail::{CampaignId, Category, Reply, Site, Timestamp};
+use store::LearnedBook;
 use tokio::sync::Notify;
 
 use crate::catalog::Sending;
@@ -72,6 +73,7 @@ pub(crate) struct SiteLane {
     /// Its exchangers' names; none of a smart host, which is its operator's own arrangement.
     hosts: Box<[Box<str>]>,
     provider: RwLock<Option<Arc<Provider>>>,
+    learned: Arc<LearnedBook>,
     /// What was taken of the messages of an hour or a day, and until when none is left.
     allowance: Mutex<Allowance>,
     full_until: AtomicU64,
@@ -118,6 +120,7 @@ impl SiteLane {
             purse: Mutex::default(),
             hosts,
             provider: RwLock::new(provider),
+            learned: relay.providers.learned.clone(),
             egress,
             smart: destination.smart.clone(),
             allowance: Mutex::default(),

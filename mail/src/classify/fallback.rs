@@ -6,7 +6,7 @@ use super::{Finding, Overrides, Said, finding};
 use crate::category::{Category, Hygiene, Phase};
 use crate::reply::EnhancedStatus;
 
-pub(super) const BY_STATUS: u8 = 60;
+pub(crate) const BY_STATUS: u8 = 60;
 const BY_CODE: u8 = 30;
 const BY_NOTHING: u8 = 10;
 

@@ -10,6 +10,7 @@ mod fold;
 mod own;
 mod rules;
 
+pub(crate) use fallback::BY_STATUS;
 pub use fold::fold;
 pub(crate) use fold::{EXAMINED_OCTETS_MAX, cut, fold_beside};
 pub use own::Own;

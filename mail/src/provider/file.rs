@@ -204,7 +204,7 @@ pub(super) fn is_name(text: &str) -> bool {
 }
 
 /// The parser's message on one line, with the number of the line that it is about.
-fn syntax(text: &str, error: &toml::de::Error) -> String {
+pub(super) fn syntax(text: &str, error: &toml::de::Error) -> String {
     let message = error.message().lines().map(str::trim).collect::<Vec<_>>().join(" ");
     match error.span() {
         Some(span) => {

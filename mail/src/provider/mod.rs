@@ -3,6 +3,7 @@
 //! `ops/providers/*.toml`, and part of the program; files of the same names replace it. A file
 //! is taken as a whole or not at all: every rule in it has claimed its examples before.
 
+mod book;
 mod bounds;
 mod file;
 mod rule;
@@ -11,6 +12,7 @@ mod shipped;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
 
+pub use book::RuleBook;
 pub use bounds::{Bound, Bounds, Grade};
 pub use file::{FILE_BYTES_MAX, Fault, Faults, File};
 pub use rule::Rule;

@@ -18,8 +18,9 @@ mod text;
 
 use serde::Serialize;
 
-use crate::category::{Hygiene, Report, Scope, words};
-use crate::classify::{Finding, Permanence, Signal};
+use crate::category::{Hygiene, Phase, Report, Scope, words};
+use crate::classify::{Finding, Permanence, Said, Signal};
+use crate::provider::RuleBook;
 use crate::reply::EnhancedStatus;
 use mime::Parts;
 pub use original::OriginalRefs;
@@ -81,6 +82,34 @@ pub struct Returned {
     pub from: Option<String>,
     /// Its subject, decoded.
     pub subject: String,
+}
+
+impl Returned {
+    /// Looks again at failures of which only a number spoke, with rules that a person made.
+    pub fn reconsider(&mut self, book: &RuleBook) {
+        if book.is_empty() {
+            return;
+        }
+        for failure in &mut self.failures {
+            let (code, status, text) = (failure.code, failure.status, &*failure.diagnostic);
+            let said = Said { phase: Phase::Returned, code, status, text };
+            let found = book.upon(&said, failure.finding);
+            if found.rule != failure.finding.rule {
+                failure.finding = as_reported(self.kind, found);
+                failure.doubt_hearsay();
+            }
+        }
+    }
+}
+
+impl FailedRecipient {
+    /// Words without any number are hearsay: they count, and end nothing alone.
+    fn doubt_hearsay(&mut self) {
+        let numbered = self.code.is_some() || self.status.is_some_and(|s| (s.1, s.2) != (0, 0));
+        if !numbered && self.finding.hygiene == Hygiene::Suppress {
+            self.finding.hygiene = Hygiene::Count;
+        }
+    }
 }
 
 /// What this mail is. Takes anything, looks at its first megabyte, and never fails:
@@ -159,12 +188,7 @@ fn with_failures(
     failures.truncate(RECIPIENTS_MAX);
     for failure in &mut failures {
         failure.finding = as_reported(kind, failure.finding);
-        // Words without any number are hearsay: they count, and end nothing alone.
-        let numbered =
-            failure.code.is_some() || failure.status.is_some_and(|s| (s.1, s.2) != (0, 0));
-        if !numbered && failure.finding.hygiene == Hygiene::Suppress {
-            failure.finding.hygiene = Hygiene::Count;
-        }
+        failure.doubt_hearsay();
     }
     let mut returned = of_kind(kind, parts, original);
     returned.failures = failures;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use loadtests::{Internet, Listen, Scenario};
+use mail::{Event, ShardId};
 use ops::demo::SENDER;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -56,6 +57,17 @@ impl Desk {
     /// Where returned mail is taken.
     pub fn bounces(&self) -> &str {
         &self.bounces
+    }
+
+    /// Tells the history something that happened.
+    pub fn tell(&self, event: &Event) {
+        let sources = ops::config::Sources::of_process(vec![self.config.clone()]);
+        let mut config = ops::config::Config::read(&sources).unwrap();
+        config.data_dir = self.dir.path().join(&config.data_dir);
+        self.runtime.block_on(async {
+            let store = ops::wiring::connect(&config).await.unwrap();
+            store.emit(ShardId(0), std::slice::from_ref(event)).await.unwrap();
+        });
     }
 
     /// A file in the folder that commands run in.

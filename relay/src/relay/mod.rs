@@ -155,6 +155,7 @@ pub async fn run(
     relay.tasks.spawn(relay.clone().report_tls());
     relay.tasks.spawn(load::watch(relay.clone()));
     relay.tasks.spawn(relay.clone().watch_providers());
+    relay.tasks.spawn(relay.clone().follow_learned());
 
     leaser::run(&relay).await;
 

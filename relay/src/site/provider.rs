@@ -21,9 +21,11 @@ pub(super) fn hosts(destination: &Destination) -> Box<[Box<str>]> {
 }
 
 impl SiteLane {
-    /// What an answer of the site means: its provider's rules are asked before the general ones.
+    /// What an answer of the site means: its provider's rules are asked before the general ones, and
+    /// those that people named where none of them knows it.
     pub(crate) fn classify(&self, said: &Said<'_>) -> Finding {
-        classify_at(self.provider().as_deref(), said)
+        let found = classify_at(self.provider().as_deref(), said);
+        self.learned.now().upon(said, found)
     }
 
     /// For how long a provider wants its recipients' attempts to lie apart at least.

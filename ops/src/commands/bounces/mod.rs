@@ -4,6 +4,7 @@ mod classify;
 mod files;
 mod guide;
 mod import;
+mod learn;
 mod parse;
 mod unmatched;
 
@@ -31,6 +32,7 @@ Examples:
   malleposte bounces parse --json Maildir/cur     the same of every file of a folder, one line each
   malleposte bounces import Maildir old.mbox      what lies in files, as if it had been brought
   malleposte bounces unmatched                    reports that name no delivery of ours
+  malleposte bounces learn                        what no rule knows; name it once, and it is known
   echo '{\"stage\":\"rcpt\",\"reply\":\"550 5.1.1 no such user\"}' | malleposte bounces classify --json
   malleposte bounces guide --format html          every reason and what to do about it, for senders of campaigns";
 
@@ -40,6 +42,7 @@ enum Verb {
     Classify(classify::Classify),
     Guide(guide::Guide),
     Import(import::Import),
+    Learn(learn::Learn),
     Unmatched(unmatched::Unmatched),
 }
 
@@ -51,6 +54,7 @@ impl Bounces {
             Some(Verb::Classify(classify)) => classify.run(global),
             Some(Verb::Guide(guide)) => guide.run(),
             Some(Verb::Import(import)) => import.run(global),
+            Some(Verb::Learn(learn)) => learn.run(global),
             Some(Verb::Unmatched(unmatched)) => unmatched.run(global),
         }
     }
