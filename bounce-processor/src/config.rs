@@ -12,6 +12,9 @@ use crate::error::BounceError;
 use crate::imap::{ImapMailbox, Poll};
 use crate::replies::{Replies, Ways};
 
+/// Mail servers wait five minutes for a greeting (RFC 5321, 4.5.3.2.1), impatient ones one.
+const DELAY_MS_MAX: u64 = 60_000;
+
 /// Mail that comes back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -26,7 +29,7 @@ pub struct Config {
     /// The certificate that is shown to whoever says STARTTLS.
     pub tls: Tls,
     /// How long a client that is not known waits for the greeting, in milliseconds; it is turned
-    /// away when it talks before. 0: nobody waits.
+    /// away when it talks before. 0: nobody waits, 60000: the longest.
     pub greeting_delay_ms: u64,
     /// How long a client waits for the greeting that behaved badly within the last hour, in
     /// milliseconds.
@@ -192,6 +195,15 @@ impl Config {
         at_least("mailbox_bytes_max", self.mailbox_bytes_max, self.bytes_max as u64)?;
         at_least("command_timeout_s", self.command_timeout_s, 1)?;
         at_least("data_timeout_s", self.data_timeout_s, 1)?;
+        for (key, given) in [
+            ("greeting_delay_ms", self.greeting_delay_ms),
+            ("impolite_delay_ms", self.impolite_delay_ms),
+        ] {
+            if given > DELAY_MS_MAX {
+                let what = format!("bounces.{key} is {given}: at most {DELAY_MS_MAX}");
+                return Err(BounceError::Setting(what));
+            }
+        }
         if self.mailbox.as_os_str().is_empty() {
             let what = "bounces.mailbox is not set: name a folder for mail that a person reads";
             return Err(BounceError::Setting(what.into()));

@@ -2,6 +2,7 @@
 //! provider's mailbox takes it in. A mail is marked, moved or deleted when what follows from it is
 //! durable, and otherwise found again the next time.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,7 +89,8 @@ pub enum Then {
     Seen,
     /// It goes to another folder.
     Move,
-    /// It is deleted: what a person should read is in our own mailbox.
+    /// It is deleted: what a person should read is in our own mailbox. One that is larger than
+    /// `bytes_max` is marked as read instead.
     Delete,
 }
 
@@ -167,8 +169,19 @@ enum Trouble {
     Imap(#[from] async_imap::error::Error),
     #[error("a mail was put off: {0}")]
     Bounce(#[from] BounceError),
+    #[error("it has no {0}, which `then` needs: choose another")]
+    Unable(&'static str),
     #[error("it has not answered within {} seconds", WITHIN.as_secs())]
     Late,
+}
+
+/// What this processor knows of a mailbox from one look to the next: mails that are done with and
+/// are not marked so yet. A server that refuses the mark does not have them done twice.
+#[derive(Debug, Default)]
+struct Memory {
+    /// Numbers are of use under this one only (RFC 9051, 2.3.1.1).
+    validity: Option<u32>,
+    done: HashSet<u32>,
 }
 
 impl Poll {
@@ -179,26 +192,28 @@ impl Poll {
         bytes_max: usize,
         stop: CancellationToken,
     ) {
-        let mut was_well = true;
+        let (mut was_well, mut memory) = (true, Memory::default());
         loop {
+            let look = self.look(&returns, bytes_max, &mut memory);
             let looked = tokio::select! {
                 () = stop.cancelled() => return,
-                looked = tokio::time::timeout(WITHIN, self.look(&returns, bytes_max)) => looked,
+                looked = tokio::time::timeout(WITHIN, look) => looked,
             };
             let looked = looked.unwrap_or(Err(Trouble::Late));
             let outcome = if looked.is_ok() { "done" } else { "failed" };
             metrics::counter!("malleposte_bounces_imap_looks_total", "outcome" => outcome)
                 .increment(1);
+            let host = &self.config.host;
             match looked {
                 Ok(0) => was_well = true,
                 Ok(mails) => {
                     was_well = true;
-                    tracing::info!(host = self.config.host, mails, "mail was taken over IMAP");
+                    tracing::info!(host, mails, "mail was taken over IMAP");
                 }
                 // Once, and not every minute of a weekend.
                 Err(trouble) if was_well => {
                     was_well = false;
-                    let (host, why) = (&self.config.host, chain(&trouble));
+                    let why = chain(&trouble);
                     tracing::warn!(host, "a mailbox cannot be looked into: {why}");
                 }
                 Err(_) => {}
@@ -210,70 +225,113 @@ impl Poll {
         }
     }
 
-    async fn look(&self, returns: &Returns, bytes_max: usize) -> Result<usize, Trouble> {
+    async fn look(
+        &self,
+        returns: &Returns,
+        bytes_max: usize,
+        memory: &mut Memory,
+    ) -> Result<usize, Trouble> {
         let stream = TcpStream::connect((self.config.host.as_str(), self.config.port)).await?;
         match &self.connector {
-            None => self.read(stream, returns, bytes_max).await,
+            None => self.read(stream, returns, bytes_max, memory).await,
             Some((connector, name)) => {
                 let stream = connector.connect(name.clone(), stream).await?;
-                self.read(stream, returns, bytes_max).await
+                self.read(stream, returns, bytes_max, memory).await
             }
         }
     }
 
-    async fn read<S>(
+    /// Takes what is new. One mail that cannot be taken now holds up none of the others.
+    async fn read<S: Wire>(
         &self,
         stream: S,
         returns: &Returns,
         bytes_max: usize,
-    ) -> Result<usize, Trouble>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + std::fmt::Debug,
-    {
+        memory: &mut Memory,
+    ) -> Result<usize, Trouble> {
         let mut client = Client::new(stream);
         client.read_response().await?.ok_or(Trouble::Greeting)?;
         let login = client.login(&self.config.user, &self.password.0).await;
         let mut session = login.map_err(|(error, _)| error)?;
-        session.select(&self.config.folder).await?;
+        self.check(&mut session).await?;
+        let selected = session.select(&self.config.folder).await?;
+        if memory.validity != selected.uid_validity {
+            *memory = Memory { validity: selected.uid_validity, done: HashSet::new() };
+        }
         let mut new: Vec<u32> = session.uid_search("UNSEEN UNDELETED").await?.into_iter().collect();
         new.sort_unstable();
         new.truncate(MAILS_MAX);
-        let from = format!("{} {}", self.config.host, self.config.folder);
-        for uid in &new {
+        let (mut taken, mut trouble) = (0, None);
+        for uid in new {
+            match self.take(&mut session, uid, returns, bytes_max, memory).await {
+                Ok(()) => taken += 1,
+                Err(Trouble::Bounce(error)) => trouble = Some(Trouble::Bounce(error)),
+                Err(other) => return Err(other),
+            }
+        }
+        session.logout().await?;
+        trouble.map_or(Ok(taken), Err)
+    }
+
+    /// Whether what becomes of mails can be done, before any is taken.
+    async fn check<S: Wire>(&self, session: &mut Session<S>) -> Result<(), Trouble> {
+        let able = session.capabilities().await?;
+        match self.config.then {
+            Then::Seen => {}
+            Then::Delete if !able.has_str("UIDPLUS") => return Err(Trouble::Unable("UIDPLUS")),
+            Then::Delete => {}
+            Then::Move if !able.has_str("MOVE") => return Err(Trouble::Unable("MOVE")),
+            Then::Move => {
+                session.status(&self.config.move_to, "(MESSAGES)").await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn take<S: Wire>(
+        &self,
+        session: &mut Session<S>,
+        uid: u32,
+        returns: &Returns,
+        bytes_max: usize,
+        memory: &mut Memory,
+    ) -> Result<(), Trouble> {
+        let mut is_whole = true;
+        if !memory.done.contains(&uid) {
             // A mail that is too large is understood by its beginning.
             let query = format!("BODY.PEEK[]<0.{bytes_max}>");
             let fetched: Vec<_> =
                 session.uid_fetch(uid.to_string(), query).await?.try_collect().await?;
-            let Some(octets) = fetched.iter().find_map(|mail| mail.body()) else { continue };
+            // Somebody else was faster.
+            let Some(octets) = fetched.iter().find_map(|mail| mail.body()) else { return Ok(()) };
+            is_whole = octets.len() < bytes_max;
+            let from = format!("{} {}", self.config.host, self.config.folder);
             returns.take_from(&from, octets).await?;
-            self.done(&mut session, *uid).await?;
+            memory.done.insert(uid);
         }
-        session.logout().await?;
-        Ok(new.len())
-    }
-
-    async fn done<S>(&self, session: &mut Session<S>, uid: u32) -> Result<(), Trouble>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + std::fmt::Debug,
-    {
-        let uid = uid.to_string();
         match self.config.then {
-            Then::Seen => mark(session, &uid, "\\Seen").await,
-            Then::Move => Ok(session.uid_mv(&uid, &self.config.move_to).await?),
+            Then::Seen => mark(session, uid, "\\Seen").await?,
+            // Whatever of it is not here is there alone.
+            _ if !is_whole => mark(session, uid, "\\Seen").await?,
+            Then::Move => session.uid_mv(uid.to_string(), &self.config.move_to).await?,
             Then::Delete => {
-                mark(session, &uid, "\\Deleted").await?;
-                let _gone: Vec<_> = session.expunge().await?.try_collect().await?;
-                Ok(())
+                mark(session, uid, "\\Deleted").await?;
+                let gone = session.uid_expunge(uid.to_string()).await?;
+                let _gone: Vec<_> = gone.try_collect().await?;
             }
         }
+        memory.done.remove(&uid);
+        Ok(())
     }
 }
 
-async fn mark<S>(session: &mut Session<S>, uid: &str, flag: &str) -> Result<(), Trouble>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + std::fmt::Debug,
-{
-    let stored = session.uid_store(uid, format!("+FLAGS.SILENT ({flag})")).await?;
-    let _told: Vec<_> = stored.try_collect().await?;
-    Ok(())
+/// Marks a mail, or says that the server does not let us.
+async fn mark<S: Wire>(session: &mut Session<S>, uid: u32, flag: &str) -> Result<(), Trouble> {
+    let command = format!("UID STORE {uid} +FLAGS.SILENT ({flag})");
+    Ok(session.run_command_and_check_ok(command).await?)
 }
+
+/// What an IMAP session runs over.
+trait Wire: AsyncRead + AsyncWrite + Unpin + Send + std::fmt::Debug {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + std::fmt::Debug> Wire for S {}

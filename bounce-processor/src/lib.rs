@@ -5,10 +5,12 @@
 mod books;
 mod clock;
 mod config;
+mod desk;
 mod error;
 mod imap;
 mod import;
 mod listener;
+mod lmtp;
 mod mailbox;
 mod manners;
 mod path;
@@ -17,6 +19,7 @@ mod returned;
 mod session;
 mod tenants;
 mod tls;
+mod trip;
 mod whose;
 mod wire;
 

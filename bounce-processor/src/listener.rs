@@ -10,14 +10,15 @@ use mail::hygiene::Policy;
 use mail::verp::ReturnPathKeys;
 use store::Store;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use web::Https;
 
-use crate::config::{Config, LmtpPlace, Settings};
+use crate::config::{Config, Settings};
 use crate::error::BounceError;
+use crate::lmtp::{LmtpDoor, Neighbour, accept_lmtp};
 use crate::mailbox::{Folder, Mailbox};
 use crate::manners::{Manner, Manners};
 use crate::replies::Forwarder;
@@ -59,17 +60,13 @@ pub struct Bounces {
     forwarder: Option<Forwarder>,
 }
 
-#[derive(Debug)]
-enum LmtpDoor {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
 /// What all doors share.
 #[derive(Debug)]
 struct Doors {
     settings: Settings,
     connections: Arc<Semaphore>,
+    /// Of the house's own mail servers, whom no stranger keeps waiting.
+    neighbours: Arc<Semaphore>,
     clients: Arc<Clients>,
     large: Semaphore,
     manners: Manners,
@@ -106,6 +103,7 @@ impl Bounces {
         let doors = Doors {
             settings,
             connections: Arc::new(Semaphore::new(config.connections_max)),
+            neighbours: Arc::new(Semaphore::new(config.connections_max)),
             clients: Arc::new(Clients {
                 max: config.connections_per_client_max,
                 open: Mutex::default(),
@@ -147,6 +145,14 @@ impl Bounces {
             let answered = Arc::clone(&doors.returns.answered);
             sessions.spawn(forwarder.run(answered, shutdown.clone()));
         }
+        let returns = Arc::clone(&doors.returns);
+        let stop = shutdown.clone();
+        sessions.spawn(async move {
+            tokio::select! {
+                () = returns.learned.follow(&returns.store) => {}
+                () = stop.cancelled() => {}
+            }
+        });
         for poll in &doors.settings.polls {
             let (returns, bytes_max) =
                 (Arc::clone(&doors.returns), doors.settings.limits.bytes_max);
@@ -155,7 +161,11 @@ impl Bounces {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                Some(_) = sessions.join_next() => {}
+                Some(ended) = sessions.join_next() => {
+                    if let Err(defect) = ended {
+                        tracing::error!("a defect in the program: {defect}");
+                    }
+                }
                 accepted = smtp.accept() => match accepted {
                     Ok((stream, client)) => {
                         doors.welcome(stream, client.ip(), &shutdown, &mut sessions);
@@ -204,39 +214,6 @@ async fn not_accepted(error: &std::io::Error) {
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
-impl LmtpDoor {
-    /// A socket that nobody listens at any more is left by a process that ended: it is replaced.
-    async fn bind(place: &LmtpPlace) -> std::io::Result<Self> {
-        match place {
-            LmtpPlace::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
-            LmtpPlace::Unix(path) => {
-                if path.exists() && UnixStream::connect(path).await.is_err() {
-                    std::fs::remove_file(path)?;
-                }
-                Ok(Self::Unix(UnixListener::bind(path)?))
-            }
-        }
-    }
-}
-
-enum Neighbour {
-    Tcp(TcpStream, IpAddr),
-    Unix(UnixStream),
-}
-
-/// Never, where there is no such door.
-async fn accept_lmtp(door: Option<&LmtpDoor>) -> std::io::Result<Neighbour> {
-    match door {
-        None => std::future::pending().await,
-        Some(LmtpDoor::Tcp(listener)) => {
-            listener.accept().await.map(|(stream, client)| Neighbour::Tcp(stream, client.ip()))
-        }
-        Some(LmtpDoor::Unix(listener)) => {
-            listener.accept().await.map(|(stream, _)| Neighbour::Unix(stream))
-        }
-    }
-}
-
 impl Doors {
     /// A stranger from the network: so many at a time, and in their turn.
     fn welcome(
@@ -270,7 +247,7 @@ impl Doors {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (doors, stop) = (Arc::clone(self), shutdown.clone());
-        let seat = Arc::clone(&self.connections);
+        let seat = Arc::clone(&self.neighbours);
         sessions.spawn(async move {
             // It waits for a seat: it is not turned away in its own house.
             let Ok(_seat) = seat.acquire_owned().await else { return };
@@ -301,7 +278,7 @@ impl Doors {
             greeting: Some(greeting),
         };
         let over = Session::new(stream, client, house, &*self.returns).run(stop).await;
-        self.remember(client, over.ending, over.mails);
+        self.remember(client, protocol, over.ending, over.mails);
         if let (Some(stream), Some(tls)) = (over.part().await, &self.tls) {
             self.converse_under(tls, stream, client, house, stop).await;
         }
@@ -327,11 +304,11 @@ impl Doors {
         let session = Session::new(stream, client, house, &*self.returns);
         // Two conversations in one future would take the memory of both.
         let over = Box::pin(session.run(stop)).await;
-        self.remember(client, over.ending, over.mails);
+        self.remember(client, house.protocol, over.ending, over.mails);
         over.part().await;
     }
 
-    fn remember(&self, client: IpAddr, ending: Ending, mails: usize) {
+    fn remember(&self, client: IpAddr, protocol: Protocol, ending: Ending, mails: usize) {
         let reason = match ending {
             Ending::Quit | Ending::Gone | Ending::Stopped | Ending::Secure => None,
             Ending::Late => Some("late"),
@@ -340,6 +317,8 @@ impl Doors {
             Ending::Early => Some("early"),
         };
         match ending {
+            // A mail server of this house speaks for others.
+            _ if protocol == Protocol::Lmtp => {}
             _ if mails > 0 => self.manners.note(client, Manner::Polite),
             Ending::Nonsense | Ending::Cut | Ending::Early => {
                 self.manners.note(client, Manner::Impolite);

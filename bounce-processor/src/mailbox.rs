@@ -1,7 +1,7 @@
 //! The Maildir for mail that a person should read, with a folder for answers of people and one for
 //! reports that could not be placed (named as Maildir++ names them, so that any IMAP server shows
-//! them). A mail is in it when it and its
-//! name are on the disk. When the mailbox is full its mail is put off, never dropped.
+//! them). A mail is in it when it and its name are on the disk. When the mailbox is full its mail
+//! is put off, never dropped.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -52,6 +52,8 @@ pub(crate) struct Mailbox {
     /// What it held when last counted, and what was added since; readers take away.
     bytes: AtomicU64,
     delivered: AtomicU64,
+    /// Stands in names: processes of two containers may have the same number.
+    host: String,
 }
 
 impl Mailbox {
@@ -65,7 +67,8 @@ impl Mailbox {
         }
         let bytes = AtomicU64::new(count(folder).map_err(wrong)?);
         let delivered = AtomicU64::new(0);
-        Ok(Self { folder: folder.to_owned(), bytes_max, bytes, delivered })
+        let (folder, host) = (folder.to_owned(), host_name());
+        Ok(Self { folder, bytes_max, bytes, delivered, host })
     }
 
     /// Keeps a mail under its trace header. Blocks until it is on the disk.
@@ -84,7 +87,9 @@ impl Mailbox {
         let (draft, new) = (folder.join("tmp").join(&name), folder.join("new"));
         let place = new.join(&name);
         let written = write(&draft, &[trace.as_bytes(), octets]).and_then(|()| {
-            fs::rename(&draft, &place)?;
+            // Never in the place of another.
+            fs::hard_link(&draft, &place)?;
+            fs::remove_file(&draft)?;
             // The name must survive a power cut as well as the mail.
             File::open(&new)?.sync_all()
         });
@@ -112,8 +117,16 @@ impl Mailbox {
     /// Unique without asking: time, process, number.
     fn name(&self, now: Timestamp) -> String {
         let n = self.delivered.fetch_add(1, Ordering::Relaxed);
-        format!("{}.M{}P{}Q{n}.malleposte", now.secs(), now.millis() % 1000, std::process::id())
+        format!("{}.M{}P{}Q{n}.{}", now.secs(), now.millis() % 1000, std::process::id(), self.host)
     }
+}
+
+/// This host's name, without what may not stand in the name of a file (Maildir: `/` and `:`).
+fn host_name() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name: String =
+        name.trim().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+    if name.is_empty() { "malleposte".to_owned() } else { name }
 }
 
 fn write(path: &Path, parts: &[&[u8]]) -> io::Result<()> {

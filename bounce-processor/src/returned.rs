@@ -2,27 +2,24 @@
 //! is durable when [`Returns::take`] answers "taken"; if it was cut off, the client
 //! comes again and nothing is counted twice.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use mail::classify::Finding;
-use mail::event::EventKind;
-use mail::hygiene::{Decision, What};
-use mail::returned::{FailedRecipient, Returned};
+use mail::returned::Returned;
 use mail::unsubscribe;
 use mail::verp::VerpError;
-use mail::{Address, DeliveryId, Domain, Event, Phase, Reply, Report, Scope, Timestamp};
-use store::{Feedback, Store, StoreError};
+use mail::{Domain, Report, Timestamp};
+use store::{LearnedBook, Store};
 use tokio::sync::Notify;
 
-use crate::books::{About, Books, Entry, SERVICE};
+use crate::books::Books;
 use crate::clock::now;
 use crate::config::Settings;
+use crate::desk::{Desk, Letter, NotAdmitted, Origin, Verdict};
 use crate::error::{BounceError, chain};
 use crate::listener::Parts;
 use crate::mailbox::{Folder, Mailbox};
-use crate::session::{Desk, Letter, NotAdmitted, Origin, Verdict};
 use crate::tenants::Tenants;
+use crate::trip::{Noted, Trip};
 use crate::whose::{Keys, Recipient, Whose};
 
 /// Addresses where a person reads (RFC 2142), besides the return paths.
@@ -32,53 +29,31 @@ const READ: &str = "mailbox";
 /// A mail that has passed more systems than this passes them in circles (RFC 5321, 6.3).
 const HOPS_MAX: usize = 100;
 
-/// Of what a report quotes, for a hold that may follow.
-const SAID_CHARS_MAX: usize = 200;
-
 /// What is written above a kept mail whose delivery is proved.
 pub(crate) const DELIVERY_FIELD: &str = "X-Malleposte-Delivery";
 pub(crate) const CAMPAIGN_FIELD: &str = "X-Malleposte-Campaign";
 
 pub(crate) struct Returns {
-    store: Store,
-    books: Books,
+    pub(crate) store: Store,
+    pub(crate) books: Books,
     keys: Keys,
     domains: Vec<Domain>,
     name: String,
     /// Nothing: what a person should read lies where he finds it.
-    mailbox: Option<Arc<Mailbox>>,
+    pub(crate) mailbox: Option<Arc<Mailbox>>,
     /// Local parts that people answer to, besides the return paths.
     answered_at: Vec<String>,
     /// Told when an answer has come.
     pub(crate) answered: Arc<Notify>,
-    tenants: Tenants,
-    noted: Noted,
+    pub(crate) tenants: Tenants,
+    pub(crate) noted: Noted,
+    /// What people named of all that no rule knew.
+    pub(crate) learned: LearnedBook,
 }
 
 impl std::fmt::Debug for Returns {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Returns").field("domains", &self.domains).finish_non_exhaustive()
-    }
-}
-
-/// What was noted of late: a machine that answers each of its own answers is told of once.
-#[derive(Default)]
-struct Noted(Mutex<HashSet<(DeliveryId, Report)>>);
-
-impl Noted {
-    /// Some megabytes; past it everything may be noted once more.
-    const MAX: usize = 100_000;
-
-    fn has(&self, delivery: DeliveryId, kind: Report) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&(delivery, kind))
-    }
-
-    fn put(&self, delivery: DeliveryId, kind: Report) {
-        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if noted.len() >= Self::MAX {
-            noted.clear();
-        }
-        noted.insert((delivery, kind));
     }
 }
 
@@ -101,6 +76,7 @@ impl Returns {
             answered_at: answered_at.to_vec(),
             answered: Arc::default(),
             noted: Noted::default(),
+            learned: LearnedBook::default(),
         }
     }
 
@@ -129,7 +105,7 @@ impl Returns {
             return self.keep(letter, to, folder).await;
         };
         let recipient = whose.recipient(mail, &self.keys);
-        let trip = Trip { returns: self, whose, recipient, mail, at: now() };
+        let trip = Trip { returns: self, whose, recipient, mail, at: letter.written() };
         match mail.kind {
             Report::Failure => {
                 let is_nobodys = trip.recipient.is_none();
@@ -175,9 +151,16 @@ impl Returns {
         let Some(link) = link.ok().filter(|_| is_wish) else {
             return self.keep(letter, to, Folder::Replies).await;
         };
+        // A wish about a campaign that is not known any more is for a person.
+        if self.tenants.of(link.campaign).await?.is_none() {
+            return self.keep(letter, to, Folder::Replies).await;
+        }
         let whose = Whose::by_link(&link);
         let recipient = link.address.parse().ok();
-        Trip { returns: self, whose, recipient, mail, at: now() }.opted_out().await.map(|()| None)
+        Trip { returns: self, whose, recipient, mail, at: letter.written() }
+            .opted_out()
+            .await
+            .map(|()| None)
     }
 
     /// For a person to read.
@@ -206,7 +189,7 @@ impl Returns {
             Origin::Client(client, hello) => {
                 format!("{} ([{client}])", mail::reply::clean_text(hello))
             }
-            Origin::Mailbox(name) => mail::reply::clean_text(name),
+            Origin::Mailbox(name, _) => mail::reply::clean_text(name),
         };
         let trace = format!(
             "Return-Path: <{}>\r\nX-Delivered-To: {to}\r\n{about}\
@@ -240,152 +223,6 @@ fn is_believed(letter: &Letter<'_, Recipient>, to: &Recipient, mail: &Returned) 
         Recipient::Unsubscribe(_) | Recipient::Answers(_) | Recipient::Office(_) => {
             is_report(letter, mail)
         }
-    }
-}
-
-/// A mail whose message is known.
-struct Trip<'a> {
-    returns: &'a Returns,
-    whose: Whose,
-    recipient: Option<Address>,
-    mail: &'a Returned,
-    at: Timestamp,
-}
-
-impl Trip<'_> {
-    async fn failed(&self) -> Result<(), BounceError> {
-        let Some(failure) = self.whose.failure(self.mail) else { return self.noted().await };
-        let finding = &failure.finding;
-        let dead = mail::gate::is_dead(finding.category, finding.hygiene);
-        let kind = store::Returned::Failure { dead };
-        let event = told(self.event(EventKind::Returned), failure);
-        let what = self.whose.news(failure);
-        if !self.enter(kind, what, &failure.diagnostic, event).await? {
-            return Ok(());
-        }
-        let word = finding.category.as_str();
-        metrics::counter!("malleposte_bounces_returned_total", "category" => word).increment(1);
-        if finding.concerns_sending() {
-            self.feed(Some(finding), &failure.diagnostic).await?;
-        }
-        Ok(())
-    }
-
-    async fn complained(&self) -> Result<(), BounceError> {
-        let feedback = self.mail.feedback.as_ref();
-        let said = feedback.map_or("", |f| f.kind.as_str());
-        let event = Event { note: said.to_owned(), ..self.event(EventKind::Complained) };
-        if self.enter(store::Returned::Complaint, What::Complained, said, event).await? {
-            self.feed(None, "").await?;
-        }
-        Ok(())
-    }
-
-    async fn opted_out(&self) -> Result<(), BounceError> {
-        let how = if self.mail.feedback.is_some() { "feedback loop" } else { "by mail" };
-        let event = Event { note: how.to_owned(), ..self.event(EventKind::Unsubscribed) };
-        self.enter(store::Returned::OptOut, What::Unsubscribed, how, event).await?;
-        Ok(())
-    }
-
-    /// Told, and nothing more: neither the address nor the pace is concerned.
-    async fn noted(&self) -> Result<(), BounceError> {
-        let (delivery, kind) = (self.whose.delivery, self.mail.kind);
-        if self.returns.noted.has(delivery, kind) {
-            return Ok(());
-        }
-        let mut event = self.event(EventKind::Reported);
-        event.category = self.whose.failure(self.mail).map(|f| f.finding.category);
-        kind.as_str().clone_into(&mut event.note);
-        self.tell(event).await?;
-        self.returns.noted.put(delivery, kind);
-        Ok(())
-    }
-
-    /// Into the books, once; whether it was the first time.
-    async fn enter(
-        &self,
-        kind: store::Returned,
-        what: What,
-        evidence: &str,
-        event: Event,
-    ) -> Result<bool, BounceError> {
-        let (delivery, campaign) = (self.whose.delivery, self.whose.campaign);
-        let about = self.about(what, evidence).await?;
-        let entry = Entry { delivery, campaign, kind, about, event };
-        let taken = self.returns.books.enter(entry).await?;
-        if let (true, Some(Decision::Suppress { reason })) = (taken.first, taken.decision) {
-            let reason = reason.as_str();
-            metrics::counter!("malleposte_bounces_suppressing_total", "reason" => reason)
-                .increment(1);
-        }
-        Ok(taken.first)
-    }
-
-    async fn about(&self, what: What, evidence: &str) -> Result<Option<About>, StoreError> {
-        let Some(address) = &self.recipient else { return Ok(None) };
-        let campaign = self.whose.campaign;
-        let Some(tenant) = self.returns.tenants.of(campaign).await? else {
-            tracing::warn!(%campaign, "mail came back from a campaign that is not known here");
-            return Ok(None);
-        };
-        let (address, evidence) = (address.folded(), evidence.to_owned());
-        Ok(Some(About { tenant, address, what, at: self.at, evidence }))
-    }
-
-    /// What pace and holds should know; about a domain that is certain. Without a finding it is
-    /// a complaint.
-    async fn feed(&self, finding: Option<&Finding>, said: &str) -> Result<(), StoreError> {
-        let Some(address) = &self.recipient else { return Ok(()) };
-        let scope = match finding.map_or(Scope::Source, |finding| finding.scope) {
-            // Relays from before know no other word; the signal says it to the others.
-            Scope::LinkDomain => Scope::Message,
-            scope => scope,
-        };
-        let feedback = Feedback {
-            domain: address.domain_str().to_owned(),
-            category: finding.map(|finding| finding.category),
-            scope,
-            signal: finding.map(|finding| finding.signal),
-            campaign: Some(self.whose.campaign),
-            said: said.chars().take(SAID_CHARS_MAX).collect(),
-        };
-        self.returns.store.put_feedback(&feedback).await
-    }
-
-    async fn tell(&self, event: Event) -> Result<(), StoreError> {
-        self.returns.store.emit(self.whose.delivery.shard, &[event]).await
-    }
-
-    fn event(&self, kind: EventKind) -> Event {
-        Event {
-            campaign: Some(self.whose.campaign),
-            delivery: Some(self.whose.delivery),
-            recipient: self.recipient.as_ref().map(Address::folded).unwrap_or_default(),
-            service: SERVICE.to_owned(),
-            phase: Some(Phase::Returned),
-            ..Event::new(kind, self.at)
-        }
-    }
-}
-
-/// The event of a failure. A code that nobody gave is not invented.
-fn told(event: Event, failure: &FailedRecipient) -> Event {
-    let finding = &failure.finding;
-    let reply = failure.code.map(|code| Reply::new(code, failure.status, &failure.diagnostic));
-    let note = match (&reply, failure.status) {
-        (Some(_), _) => String::new(),
-        (None, Some(status)) => format!("{status} {}", failure.diagnostic),
-        (None, None) => failure.diagnostic.clone(),
-    };
-    Event {
-        reply,
-        note,
-        category: Some(finding.category),
-        hygiene: Some(finding.hygiene),
-        scope: Some(finding.scope),
-        rule: finding.rule.to_owned(),
-        ..event
     }
 }
 
@@ -427,7 +264,7 @@ impl Desk for Returns {
         if hops(letter.octets) > HOPS_MAX {
             return vec![Verdict::Loop; letter.recipients.len()];
         }
-        let mail = read(&letter);
+        let mail = self.read(&letter);
         let mut verdicts = Vec::with_capacity(letter.recipients.len());
         for to in letter.recipients {
             verdicts.push(match self.follow(&letter, to, &mail).await {
@@ -445,6 +282,15 @@ impl Desk for Returns {
 }
 
 impl Returns {
+    fn read(&self, letter: &Letter<'_, Recipient>) -> Returned {
+        let mut mail = match letter.sender {
+            Some(sender) => mail::returned::parse_from(letter.octets, sender),
+            None => mail::returned::parse(letter.octets),
+        };
+        mail.reconsider(&self.learned.now());
+        mail
+    }
+
     /// A mail out of a mailbox: whom it was for is read from its header. What it is, and where it
     /// is kept for a person, if it is.
     pub(crate) async fn take_from(
@@ -460,19 +306,29 @@ impl Returns {
         });
         let is_ours = |to: &Recipient| !matches!(to, Recipient::Office(_));
         let recipients = [admitted.into_iter().find(is_ours).unwrap_or(Recipient::Office(READ))];
-        let (origin, sender) = (Origin::Mailbox(mailbox), stamped.sender.as_deref());
+        let origin = Origin::Mailbox(mailbox, stamped.date);
+        let sender = stamped.sender.as_deref();
         let letter = Letter { origin, sender, recipients: &recipients, octets };
-        let mail = read(&letter);
-        let kept = self.follow(&letter, &recipients[0], &mail).await?;
+        let mail = self.read(&letter);
+        let kept = if hops(octets) > HOPS_MAX {
+            // It goes round in circles, by way of an answer that is sent on to here.
+            self.keep(&letter, &Recipient::Office(READ), Folder::Inbox).await?
+        } else {
+            self.follow(&letter, &recipients[0], &mail).await?
+        };
         received(mail.kind, began);
         Ok((mail.kind, kept))
     }
 }
 
-fn read(letter: &Letter<'_, Recipient>) -> Returned {
-    match letter.sender {
-        Some(sender) => mail::returned::parse_from(letter.octets, sender),
-        None => mail::returned::parse(letter.octets),
+impl<R> Letter<'_, R> {
+    /// When what it says happened, as far as it tells: never later than now.
+    fn written(&self) -> Timestamp {
+        let now = now();
+        match self.origin {
+            Origin::Mailbox(_, Some(date)) => date.min(now),
+            Origin::Mailbox(_, None) | Origin::Client(..) => now,
+        }
     }
 }
 

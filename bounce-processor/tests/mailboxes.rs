@@ -209,8 +209,37 @@ async fn what_cannot_be_kept_stays_unread_and_what_is_done_is_moved() {
             std::fs::create_dir_all(p.mailbox.join(folder).join(part)).unwrap();
         }
     }
-    until("it is moved", &imap, async || imap.names(".Done").len() == 1).await;
-    assert_eq!((imap.names("").len(), p.kept_in("").len()), (0, 1));
+    until("it is moved", &imap, async || {
+        (imap.names("").len(), imap.names(".Done").len()) == (0, 1)
+    })
+    .await;
+    assert_eq!(p.kept_in("").len(), 1, "and kept once");
+    p.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_done_is_deleted_and_nothing_else() {
+    let Some(imap) = Imap::start() else { return };
+    let mailbox = imap.mailbox(Then::Delete);
+    let p =
+        Platform::start_with(|c| Config { imap: vec![mailbox], bytes_max: 64 * 1024, ..c }).await;
+    imap.put("1.a.host", &left(&p, &dsn(ANN, "5.1.1", UNKNOWN)));
+    let line = "a line of no importance\r\n";
+    let long =
+        left(&p, &format!("From: ann@example.net\r\nSubject: Re\r\n\r\n{}", line.repeat(4000)));
+    imap.put("2.b.host", &long);
+    // Somebody else's, who has not made up his mind.
+    let (other, place) = (imap.maildir.join("new/3.c.host"), imap.maildir.join("cur/3.c.host:2,T"));
+    imap.put("3.c.host", "Subject: keep me\r\n\r\nhello\r\n");
+    std::fs::rename(other, place).unwrap();
+    until("one is gone and one is marked", &imap, async || {
+        let mut names = imap.names("");
+        names.sort();
+        names.len() == 2 && names[0].starts_with("2.b") && names[0].ends_with(":2,S")
+    })
+    .await;
+    assert!(imap.names("").iter().any(|name| name.starts_with("3.c")), "{:?}", imap.names(""));
+    assert_eq!(p.suppressed(ANN).await.as_deref(), Some("no-mailbox"));
     p.stop().await;
 }
 

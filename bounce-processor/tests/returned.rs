@@ -3,6 +3,7 @@
 use mail::classify::Signal;
 use mail::event::EventKind::{Complained, Reported, Returned, SuppressionAdded, Unsubscribed};
 use mail::{Category, DeliveryId, Hygiene};
+use store::LearnedRules;
 
 use crate::support::{ANN, DELIVERY, DOMAIN, Platform, arf, dsn};
 
@@ -266,5 +267,35 @@ async fn without_a_mailbox_mail_for_people_is_put_off() {
     std::fs::remove_dir_all(&p.mailbox).unwrap();
     let answer = p.send(&format!("abuse@{DOMAIN}"), "Subject: hello\r\n\r\nhello").await;
     assert!(answer.starts_with("451 4.3.0"), "{answer}");
+    p.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_person_named_is_known_from_then_on() {
+    let p = Platform::start().await;
+    let said = "550 this box is taking a rest";
+    let send = async |seq| {
+        let other = DeliveryId { seq, ..DELIVERY };
+        let mail = dsn(ANN, "5.0.0", said);
+        assert!(p.send(&p.path_of(other, ANN), &mail).await.starts_with("250 "));
+        let events = p.events().await;
+        let event = events.iter().find(|e| e.delivery == Some(other) && e.kind == Returned);
+        event.unwrap().category
+    };
+    assert_eq!(send(1).await, Some(Category::Undetermined));
+    let text = "[[rule]]\nid = \"rest\"\ncategory = \"mailbox-disabled\"\n\
+                any = [\"this box is taking a rest\"]\nmatches = [\"550 this box is taking a rest\"]\n";
+    let rules = LearnedRules { text: text.into() };
+    let none = LearnedRules::default();
+    assert!(p.store.replace_learned_rules(&none, &rules).await.unwrap());
+    assert!(!p.store.replace_learned_rules(&none, &rules).await.unwrap(), "they are others now");
+    let began = std::time::Instant::now();
+    for seq in 2.. {
+        if send(seq).await == Some(Category::MailboxDisabled) {
+            break;
+        }
+        assert!(began.elapsed() < std::time::Duration::from_secs(40), "nobody looked");
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
     p.stop().await;
 }

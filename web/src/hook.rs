@@ -17,8 +17,6 @@ use crate::{Https, HttpsError, Posting};
 const SECRET_PREFIX: &str = "whsec_";
 /// Octets of a secret.
 const SECRET_OCTETS: std::ops::RangeInclusive<usize> = 24..=64;
-/// What is read of an answer: it is only looked at.
-const ANSWER_OCTETS_MAX: usize = 64 * 1024;
 /// What a receiver may take: it should put the thing down and answer.
 const WITHIN: Duration = Duration::from_secs(20);
 
@@ -73,13 +71,20 @@ pub enum HookError {
 }
 
 /// Where something is told by a web request.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Hook {
     host: String,
     port: Option<u16>,
     path: String,
     in_the_clear: bool,
     secret: Secret,
+}
+
+impl fmt::Debug for Hook {
+    /// Without its path: for many a service that is the secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hook").field("host", &self.host).finish_non_exhaustive()
+    }
 }
 
 impl Hook {
@@ -125,7 +130,8 @@ impl Hook {
             media_type: "application/json",
             headers: &headers,
             body,
-            octets_max: ANSWER_OCTETS_MAX,
+            // Its status says all that is asked.
+            octets_max: 0,
             within: WITHIN,
             in_the_clear: self.in_the_clear,
         };

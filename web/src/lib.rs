@@ -77,7 +77,7 @@ pub struct Posting<'a> {
     pub headers: &'a [(&'static str, String)],
     /// It.
     pub body: Bytes,
-    /// Octets that are taken of the answer.
+    /// Octets that are taken of the answer; 0: nothing but its status.
     pub octets_max: usize,
     /// How long all of it may take.
     pub within: Duration,
@@ -99,26 +99,26 @@ pub struct Answer {
 /// Why there is no answer. The words say which step failed: reports tell them apart.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpsError {
-    #[error("{0} has no usable address: {1}")]
     /// No address of the host can be used.
+    #[error("{0} has no usable address: {1}")]
     Address(String, String),
-    #[error("{0} does not answer: {1}")]
     /// None of them answers.
+    #[error("{0} does not answer: {1}")]
     Connect(String, std::io::Error),
-    #[error("TLS with {0} failed: {1}")]
     /// The certificate is not good, or there is no TLS.
+    #[error("TLS with {0} failed: {1}")]
     Tls(String, std::io::Error),
-    #[error("{0} answers with what is no HTTP: {1}")]
     /// What answers is no web server.
+    #[error("{0} answers with what is no HTTP: {1}")]
     Http(String, hyper::Error),
-    #[error("{0} sends an answer that is cut off or has more than {1} octets")]
     /// The answer ends too early, or not in time.
+    #[error("{0} sends an answer that is cut off or has more than {1} octets")]
     Body(String, usize),
-    #[error("{0} has not answered within {1} seconds")]
     /// It took too long.
+    #[error("{0} has not answered within {1} seconds")]
     Late(String, u64),
-    #[error("{0:?} cannot be asked for")]
     /// The question itself cannot be asked.
+    #[error("{0:?} cannot be asked for")]
     Question(String),
 }
 
@@ -191,7 +191,7 @@ impl Https {
     }
 
     async fn secured(&self, host: &str, port: u16) -> Result<TlsStream<TcpStream>, HttpsError> {
-        let name = ServerName::try_from(host.to_owned())
+        let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
             .map_err(|_| HttpsError::Question(host.to_owned()))?;
         let stream = self.connect(host, port).await?;
         let secured = self.connector.connect(name, stream).await;
@@ -267,11 +267,17 @@ async fn read(
     let (head, body) = answer.into_parts();
     let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
-    let body = Limited::new(body, octets_max).collect().await;
     let cut = || HttpsError::Body(host.to_owned(), octets_max);
+    let body = match octets_max {
+        0 => Bytes::new(),
+        _ => {
+            let body = Limited::new(body, octets_max).collect().await;
+            body.map_err(|_| cut())?.to_bytes()
+        }
+    };
     Ok(Answer {
         status: head.status.as_u16(),
         content_type: kind.trim().to_ascii_lowercase(),
-        body: body.map_err(|_| cut())?.to_bytes(),
+        body,
     })
 }

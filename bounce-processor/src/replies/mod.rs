@@ -1,7 +1,7 @@
 //! What people answer: kept in a folder of the mailbox, and from there sent on by mail and told by a
-//! web request, until both have taken it. The folder is the queue: an answer lies in `new` until it
-//! has gone every way, and then in `cur`, marked as passed on (`P`). A kill between the two sends it
-//! once more, under the same name.
+//! web request, until both have taken it. The folder is the queue: an answer waits, whether somebody
+//! has read it or not, until it has gone every way and is marked as passed on (`P`, in `cur`). A kill
+//! between the two sends it once more, under the same name.
 
 mod config;
 mod ticket;
@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use config::ByMail;
 pub(crate) use config::Ways;
@@ -47,7 +47,9 @@ pub(crate) struct Forwarder {
 /// An answer that did not go.
 #[derive(Debug)]
 struct Waiting {
+    /// Which ways it has gone.
     is_told: bool,
+    is_sent: bool,
     tries: u32,
     again_at: Instant,
 }
@@ -71,11 +73,14 @@ impl Forwarder {
     /// Sends on whatever comes, until `stop`.
     pub(crate) async fn run(mut self, arrived: Arc<Notify>, stop: CancellationToken) {
         loop {
-            if let Err(error) = self.pass(&stop).await {
-                tracing::warn!(folder = %self.folder.display(), "answers cannot be read: {error}");
-            }
+            let passed = self.pass(&stop).await;
             let next = self.waiting.values().map(|waiting| waiting.again_at).min();
-            let pause = next.map_or(LOOKED_AT, |at| at.saturating_duration_since(Instant::now()));
+            let mut pause =
+                next.map_or(LOOKED_AT, |at| at.saturating_duration_since(Instant::now()));
+            if let Err(error) = passed {
+                tracing::warn!(folder = %self.folder.display(), "answers cannot be read: {error}");
+                pause = LOOKED_AT;
+            }
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = arrived.notified() => {}
@@ -84,71 +89,121 @@ impl Forwarder {
         }
     }
 
-    /// Every answer that is due, the oldest first.
+    /// Every answer that is due, the oldest first, until one does not go: the next would not either,
+    /// and their turn comes when that one rests.
     async fn pass(&mut self, stop: &CancellationToken) -> io::Result<()> {
-        let names = names(&self.folder.join("new"))?;
-        self.waiting.retain(|name, _| names.binary_search(name).is_ok());
-        metrics::gauge!("malleposte_bounces_replies_waiting").set(names.len() as f64);
-        for name in names {
-            let is_due =
-                self.waiting.get(&name).is_none_or(|waiting| waiting.again_at <= Instant::now());
+        let answers = answers(&self.folder)?;
+        self.waiting.retain(|id, _| answers.iter().any(|answer| answer.id == *id));
+        metrics::gauge!("malleposte_bounces_replies_waiting").set(answers.len() as f64);
+        for answer in answers {
+            let is_due = self
+                .waiting
+                .get(&answer.id)
+                .is_none_or(|waiting| waiting.again_at <= Instant::now());
             if stop.is_cancelled() || !is_due {
                 continue;
             }
-            match self.send_on(&name).await {
+            match self.send_on(&answer).await {
                 Ok(()) => {
-                    self.waiting.remove(&name);
+                    self.waiting.remove(&answer.id);
                 }
-                Err(why) => self.put_off(&name, &why),
+                Err(why) => {
+                    self.put_off(&answer.id, &why);
+                    break;
+                }
             }
         }
         Ok(())
     }
 
-    fn put_off(&mut self, name: &str, why: &str) {
-        let fresh = || Waiting { is_told: false, tries: 0, again_at: Instant::now() };
-        let waiting = self.waiting.entry(name.to_owned()).or_insert_with(fresh);
+    fn waiting(&mut self, id: &str) -> &mut Waiting {
+        let fresh =
+            || Waiting { is_told: false, is_sent: false, tries: 0, again_at: Instant::now() };
+        self.waiting.entry(id.to_owned()).or_insert_with(fresh)
+    }
+
+    fn put_off(&mut self, id: &str, why: &str) {
+        let waiting = self.waiting(id);
         let [first, longest] = PAUSES;
         let pause = first.saturating_mul(1 << waiting.tries.min(10)).min(longest);
         waiting.tries += 1;
         waiting.again_at = Instant::now() + pause;
+        let tries = waiting.tries;
         metrics::counter!("malleposte_bounces_replies_put_off_total").increment(1);
         tracing::warn!(
-            answer = name,
-            tries = waiting.tries,
+            answer = id,
+            tries,
             again_s = pause.as_secs(),
-            "an answer was not taken: {why}"
+            "an answer did not go: {why}"
         );
     }
 
-    async fn send_on(&mut self, name: &str) -> Result<(), Undone> {
-        let place = self.folder.join("new").join(name);
-        let kept = match tokio::fs::read(&place).await {
+    async fn send_on(&mut self, answer: &Answer) -> Result<(), Undone> {
+        let kept = match tokio::fs::read(&answer.place).await {
             Ok(kept) => kept,
-            // Somebody read it, or took it away: then it is his.
+            // Somebody read it, or took it away: it is looked for again.
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(e) => return Err(format!("it cannot be read: {e}")),
         };
-        let is_told = self.waiting.get(name).is_some_and(|waiting| waiting.is_told);
+        let known = self.waiting.get(&answer.id);
+        let (is_told, is_sent) = known.map_or((false, false), |w| (w.is_told, w.is_sent));
         if let (Some(hook), Some(https), false) = (&self.ways.hook, &self.https, is_told) {
-            tell(hook, https, name, &kept).await?;
+            tell(hook, https, &answer.id, &kept).await?;
             passed("webhook");
-            if self.ways.mail.is_some() {
-                let told = Waiting { is_told: true, tries: 0, again_at: Instant::now() };
-                let waiting = self.waiting.entry(name.to_owned()).or_insert(told);
-                waiting.is_told = true;
-            }
+            self.waiting(&answer.id).is_told = true;
         }
-        if let Some(way) = &self.ways.mail {
+        if let (Some(way), false) = (&self.ways.mail, is_sent) {
             let sent = tokio::time::timeout(WITHIN, send(way, &self.name, &kept)).await;
             sent.map_err(|_| "the next hop does not answer in time".to_owned())??;
             passed("mail");
+            self.waiting(&answer.id).is_sent = true;
         }
-        let passed = self.folder.join("cur").join(format!("{name}:2,P"));
-        tokio::fs::rename(&place, passed)
-            .await
-            .map_err(|e| format!("it went, and cannot be marked so: {e}"))
+        let marked = tokio::fs::rename(&answer.place, answer.passed(&self.folder)).await;
+        marked.map_err(|e| format!("it went, and cannot be marked so: {e}"))
     }
+}
+
+/// An answer that has not gone every way.
+#[derive(Debug)]
+struct Answer {
+    /// Its name without what mail programs write behind it.
+    id: String,
+    flags: String,
+    place: PathBuf,
+    came: SystemTime,
+}
+
+impl Answer {
+    /// Its place when it has.
+    fn passed(&self, folder: &Path) -> PathBuf {
+        // Flags stand in the order of their letters (Maildir).
+        let mut flags: Vec<char> = self.flags.chars().chain(['P']).collect();
+        flags.sort_unstable();
+        let flags: String = flags.into_iter().collect();
+        folder.join("cur").join(format!("{}:2,{flags}", self.id))
+    }
+}
+
+/// The answers of a folder that wait, in the order in which they came, read or not.
+fn answers(folder: &Path) -> io::Result<Vec<Answer>> {
+    let mut answers = Vec::new();
+    for part in ["new", "cur"] {
+        for entry in std::fs::read_dir(folder.join(part))? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let (id, flags) = name.split_once(":2,").unwrap_or((&name, ""));
+            if flags.contains('P') {
+                continue;
+            }
+            let (id, flags) = (id.to_owned(), flags.to_owned());
+            // It may be taken away while we look.
+            let came = entry.metadata().and_then(|about| about.modified());
+            let came = came.unwrap_or(SystemTime::UNIX_EPOCH);
+            answers.push(Answer { id, flags, place: entry.path(), came });
+        }
+    }
+    answers.sort_by(|a, b| (a.came, &a.id).cmp(&(b.came, &b.id)));
+    Ok(answers)
 }
 
 /// What is shown to nobody but the server that it is for.
@@ -171,18 +226,6 @@ fn passed(way: &'static str) {
     metrics::counter!("malleposte_bounces_replies_passed_total", "way" => way).increment(1);
 }
 
-/// The files of a folder, in the order in which they came.
-fn names(folder: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        if let Ok(name) = entry?.file_name().into_string() {
-            names.push(name);
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
-}
-
 async fn tell(hook: &Hook, https: &Https, name: &str, kept: &[u8]) -> Result<(), Undone> {
     let body = ticket::of(name, kept, now());
     hook.post(https, name, now().secs(), body.into()).await.map_err(|e| chain(&e))
@@ -190,7 +233,13 @@ async fn tell(hook: &Hook, https: &Https, name: &str, kept: &[u8]) -> Result<(),
 
 /// To the next hop, as it came but for its return path, which the next hop writes anew.
 async fn send(way: &ByMail, name: &str, kept: &[u8]) -> Result<(), Undone> {
-    let said = |error: mail_send::Error| format!("the next hop: {error}");
+    // Its words may quote addresses, which do not belong into a log.
+    let said = |error: mail_send::Error| match error {
+        mail_send::Error::UnexpectedReply(reply) => {
+            format!("the next hop answers {}", reply.code)
+        }
+        other => format!("the next hop: {other}"),
+    };
     let ByMail { to, from, hop, password } = way;
     let mut builder = SmtpClientBuilder::new(hop.host.clone(), hop.port)
         .map_err(|why| format!("TLS for the next hop: {why}"))?

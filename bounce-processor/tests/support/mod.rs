@@ -132,7 +132,7 @@ impl Platform {
 
     /// Why an address is suppressed.
     pub(crate) async fn suppressed(&self, address: &str) -> Option<String> {
-        self.store.suppression("acme", address).await.unwrap().map(|s| s.reason)
+        self.store.listing("acme", address).await.unwrap().map(|s| s.reason)
     }
 
     /// Everything told, all shards.
