@@ -2,6 +2,7 @@
 //! record is a set of evidence, and the verdict is computed from the set, so that
 //! events may arrive twice and in any order. Storing records is for `store`.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -199,9 +200,11 @@ impl AddressRecord {
         self.ended = self.ended.max(Some(reason));
     }
 
-    /// One failure a delivery: the clearer category, then the later moment.
+    /// One failure a delivery: the clearer category, then the earlier moment, for a report that is
+    /// read again is no later failure.
     fn note_failure(&mut self, new: Failure) {
-        let clearer = |f: &Failure| (dead_reason(f.category), weight(f.category), f.at, f.category);
+        let clearer =
+            |f: &Failure| (dead_reason(f.category), weight(f.category), Reverse(f.at), f.category);
         match self.failures.iter_mut().find(|f| f.delivery == new.delivery) {
             Some(old) if clearer(&new) > clearer(old) => *old = new,
             Some(_) => {}
@@ -338,6 +341,16 @@ mod tests {
             after(&[unclear(1, 0), unclear(2, 9), unclear(3, 20)]),
             Decision::Count { .. }
         ));
+    }
+
+    #[test]
+    fn a_report_that_is_read_again_is_no_later_failure() {
+        let gone = |seq, day| news(seq, day, failed(Category::NoDomain));
+        let again = [gone(1, 0), gone(2, 0), gone(1, 5), gone(2, 9)];
+        assert!(matches!(after(&again), Decision::Count { failures: 2, .. }));
+        let full = |seq, day| news(seq, day, failed(Category::MailboxFull));
+        let again = [full(1, 0), full(2, 0), full(3, 0), full(3, 8)];
+        assert!(matches!(after(&again), Decision::Count { failures: 3, .. }));
     }
 
     #[test]

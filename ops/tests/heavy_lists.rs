@@ -4,9 +4,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
+use mail::event::EventKind;
+use mail::{Category, Event, Phase, Reply, Timestamp};
 use serde_json::Value;
 
-use crate::support::Desk;
+use crate::support::{Desk, until};
 
 const INTERNET: &str = r#"
 name = "one site"
@@ -55,6 +57,7 @@ fn heavy_lists_are_shown_changed_exported_and_imported() {
     let desk = Desk::start(INTERNET, Ipv4Addr::new(127, 0, 1, 10), "", "");
     suppressions(&desk);
     unmatched(&desk);
+    learn(&desk);
     desk.ends_within(Duration::from_secs(20));
 }
 
@@ -143,4 +146,50 @@ fn unmatched(desk: &Desk) {
     assert!(!is_good && lines.len() == 3, "{out}");
     assert_eq!(lines[0]["fate"], "unmatched");
     assert!(lines[2]["error"].as_str().unwrap().contains("cannot be read"), "{out}");
+}
+
+/// What no rule knows is listed, named, and forgotten again.
+fn learn(desk: &Desk) {
+    let known = desk.well(&["bounces", "learn"]);
+    assert_eq!(known, "Whatever was said in the last 30 days is known.\n");
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    let at = Timestamp(u64::try_from(since.as_millis()).unwrap());
+    for who in ["ann", "bob"] {
+        desk.tell(&Event {
+            recipient: format!("{who}@a.pretend.example"),
+            category: Some(Category::Undetermined),
+            phase: Some(Phase::Rcpt),
+            rule: "none".into(),
+            reply: Reply::parse(&format!(
+                "550 Sorry, the box of <{who}@a.pretend.example> hibernates"
+            )),
+            ..Event::new(EventKind::Failed, at)
+        });
+    }
+    let listed = until(Duration::from_secs(30), "history has them", || {
+        let listed = desk.well(&["bounces", "learn", "--json"]);
+        let first: Value = serde_json::from_str(listed.lines().next()?).unwrap();
+        (first["count"] == 2).then_some(first)
+    });
+    let id = listed["id"].as_str().unwrap();
+    assert_eq!(listed["words"], "sorry, the box of");
+    assert!(!listed.to_string().contains("ann@"), "{listed}");
+    let text = desk.well(&["bounces", "learn"]);
+    assert!(text.contains(id) && text.contains("at a.pretend.example"), "{text}");
+
+    let name = |more: &[&str]| desk.ask(&[&["bounces", "learn", id, "--category"], more].concat());
+    let (_, _, err) = name(&["asleep"]);
+    assert!(err.contains("\"asleep\" is none of those"), "{err}");
+    let (_, _, err) = name(&["mailbox-disabled", "--words", "not in it"]);
+    assert!(err.contains("does not claim"), "{err}");
+    let (is_good, out, err) = name(&["mailbox-disabled", "--words", "the box of @ hibernates"]);
+    assert!(is_good && out.contains("is mailbox-disabled from now on"), "{out}{err}");
+    let rules = desk.well(&["bounces", "learn", "--rules"]);
+    assert!(rules.contains("category = \"mailbox-disabled\""), "{rules}");
+    let (is_good, _, err) = name(&["mailbox-full"]);
+    assert!(!is_good && err.contains("two rules of this id"), "{err}");
+    desk.well(&["bounces", "learn", "--forget", id]);
+    assert_eq!(desk.well(&["bounces", "learn", "--rules"]), "");
+    let (_, _, err) = desk.ask(&["bounces", "learn", "--forget", id]);
+    assert!(err.contains("no rule"), "{err}");
 }

@@ -210,7 +210,7 @@ async fn expire(relay: &Arc<Relay>, job: Job, why: &str) {
 /// and was lost before it could settle. Then this is a failure, told a little late.
 async fn own_failure(relay: &Relay, tenant: &str, job: &Job) -> Option<(Outcome, Event)> {
     let address = job.address().to_lowercase();
-    let record = relay.store.suppression(tenant, &address).await.ok()??;
+    let record = relay.store.suppression(tenant, &address, relay.now()).await.ok()??;
     if record.delivery != Some(job.delivery()) || record.category.is_none() {
         return None;
     }

@@ -45,8 +45,8 @@ impl Store {
         let address = about.address.to_lowercase();
         for _ in 0..ROUNDS_MAX {
             let before = self.address_history(Some(about.tenant), &address).await?;
-            let weighed = weigh(about, &address, &before, now, policy)?;
-            if weighed.after == before {
+            let weighed = self.weigh(about, &address, &before, now, policy).await?;
+            if weighed.after == before && weighed.listing.is_none() {
                 return Ok(weighed.decision);
             }
             let change = AddressChange {
@@ -62,6 +62,51 @@ impl Store {
             }
         }
         Err(StoreError::Busy)
+    }
+
+    /// Brings news together with a history; `address` is folded. What a newer program wrote is left
+    /// as it is. What is enough is written, too, where what was written has ended or is not there.
+    ///
+    /// # Errors
+    /// When the history does not read, or Redis does not answer.
+    pub(crate) async fn weigh(
+        &self,
+        about: &AddressNews<'_>,
+        address: &str,
+        before: &[u8],
+        now: Timestamp,
+        policy: &Policy,
+    ) -> Result<Weighed, StoreError> {
+        let mut record = match before {
+            [] => AddressRecord::default(),
+            packed => unpack(VERSION, "an address's history", packed)?,
+        };
+        let decided_before = record.verdict(now, policy);
+        if record.is_newer_than_this_program() {
+            let (decision, after) = (decided_before, before.to_vec());
+            return Ok(Weighed { decision, after, listing: None, event: None });
+        }
+        let decision = decide(&mut record, &about.news, now, policy);
+        let listing = match decision {
+            Decision::Suppress { reason } => {
+                let is_new = decided_before != decision;
+                let is_told = is_new || !self.is_listed(about.tenant, address, now).await?;
+                is_told.then(|| record_of(about, reason, now))
+            }
+            Decision::Count { .. } | Decision::Keep => None,
+        };
+        let event = listing.as_ref().map(|record| told(about, address, record, now));
+        Ok(Weighed { decision, after: pack(VERSION, &record), listing, event })
+    }
+
+    async fn is_listed(
+        &self,
+        list: &str,
+        address: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let listed = self.listing(list, address).await?;
+        Ok(listed.is_some_and(|listed| listed.holds(now)))
     }
 }
 
@@ -84,39 +129,7 @@ impl Weighed {
     }
 }
 
-/// Brings news together with a history; `address` is folded. What a newer program wrote is left
-/// as it is.
-///
-/// # Errors
-/// When the history does not read.
-pub(crate) fn weigh(
-    about: &AddressNews<'_>,
-    address: &str,
-    before: &[u8],
-    now: Timestamp,
-    policy: &Policy,
-) -> Result<Weighed, StoreError> {
-    let mut record = match before {
-        [] => AddressRecord::default(),
-        packed => unpack(VERSION, "an address's history", packed)?,
-    };
-    let decided_before = record.verdict(now, policy);
-    if record.is_newer_than_this_program() {
-        let (decision, after) = (decided_before, before.to_vec());
-        return Ok(Weighed { decision, after, listing: None, event: None });
-    }
-    let decision = decide(&mut record, &about.news, now, policy);
-    let listing = match decision {
-        Decision::Suppress { reason } if decided_before != decision => {
-            Some(listing(about, reason, now))
-        }
-        Decision::Suppress { .. } | Decision::Count { .. } | Decision::Keep => None,
-    };
-    let event = listing.as_ref().map(|record| told(about, address, record, now));
-    Ok(Weighed { decision, after: pack(VERSION, &record), listing, event })
-}
-
-fn listing(about: &AddressNews<'_>, reason: Reason, now: Timestamp) -> SuppressionRecord {
+fn record_of(about: &AddressNews<'_>, reason: Reason, now: Timestamp) -> SuppressionRecord {
     let category: Option<Category> = match about.news.what {
         What::Failed { category, .. } => Some(category),
         What::Delivered | What::Complained | What::Unsubscribed => None,

@@ -2,7 +2,7 @@
 //! counted and told once, change together or not at all. Mails that arrive at the same time are
 //! written together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use mail::hygiene::{Decision, Policy};
@@ -11,7 +11,7 @@ use redis::Value;
 use serde::Serialize;
 
 use crate::error::StoreError;
-use crate::hygiene::{ROUNDS_MAX, Weighed, weigh};
+use crate::hygiene::{ROUNDS_MAX, Weighed};
 use crate::queue::parse;
 use crate::{AddressNews, Frame, Store, scripts};
 
@@ -175,11 +175,20 @@ impl Store {
         let mut histories: Vec<Vec<u8>> = mails.iter().map(|_| Vec::new()).collect();
         for _ in 0..ROUNDS_MAX {
             let mut ways: BTreeMap<ShardId, Vec<(usize, Way<'_>)>> = BTreeMap::new();
+            // Several mails about one address go on from what the one before left.
+            let mut left: HashMap<(&str, &str), Vec<u8>> = HashMap::new();
             let open = (0..mails.len()).filter(|at| answers[*at].is_none()).collect::<Vec<_>>();
             for at in open {
-                match self.way(&mails[at], &histories[at], now, policy).await {
+                let mail = &mails[at];
+                let address = mail.about.as_ref().map(|about| (about.tenant, about.address));
+                let before = address.and_then(|address| left.get(&address));
+                let before = before.unwrap_or(&histories[at]).clone();
+                match self.way(mail, &before, now, policy).await {
                     Ok(way) => {
-                        ways.entry(mails[at].delivery.shard).or_default().push((at, way));
+                        if let (Some(address), Some((_, weighed))) = (address, &way.about) {
+                            left.insert(address, weighed.after.clone());
+                        }
+                        ways.entry(mail.delivery.shard).or_default().push((at, way));
                     }
                     Err(error) => answers[at] = Some(Err(Arc::new(error))),
                 }
@@ -218,7 +227,7 @@ impl Store {
             self.weigh_address(about, now, policy).await?;
             return Ok(Way::new(mail, None, Vec::new()));
         }
-        let weighed = weigh(about, about.address, history, now, policy)?;
+        let weighed = self.weigh(about, about.address, history, now, policy).await?;
         Ok(Way::new(mail, Some((about, weighed)), history.to_vec()))
     }
 

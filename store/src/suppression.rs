@@ -35,6 +35,16 @@ pub struct SuppressionRecord {
 }
 
 impl SuppressionRecord {
+    /// Whether it goes on when the other has ended: then that one must not take its place.
+    #[must_use]
+    pub fn outlasts(&self, other: &Self) -> bool {
+        match (self.expires_at, other.expires_at) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(own), Some(other)) => own > other,
+        }
+    }
+
     /// Whether it holds at this moment.
     #[must_use]
     pub fn holds(&self, now: Timestamp) -> bool {
@@ -109,8 +119,8 @@ impl Store {
         Ok(out)
     }
 
-    /// Why an address is suppressed for a tenant; the platform's reason comes second. One that has
-    /// ended is told, too: [`SuppressionRecord::holds`] says so.
+    /// Why an address is suppressed for a tenant: by its own list or the platform's, whichever holds;
+    /// one that has ended is told where none does.
     ///
     /// # Errors
     /// When Redis does not answer or the record does not read.
@@ -118,20 +128,30 @@ impl Store {
         &self,
         tenant: &str,
         address: &str,
+        now: Timestamp,
     ) -> Result<Option<SuppressionRecord>, StoreError> {
-        let shard = self.shard_of_address(address);
-        let mut conn = self.conn_for(&self.list_key(shard, "sup", tenant)).await?;
-        for list in [tenant, PLATFORM] {
-            let packed: Option<Vec<u8>> = redis::cmd("HGET")
-                .arg(self.list_key(shard, "sup", list))
-                .arg(address)
-                .query_async(&mut conn)
-                .await?;
-            if let Some(packed) = packed {
-                return unpack(VERSION, "a suppression", &packed).map(Some);
-            }
+        let own = self.listing(tenant, address).await?;
+        if tenant == PLATFORM || own.as_ref().is_some_and(|own| own.holds(now)) {
+            return Ok(own);
         }
-        Ok(None)
+        let all = self.listing(PLATFORM, address).await?;
+        Ok(all.filter(|all| all.holds(now) || own.is_none()).or(own))
+    }
+
+    /// What stands about an address in one list, whether it holds or has ended.
+    ///
+    /// # Errors
+    /// When Redis does not answer or the record does not read.
+    pub async fn listing(
+        &self,
+        list: &str,
+        address: &str,
+    ) -> Result<Option<SuppressionRecord>, StoreError> {
+        let key = self.list_key(self.shard_of_address(address), "sup", list);
+        let mut conn = self.conn_for(&key).await?;
+        let packed: Option<Vec<u8>> =
+            redis::cmd("HGET").arg(&key).arg(address).query_async(&mut conn).await?;
+        packed.map(|packed| unpack(VERSION, "a suppression", &packed)).transpose()
     }
 
     /// An address's history with a tenant, as it was put; empty when there is none.

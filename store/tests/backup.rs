@@ -117,7 +117,7 @@ async fn moved(from: &Config, to: &Config) {
         said.gaps.values().max().unwrap()
     );
     assert!(accepted >= 2_000 && accepted < said.accepted.values().sum());
-    let found = there.suppression(TENANT, "ana@a.example").await.unwrap();
+    let found = there.listing(TENANT, "ana@a.example").await.unwrap();
     assert_eq!(found.map(|f| f.reason), Some("operator".into()));
     assert_eq!(there.address_history(Some(TENANT), "ana@a.example").await.unwrap(), b"history");
     assert_eq!(there.reserve_campaign().await.unwrap().0, key.0 + 1);

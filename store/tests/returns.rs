@@ -5,7 +5,9 @@ use mail::event::EventKind::{Returned as ReturnedEvent, SuppressionAdded};
 use mail::event::{Event, EventKind};
 use mail::hygiene::{Decision, News, Policy, Reason, What};
 use mail::{CampaignId, DeliveryId, Phase, ShardId, Timestamp};
-use store::{AddressNews, Position, Return, Returned, Store, Taken};
+use store::{
+    AddressChange, AddressNews, Position, Return, Returned, Store, SuppressionRecord, Taken,
+};
 
 use crate::support;
 
@@ -93,7 +95,7 @@ async fn mails_of_all_shards_are_taken_together_and_once() {
     let again = Taken { first: false, decision: suppressed };
     assert_eq!(take(&store, &reports, 2).await, [again; 4]);
     for address in addresses {
-        let listed = store.suppression("acme", address).await.unwrap().unwrap();
+        let listed = store.listing("acme", address).await.unwrap().unwrap();
         assert_eq!((listed.reason.as_str(), listed.evidence.as_str()), ("no-mailbox", "said so"));
     }
     let (accounts, counts) = store.campaign_counts(CAMPAIGN).await.unwrap();
@@ -133,6 +135,49 @@ async fn several_mails_about_one_address_add_up_whether_they_come_together_or_no
 }
 
 #[tokio::test]
+async fn a_crowd_of_mails_about_one_address_is_taken_in_one_go() {
+    let redis = support::Redis::start();
+    let store = Store::open(&redis.config()).await.unwrap();
+    let reports: Vec<Report> =
+        (1..=40).map(|seq| Report::new(&store, "full@one.example", seq, full(), 1)).collect();
+    assert!(take(&store, &reports, 1).await.iter().all(|taken| taken.first));
+    assert_eq!(told(&store).await.len(), 40);
+    assert!(store.listing("acme", "full@one.example").await.unwrap().is_none(), "all of one day");
+}
+
+#[tokio::test]
+async fn what_is_enough_is_written_again_where_it_has_ended() {
+    let redis = support::Redis::start();
+    let store = Store::open(&redis.config()).await.unwrap();
+    let address = "a@one.example";
+    take(&store, &[Report::new(&store, address, 1, gone(), 1)], 1).await;
+    // Somebody gave it an end.
+    let listed = store.listing("acme", address).await.unwrap().unwrap();
+    let ended = SuppressionRecord { expires_at: Some(Timestamp(5 * DAY)), ..listed };
+    let history = store.address_history(Some("acme"), address).await.unwrap();
+    let change = AddressChange {
+        tenant: Some("acme"),
+        address,
+        history_before: &history,
+        history_after: &history,
+        suppression: Some(Some(&ended)),
+        events: &[],
+    };
+    assert!(store.change_address(&change).await.unwrap());
+    let is_suppressed = async |day| {
+        let shard = store.shard_of("one.example");
+        let addresses = [address.to_owned()];
+        store.suppressed(shard, "acme", &addresses, Timestamp(day * DAY)).await.unwrap()[0]
+    };
+    assert!(is_suppressed(4).await && !is_suppressed(6).await);
+    // Before its end nothing is written anew, after it everything.
+    take(&store, &[Report::new(&store, address, 2, gone(), 4)], 4).await;
+    assert!(!is_suppressed(6).await);
+    take(&store, &[Report::new(&store, address, 3, gone(), 7)], 7).await;
+    assert!(is_suppressed(8).await && is_suppressed(800).await);
+}
+
+#[tokio::test]
 async fn an_address_of_another_shard_than_its_delivery_is_weighed_all_the_same() {
     let redis = support::Redis::start();
     let store = Store::open(&redis.config()).await.unwrap();
@@ -140,7 +185,7 @@ async fn an_address_of_another_shard_than_its_delivery_is_weighed_all_the_same()
     report.delivery.shard = ShardId((report.delivery.shard.0 + 1) % store.shards());
     let taken = take(&store, &[report], 1).await;
     assert!(taken[0].first);
-    assert!(store.suppression("acme", "a@one.example").await.unwrap().is_some());
+    assert!(store.listing("acme", "a@one.example").await.unwrap().is_some());
     assert_eq!(told(&store).await.len(), 2);
 }
 

@@ -98,7 +98,7 @@ pub(crate) async fn suppression(
     let Query(asked) = asked.map_err(|e| bad_query(&e))?;
     let tenant = caller.list(asked.tenant.as_deref())?;
     let folded = address.folded();
-    let found = app.store.suppression(&tenant, &folded).await?;
+    let found = app.store.suppression(&tenant, &folded, clock::now()).await?;
     let record = found.ok_or_else(|| Problem::not_found(format!("suppression of {folded}")))?;
     Ok(Json(view(&Suppression { address: folded, record })))
 }
@@ -135,6 +135,12 @@ pub(crate) async fn suppress(
         delivery: None,
         expires_at,
     };
+    let known = app.store.listing(&tenant, &address.folded()).await?;
+    if known.is_some_and(|known| known.outlasts(&record)) {
+        let detail =
+            format!("{} is suppressed for longer already: DELETE it first", address.folded());
+        return Err(Problem::conflict("outlasted", detail));
+    }
     change(&app, &tenant, &address, Some(&record), &caller.0.name).await?;
     Ok(Json(view(&Suppression { address: address.folded(), record })).into_response())
 }
@@ -160,7 +166,7 @@ pub(crate) async fn lift(
     caller.may_change()?;
     let Query(asked) = asked.map_err(|e| bad_query(&e))?;
     let tenant = caller.list(asked.tenant.as_deref())?;
-    if app.store.suppression(&tenant, &address.folded()).await?.is_some() {
+    if app.store.listing(&tenant, &address.folded()).await?.is_some() {
         change(&app, &tenant, &address, None, &caller.0.name).await?;
     }
     Ok(StatusCode::NO_CONTENT.into_response())

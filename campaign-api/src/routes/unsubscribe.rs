@@ -115,7 +115,7 @@ async fn unsubscribe(app: &App, link: &Unsubscription) -> Result<bool, StoreErro
     let events = [event(EventKind::Unsubscribed), event(EventKind::SuppressionAdded)];
     for _ in 0..TRIES {
         // The platform's list is another matter: its reasons may end, this one holds.
-        let known = app.store.suppression(tenant, &address).await?;
+        let known = app.store.listing(tenant, &address).await?;
         if known.is_some_and(|known| known.reason == record.reason && known.holds(now)) {
             return Ok(true);
         }

@@ -133,7 +133,7 @@ async fn what_is_larger_than_a_server_takes_fails_once_and_says_nothing_of_the_a
     assert!(world.told(EventKind::PaceChanged).await.is_empty());
     assert!(world.told(EventKind::SuppressionAdded).await.is_empty());
     for address in to {
-        assert!(world.store.suppression("t", address).await.unwrap().is_none());
+        assert!(world.store.listing("t", address).await.unwrap().is_none());
         assert!(world.store.address_history(Some("t"), address).await.unwrap().is_empty());
     }
 

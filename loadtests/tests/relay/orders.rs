@@ -74,7 +74,7 @@ async fn what_waits_is_bounced_with_the_reason_and_what_comes_later_is_not() {
     let failed = world.told(EventKind::Failed).await;
     assert_eq!(failed.len(), 2);
     assert!(failed.iter().all(|e| e.note == "failed by order of tester: the test says so"));
-    let ann = world.store.suppression("acme", ANN_A).await.unwrap();
+    let ann = world.store.listing("acme", ANN_A).await.unwrap();
     assert_eq!(ann, None, "an operator's order says nothing about an address");
     world.stop().await;
 }

@@ -99,7 +99,7 @@ async fn a_recipient_beyond_ascii_is_asked_for_another_address_and_spoils_nothin
     is_refused_here(&told[0], "550 5.6.7 ", Scope::Recipient);
     let plain = explain_event(&told[0].rule, told[0].category, Lang::Fr).unwrap();
     assert!(plain.what.starts_with("L'adresse du destinataire"), "{plain:?}");
-    assert!(world.store.suppression("t", people[0]).await.unwrap().is_none());
+    assert!(world.store.listing("t", people[0]).await.unwrap().is_none());
     let kept = world.internet.take_kept();
     assert_eq!((kept.len(), kept[0].parameters.contains("SMTPUTF8")), (1, false));
     world.stop().await;

@@ -1,7 +1,10 @@
 //! The envelope of a mail that lies in a mailbox, as far as its last stations wrote it above it.
 
+use mail_parser::DateTime;
+
 use super::fields;
 use super::original::all_addresses;
+use crate::time::Timestamp;
 
 /// Where stations write whom a mail was for, the surest first.
 const RECIPIENT_FIELDS: [&str; 7] =
@@ -16,6 +19,8 @@ pub struct Stamped {
     pub sender: Option<String>,
     /// Whom it may have been for, the surest first.
     pub recipients: Vec<String>,
+    /// When it says that it was written (RFC 5322, 3.6.1).
+    pub date: Option<Timestamp>,
 }
 
 /// Reads it. Anybody can write such fields: they say where to look, and prove nothing.
@@ -25,15 +30,18 @@ pub fn stamped(raw: &[u8]) -> Stamped {
     let end = memchr::memmem::find(head, b"\n\r\n").or_else(|| memchr::memmem::find(head, b"\n\n"));
     let head = String::from_utf8_lossy(&head[..end.unwrap_or(head.len())]);
     let header = fields::parse_header(&head);
-    let sender = fields::get(&header, "return-path").map(|path| match path.trim() {
-        "<>" | "" => String::new(),
-        path => fields::address(path).unwrap_or_default(),
+    let sender = fields::get(&header, "return-path").and_then(|path| match path.trim() {
+        "<>" => Some(String::new()),
+        path => fields::address(path),
     });
+    let date = fields::get(&header, "date").and_then(|text| DateTime::parse_rfc822(text.trim()));
+    let date = date.and_then(|date| u64::try_from(date.to_timestamp()).ok());
     let of = |name: &&str| {
-        let fields = header.iter().filter(|field| field.name == **name);
+        let fields = header.iter().filter(|field| field.is(name));
         fields.flat_map(|field| all_addresses(&field.value)).collect::<Vec<_>>()
     };
-    Stamped { sender, recipients: RECIPIENT_FIELDS.iter().flat_map(of).collect() }
+    let recipients = RECIPIENT_FIELDS.iter().flat_map(of).collect();
+    Stamped { sender, recipients, date: date.map(|secs| Timestamp(secs.saturating_mul(1000))) }
 }
 
 #[cfg(test)]
@@ -57,5 +65,8 @@ mod tests {
         assert_eq!(stamped(b"From: a@b.example\n\nReturn-Path: <>\n"), Stamped::default());
         assert_eq!(stamped(b"Return-Path: <a@b.example>\n").sender.as_deref(), Some("a@b.example"));
         assert_eq!(stamped(b""), Stamped::default());
+        assert_eq!(stamped(b"Return-Path: nonsense\n").sender, None);
+        let dated = stamped(b"Date: Fri, 27 Nov 2026 10:00:00 +0100\n\n");
+        assert_eq!(dated.date.unwrap_or_default().to_string(), "2026-11-27T09:00:00Z");
     }
 }

@@ -69,7 +69,8 @@ impl Mails {
 
     /// A mail up to the next line that begins one, which is one after an empty line.
     fn one_of_many(&mut self) -> io::Result<Vec<u8>> {
-        let (mut mail, mut line, mut was_empty) = (Vec::new(), Vec::new(), false);
+        let (mut mail, mut line, mut was_empty, mut is_full) =
+            (Vec::new(), Vec::new(), false, false);
         loop {
             line.clear();
             if read_line(&mut *self.from, &mut line)? == 0 {
@@ -84,7 +85,8 @@ impl Mails {
             let quoted = line.iter().take_while(|b| **b == b'>').count();
             let is_quoted = quoted > 0 && line[quoted..].starts_with(FROM_LINE);
             let kept = &line[usize::from(is_quoted)..];
-            if mail.len() + kept.len() <= MAIL_OCTETS_MAX {
+            is_full |= mail.len() + kept.len() > MAIL_OCTETS_MAX;
+            if !is_full {
                 mail.extend_from_slice(kept);
             }
         }

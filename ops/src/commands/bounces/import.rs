@@ -33,7 +33,7 @@ pub(super) struct Import {
 }
 
 /// Mails under way at the same time.
-const TOGETHER: usize = 64;
+const TOGETHER: usize = 32;
 
 /// A mail and its name: its file, and its number there where the file is an mbox.
 type Named = (String, io::Result<Vec<u8>>);

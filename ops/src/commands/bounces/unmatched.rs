@@ -49,6 +49,7 @@ enum Verb {
 struct Kept {
     name: String,
     path: PathBuf,
+    came: u64,
 }
 
 impl Unmatched {
@@ -115,14 +116,19 @@ fn kept(folder: &Path) -> anyhow::Result<Vec<Kept>> {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let name = name.split(['.', ':']).take(2).collect::<Vec<_>>().join(".");
-            kept.push(Kept { name, path });
+            // The moment when it came stands first in its name, in seconds.
+            let came = name.split('.').next().and_then(|s| s.parse().ok()).unwrap_or(u64::MAX);
+            kept.push(Kept { name, path, came });
         }
     }
-    kept.sort_by(|a, b| a.name.cmp(&b.name));
+    kept.sort_by(|a, b| (a.came, a.name.len(), &a.name).cmp(&(b.came, b.name.len(), &b.name)));
     Ok(kept)
 }
 
 fn the_one<'k>(kept: &'k [Kept], name: &str) -> anyhow::Result<&'k Kept> {
+    if let Some(exact) = kept.iter().find(|report| report.name == name) {
+        return Ok(exact);
+    }
     let mut fitting = kept.iter().filter(|report| report.name.starts_with(name));
     match (fitting.next(), fitting.next()) {
         (Some(one), None) => Ok(one),

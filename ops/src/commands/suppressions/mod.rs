@@ -108,6 +108,13 @@ impl Suppressions {
                         bail!("--until has passed already");
                     }
                     let record = operators(&why, until);
+                    let known = store.listing(whose.list()?, &address.folded()).await?;
+                    if known.is_some_and(|known| known.outlasts(&record)) {
+                        bail!(
+                            "{} is suppressed for longer already; `remove` it first",
+                            address.folded()
+                        );
+                    }
                     put(&store, whose.list()?, &address.folded(), Some(&record)).await?;
                     println!("{} gets no mail any more.", address.folded());
                     Ok(ExitCode::SUCCESS)
@@ -147,7 +154,7 @@ fn operators(why: &str, until: Option<Timestamp>) -> SuppressionRecord {
 
 async fn show(store: &Store, list: &str, address: &Address) -> anyhow::Result<ExitCode> {
     let folded = address.folded();
-    let Some(record) = store.suppression(list, &folded).await? else {
+    let Some(record) = store.suppression(list, &folded, now()).await? else {
         println!("{folded} is not suppressed.");
         return Ok(ExitCode::FAILURE);
     };
@@ -167,13 +174,13 @@ async fn show(store: &Store, list: &str, address: &Address) -> anyhow::Result<Ex
 
 async fn remove(store: &Store, list: &str, address: &Address) -> anyhow::Result<ExitCode> {
     let folded = address.folded();
-    if store.suppression(list, &folded).await?.is_none() {
+    if store.listing(list, &folded).await?.is_none() {
         println!("{folded} is not suppressed.");
         return Ok(ExitCode::FAILURE);
     }
     put(store, list, &folded, None).await?;
     // The platform's list holds for every tenant, and only its own command changes it.
-    match store.suppression(list, &folded).await? {
+    match store.suppression(list, &folded, now()).await? {
         None => println!("{folded} gets mail again."),
         Some(_) => println!("{folded} gets no mail: it is on the platform's list (--platform)."),
     }
@@ -223,7 +230,8 @@ async fn export(store: &Store, list: &str) -> anyhow::Result<ExitCode> {
         let mut cursor = 0;
         loop {
             let (next, page) = store.suppressions(shard, Some(list), cursor).await?;
-            for Suppression { address, record } in &page {
+            // What has ended is no suppression any more, and would be refused where it is imported.
+            for Suppression { address, record } in page.iter().filter(|s| s.record.holds(now())) {
                 out.serialize(Row::of(address, record))?;
             }
             if next == 0 {
@@ -282,18 +290,10 @@ async fn import(store: &Store, list: &str, file: &Path, reason: &str) -> anyhow:
 
 /// One row; what is known is not made weaker.
 async fn one(store: &Store, list: &str, row: &Suppression) -> Result<Done, StoreError> {
-    let known = store.suppression(list, &row.address).await?;
-    if known.is_some_and(|known| lasts_as_long(&known, &row.record)) {
+    let known = store.listing(list, &row.address).await?;
+    if known.is_some_and(|known| known.holds(now()) && !row.record.outlasts(&known)) {
         return Ok(Done::Known);
     }
     put(store, list, &row.address, Some(&row.record)).await?;
     Ok(Done::Written)
-}
-
-fn lasts_as_long(known: &SuppressionRecord, new: &SuppressionRecord) -> bool {
-    match (known.expires_at, new.expires_at) {
-        (None, _) => true,
-        (Some(_), None) => false,
-        (Some(known), Some(new)) => known >= new,
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 
+use csv::StringRecord;
 use mail::{Address, Category, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{Suppression, SuppressionRecord};
@@ -25,7 +26,7 @@ impl Row {
     pub(super) fn of(address: &str, record: &SuppressionRecord) -> Self {
         Self {
             address: address.to_owned(),
-            reason: record.reason.clone(),
+            reason: tame(&record.reason),
             category: record.category.map(|category| category.to_string()).unwrap_or_default(),
             at: record.at.to_string(),
             expires_at: record.expires_at.map(|end| end.to_string()).unwrap_or_default(),
@@ -80,7 +81,8 @@ pub(super) fn writer<W: Write>(out: W) -> csv::Result<csv::Writer<W>> {
 
 /// The rows of a file, each with its line.
 pub(super) struct Rows<R> {
-    reader: csv::DeserializeRecordsIntoIter<R, Row>,
+    reader: csv::Reader<R>,
+    names: StringRecord,
     reason: String,
     now: Timestamp,
 }
@@ -93,7 +95,7 @@ impl<R: Read> Rows<R> {
     pub(super) fn read(from: R, reason: &str, now: Timestamp) -> anyhow::Result<Self> {
         let mut reader =
             csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::Headers).from_reader(from);
-        let names = reader.headers()?.clone();
+        let names = reader.headers()?;
         // What other systems call it.
         let address = ["address", "email", "e-mail", "recipient", "email address"];
         let is_address = |name: &str| address.iter().any(|known| known.eq_ignore_ascii_case(name));
@@ -105,9 +107,8 @@ impl<R: Read> Rows<R> {
             name if is_address(name) => "address".to_owned(),
             name => name.to_ascii_lowercase(),
         });
-        reader.set_headers(renamed.collect());
-        let reader = reader.into_deserialize();
-        Ok(Self { reader, reason: reason.to_owned(), now })
+        let names = renamed.collect();
+        Ok(Self { reader, names, reason: reason.to_owned(), now })
     }
 }
 
@@ -115,9 +116,14 @@ impl<R: Read> Iterator for Rows<R> {
     type Item = (u64, Result<Suppression, String>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let line = self.reader.reader().position().line();
-        let row = self.reader.next()?;
-        let row = row.map_err(|why| why.to_string());
+        let mut record = StringRecord::new();
+        let read = self.reader.read_record(&mut record);
+        let line = record.position().map_or(0, csv::Position::line);
+        let row = match read {
+            Ok(false) => return None,
+            Ok(true) => record.deserialize::<Row>(Some(&self.names)).map_err(|why| why.to_string()),
+            Err(why) => Err(why.to_string()),
+        };
         Some((line, row.and_then(|row| row.suppression(&self.reason, self.now))))
     }
 }
