@@ -67,6 +67,6 @@ mod tests {
         assert_eq!(stamped(b""), Stamped::default());
         assert_eq!(stamped(b"Return-Path: nonsense\n").sender, None);
         let dated = stamped(b"Date: Fri, 27 Nov 2026 10:00:00 +0100\n\n");
-        assert_eq!(dated.date.unwrap_or_default().to_string(), "2026-11-27T09:00:00Z");
+        assert_eq!(dated.date.unwrap_or_default().to_string(), "2026-11-27T09:00:00.000Z");
     }
 }

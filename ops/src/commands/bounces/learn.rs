@@ -32,7 +32,8 @@ pub(super) struct Learn {
     /// What it means: a category of docs/BOUNCES.md
     #[arg(long, value_parser = category, requires = "id")]
     category: Option<Category>,
-    /// The words to know it by, in place of the longest piece that stays the same
+    /// The words to know it by, in place of the longest piece that stays the same; ` .. ` stands for
+    /// anything within a sentence
     #[arg(long, requires = "id")]
     words: Option<String>,
     /// Who says so
@@ -41,7 +42,7 @@ pub(super) struct Learn {
     /// How far back history is looked at
     #[arg(long, default_value_t = 30, value_name = "DAYS")]
     days: u64,
-    /// Also what only a number decided, such as 5.2.0
+    /// Also texts with a status that decided, such as 5.2.0
     #[arg(long)]
     numbers: bool,
     /// The rules that were named, as TOML
@@ -62,6 +63,8 @@ Examples:
   malleposte bounces learn --rules                             what was named so far
   malleposte bounces learn --forget 1a2b3c4d";
 
+/// Stands in a rule's words for anything within a sentence.
+const GAP: &str = " .. ";
 /// Entries of history on one page.
 const PAGE: usize = 1_000;
 /// Lines that are printed for people.
@@ -109,9 +112,13 @@ impl Learn {
     fn clusters(&self, ledger: &Ledger) -> anyhow::Result<Vec<Cluster>> {
         let since = now() - Duration::from_secs(self.days.saturating_mul(86_400));
         let mut clusters = Clusters::default();
-        for kind in [EventKind::Failed, EventKind::Deferred, EventKind::Returned] {
-            // A category narrows the search; whatever has another was decided by something.
-            let category = (!self.numbers).then_some(Category::Undetermined);
+        // Most of what is put off is known: only what is not is looked for there.
+        let looks = [
+            (EventKind::Failed, None),
+            (EventKind::Returned, None),
+            (EventKind::Deferred, Some(Category::Undetermined)),
+        ];
+        for (kind, category) in looks {
             let filter = TraceFilter {
                 kind: Some(kind),
                 category,
@@ -122,7 +129,7 @@ impl Learn {
             loop {
                 let page = ledger.trace(&filter, PAGE, cursor)?;
                 for entry in &page.entries {
-                    if let Some(said) = said(&entry.event) {
+                    if let Some(said) = self.said(&entry.event) {
                         let domain = entry.event.recipient.rsplit_once('@');
                         clusters.add(&said, domain.map_or("", |(_, domain)| domain));
                     }
@@ -134,6 +141,16 @@ impl Learn {
             }
         }
         Ok(clusters.by_count())
+    }
+
+    /// What was said, if no words decided what it means.
+    fn said(&self, event: &Event) -> Option<String> {
+        let is_by_status = event.rule.starts_with("status-");
+        if !is_by_number(&event.rule) || (is_by_status && !self.numbers) {
+            return None;
+        }
+        let said = event.reply.as_ref().map_or_else(|| event.note.clone(), ToString::to_string);
+        (!said.is_empty()).then_some(said)
     }
 
     fn list(&self, clusters: &[Cluster]) -> anyhow::Result<ExitCode> {
@@ -168,8 +185,10 @@ impl Learn {
 
     /// The rule, as it is written.
     fn rule(&self, cluster: &Cluster, category: Category) -> anyhow::Result<String> {
-        let words =
-            self.words.as_deref().map_or_else(|| cluster.words.clone(), mail::classify::fold);
+        let words = match &self.words {
+            None => cluster.words.clone(),
+            Some(given) => given.split(GAP).map(mail::classify::fold).collect::<Vec<_>>().join(GAP),
+        };
         if words.is_empty() {
             bail!(
                 "{:?} has no words long enough to know it by: give some with --words",
@@ -191,15 +210,6 @@ impl Learn {
         RuleBook::read(LEARNED_BOOK, &rule)?;
         Ok(rule)
     }
-}
-
-/// What was said, if nothing but a number decided what it means.
-fn said(event: &Event) -> Option<String> {
-    if !is_by_number(&event.rule) {
-        return None;
-    }
-    let said = event.reply.as_ref().map_or_else(|| event.note.clone(), ToString::to_string);
-    (!said.is_empty()).then_some(said)
 }
 
 async fn name(store: &Store, rule: &str) -> anyhow::Result<()> {

@@ -260,22 +260,22 @@ async fn import(store: &Store, list: &str, file: &Path, reason: &str) -> anyhow:
     let rows = Rows::read(from, reason, now())?;
     let (mut written, mut known, mut faults) = (0u64, 0u64, 0u64);
     let mut done = stream::iter(rows)
-        .map(|(line, row)| async move {
+        .map(|(number, row)| async move {
             let row = match row {
                 Ok(row) => row,
-                Err(fault) => return (line, Ok(Err(fault))),
+                Err(fault) => return (number, Ok(Err(fault))),
             };
-            (line, one(store, list, &row).await.map(Ok))
+            (number, one(store, list, &row).await.map(Ok))
         })
         .buffered(TOGETHER);
-    while let Some((line, done)) = done.next().await {
-        match done.with_context(|| format!("line {line} and what follows; import it again"))? {
+    while let Some((number, done)) = done.next().await {
+        match done.with_context(|| format!("row {number} and what follows; import it again"))? {
             Ok(Done::Written) => written += 1,
             Ok(Done::Known) => known += 1,
             Err(fault) => {
                 faults += 1;
                 if faults <= FAULTS_TOLD_MAX {
-                    eprintln!("{}: line {line}: {fault}", file.display());
+                    eprintln!("{}: row {number}: {fault}", file.display());
                 }
             }
         }

@@ -79,7 +79,7 @@ pub(super) fn writer<W: Write>(out: W) -> csv::Result<csv::Writer<W>> {
     Ok(writer)
 }
 
-/// The rows of a file, each with its line.
+/// The rows of a file, each with its number.
 pub(super) struct Rows<R> {
     reader: csv::Reader<R>,
     names: StringRecord,
@@ -118,13 +118,18 @@ impl<R: Read> Iterator for Rows<R> {
     fn next(&mut self) -> Option<Self::Item> {
         let mut record = StringRecord::new();
         let read = self.reader.read_record(&mut record);
-        let line = record.position().map_or(0, csv::Position::line);
+        // The header is row 1, as in a spreadsheet.
+        let number = record.position().map_or(0, csv::Position::record) + 1;
+        // A row may be shorter than the header.
+        for _ in record.len()..self.names.len() {
+            record.push_field("");
+        }
         let row = match read {
             Ok(false) => return None,
             Ok(true) => record.deserialize::<Row>(Some(&self.names)).map_err(|why| why.to_string()),
             Err(why) => Err(why.to_string()),
         };
-        Some((line, row.and_then(|row| row.suppression(&self.reason, self.now))))
+        Some((number, row.and_then(|row| row.suppression(&self.reason, self.now))))
     }
 }
 
