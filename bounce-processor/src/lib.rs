@@ -7,6 +7,7 @@ mod clock;
 mod config;
 mod desk;
 mod error;
+mod house;
 mod imap;
 mod import;
 mod listener;

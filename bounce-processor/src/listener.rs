@@ -18,12 +18,13 @@ use web::Https;
 
 use crate::config::{Config, Settings};
 use crate::error::BounceError;
+use crate::house::{Ending, House, Protocol};
 use crate::lmtp::{LmtpDoor, Neighbour, accept_lmtp};
 use crate::mailbox::{Folder, Mailbox};
 use crate::manners::{Manner, Manners};
 use crate::replies::Forwarder;
 use crate::returned::Returns;
-use crate::session::{Ending, House, Protocol, Session};
+use crate::session::Session;
 use crate::tls::Tls;
 
 /// What mails under way may take to be finished when we stop.

@@ -6,11 +6,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Limits;
 use crate::desk::{Desk, Letter, NotAdmitted, Origin, Verdict};
+use crate::house::{Ending, House, Protocol};
 use crate::path::{self, Path};
 use crate::wire::{Data, NoLine, Room, Unfit, Wire};
 
@@ -20,43 +20,6 @@ const RECIPIENTS_MAX: usize = 100;
 const MAILS_MAX: usize = 1_000;
 /// Wrong or idle commands before we part: nobody needs more by mistake.
 const STRAYS_MAX: usize = 20;
-
-/// What is spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Protocol {
-    Smtp,
-    /// SMTP that answers to a mail for each recipient.
-    Lmtp,
-}
-
-/// The circumstances of a conversation.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct House<'h> {
-    pub(crate) protocol: Protocol,
-    /// Our name.
-    pub(crate) name: &'h str,
-    pub(crate) limits: Limits,
-    pub(crate) large: &'h Semaphore,
-    /// Whether STARTTLS is offered.
-    pub(crate) offers_tls: bool,
-    /// How long the client waits for the greeting; nobody is greeted a second time under TLS.
-    pub(crate) greeting: Option<Duration>,
-}
-
-/// How a conversation ended, for the meters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
-    Quit,
-    Gone,
-    Late,
-    Nonsense,
-    Cut,
-    /// It talked before it was greeted.
-    Early,
-    Stopped,
-    /// Both want TLS now.
-    Secure,
-}
 
 /// A conversation that is over, but for the last word.
 pub(crate) struct Over<S> {
