@@ -47,15 +47,3 @@ pub enum BounceError {
     #[error(transparent)]
     Books(Arc<StoreError>),
 }
-
-/// An error and what caused it, in a line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
-}

@@ -2,7 +2,7 @@
 //! provider's mailbox takes it in. A mail is marked, moved or deleted when what follows from it is
 //! durable, and otherwise found again the next time.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use std::time::Duration;
 use async_imap::{Client, Session};
 use futures_util::TryStreamExt;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use store::chain;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{BounceError, chain};
+use crate::error::BounceError;
 use crate::replies::{Password, secret};
 use crate::returned::Returns;
 
@@ -140,22 +140,14 @@ impl ImapMailbox {
                 let authorities = self.authorities.display().to_string();
                 let roots = web::trusted_roots(&authorities)
                     .map_err(|why| refuse("authorities", &authorities, &why))?;
-                let connector =
-                    connector(roots).map_err(|why| refuse("tls", "implicit", &why.to_string()))?;
+                let config = web::tls_client(roots)
+                    .map_err(|why| refuse("tls", "implicit", &why.to_string()))?;
+                let connector = TlsConnector::from(Arc::new(config));
                 Some((connector, name))
             }
         };
         Ok(Poll { config: self.clone(), password, connector })
     }
-}
-
-fn connector(roots: RootCertStore) -> Result<TlsConnector, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 /// What went wrong with a look.
@@ -181,7 +173,8 @@ enum Trouble {
 struct Memory {
     /// Numbers are of use under this one only (RFC 9051, 2.3.1.1).
     validity: Option<u32>,
-    done: HashSet<u32>,
+    /// Each with whether all of it was read.
+    done: HashMap<u32, bool>,
 }
 
 impl Poll {
@@ -256,7 +249,7 @@ impl Poll {
         self.check(&mut session).await?;
         let selected = session.select(&self.config.folder).await?;
         if memory.validity != selected.uid_validity {
-            *memory = Memory { validity: selected.uid_validity, done: HashSet::new() };
+            *memory = Memory { validity: selected.uid_validity, done: HashMap::new() };
         }
         let mut new: Vec<u32> = session.uid_search("UNSEEN UNDELETED").await?.into_iter().collect();
         new.sort_unstable();
@@ -296,19 +289,23 @@ impl Poll {
         bytes_max: usize,
         memory: &mut Memory,
     ) -> Result<(), Trouble> {
-        let mut is_whole = true;
-        if !memory.done.contains(&uid) {
-            // A mail that is too large is understood by its beginning.
-            let query = format!("BODY.PEEK[]<0.{bytes_max}>");
-            let fetched: Vec<_> =
-                session.uid_fetch(uid.to_string(), query).await?.try_collect().await?;
-            // Somebody else was faster.
-            let Some(octets) = fetched.iter().find_map(|mail| mail.body()) else { return Ok(()) };
-            is_whole = octets.len() < bytes_max;
-            let from = format!("{} {}", self.config.host, self.config.folder);
-            returns.take_from(&from, octets).await?;
-            memory.done.insert(uid);
-        }
+        let is_whole = match memory.done.get(&uid) {
+            Some(is_whole) => *is_whole,
+            None => {
+                // A mail that is too large is understood by its beginning.
+                let query = format!("BODY.PEEK[]<0.{bytes_max}>");
+                let fetched: Vec<_> =
+                    session.uid_fetch(uid.to_string(), query).await?.try_collect().await?;
+                let octets = fetched.iter().find_map(|mail| mail.body());
+                // Somebody else was faster.
+                let Some(octets) = octets else { return Ok(()) };
+                let from = format!("{} {}", self.config.host, self.config.folder);
+                returns.take_from(&from, octets).await?;
+                let is_whole = octets.len() < bytes_max;
+                memory.done.insert(uid, is_whole);
+                is_whole
+            }
+        };
         match self.config.then {
             Then::Seen => mark(session, uid, "\\Seen").await?,
             // Whatever of it is not here is there alone.

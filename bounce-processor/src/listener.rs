@@ -49,6 +49,8 @@ pub struct Parts {
     pub policy: Policy,
     /// Finds web services.
     pub resolver: Arc<Resolver>,
+    /// This host's name.
+    pub host: String,
 }
 
 /// The bounce processor, its ports bound.
@@ -83,7 +85,7 @@ impl Bounces {
     pub async fn bind(config: &Config, parts: Parts) -> Result<Self, BounceError> {
         let settings = config.settings()?;
         let tls = Tls::open(&config.tls)?;
-        let mailbox = Mailbox::open(&config.mailbox, config.mailbox_bytes_max)?;
+        let mailbox = Mailbox::open(&config.mailbox, config.mailbox_bytes_max, &parts.host)?;
         let wrong = |source| not_bound("bounces.listen", &config.listen.to_string(), source);
         let smtp = TcpListener::bind(config.listen).await.map_err(wrong)?;
         let address = smtp.local_addr().map_err(wrong)?;

@@ -57,7 +57,7 @@ pub(crate) struct Mailbox {
 }
 
 impl Mailbox {
-    pub(crate) fn open(folder: &Path, bytes_max: u64) -> Result<Self, BounceError> {
+    pub(crate) fn open(folder: &Path, bytes_max: u64, host: &str) -> Result<Self, BounceError> {
         let wrong = |source| BounceError::Mailbox { folder: folder.to_owned(), source };
         for within in Folder::ALL {
             for part in ["tmp", "new", "cur"] {
@@ -67,7 +67,9 @@ impl Mailbox {
         }
         let bytes = AtomicU64::new(count(folder).map_err(wrong)?);
         let delivered = AtomicU64::new(0);
-        let (folder, host) = (folder.to_owned(), host_name());
+        // What may not stand in the name of a file of a Maildir (`/`, `:`) is left out.
+        let host = host.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+        let folder = folder.to_owned();
         Ok(Self { folder, bytes_max, bytes, delivered, host })
     }
 
@@ -121,14 +123,6 @@ impl Mailbox {
     }
 }
 
-/// This host's name, without what may not stand in the name of a file (Maildir: `/` and `:`).
-fn host_name() -> String {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name: String =
-        name.trim().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
-    if name.is_empty() { "malleposte".to_owned() } else { name }
-}
-
 fn write(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let mut file = File::create_new(path)?;
     for part in parts {
@@ -157,7 +151,7 @@ mod tests {
     #[test]
     fn a_full_mailbox_refuses_until_it_is_emptied() {
         let folder = tempfile::tempdir().unwrap();
-        let mailbox = Mailbox::open(folder.path(), 100).unwrap();
+        let mailbox = Mailbox::open(folder.path(), 100, "here").unwrap();
         mailbox.keep(Folder::Inbox, "Received: x\r\n", &[b'a'; 60], Timestamp(1)).unwrap();
         let full = mailbox.keep(Folder::Replies, "", &[b'b'; 60], Timestamp(2)).unwrap_err();
         assert!(matches!(full, BounceError::MailboxFull { bytes: 73, .. }), "{full}");
@@ -166,6 +160,6 @@ mod tests {
         assert!(fs::read(mail.path()).unwrap().starts_with(b"Received: x\r\naaa"));
         fs::remove_file(mail.path()).unwrap();
         mailbox.keep(Folder::Unmatched, "", &[b'b'; 60], Timestamp(3)).unwrap();
-        assert_eq!(Mailbox::open(folder.path(), 100).unwrap().bytes.into_inner(), 60);
+        assert_eq!(Mailbox::open(folder.path(), 100, "here").unwrap().bytes.into_inner(), 60);
     }
 }

@@ -8,14 +8,14 @@ use mail::returned::Returned;
 use mail::unsubscribe;
 use mail::verp::VerpError;
 use mail::{Domain, Report, Timestamp};
-use store::{LearnedBook, Store};
+use store::{LearnedBook, Store, chain};
 use tokio::sync::Notify;
 
 use crate::books::Books;
 use crate::clock::now;
 use crate::config::Settings;
 use crate::desk::{Desk, Letter, NotAdmitted, Origin, Verdict};
-use crate::error::{BounceError, chain};
+use crate::error::BounceError;
 use crate::listener::Parts;
 use crate::mailbox::{Folder, Mailbox};
 use crate::tenants::Tenants;
@@ -108,14 +108,13 @@ impl Returns {
         let trip = Trip { returns: self, whose, recipient, mail, at: letter.written() };
         match mail.kind {
             Report::Failure => {
-                let is_nobodys = trip.recipient.is_none();
-                if is_nobodys {
-                    // Counted, and nobody's: a person may know whose it was.
-                    metrics::counter!("malleposte_bounces_unmatched_total").increment(1);
-                    self.keep(letter, to, Folder::Unmatched).await?;
-                }
                 trip.failed().await?;
-                Ok(is_nobodys.then_some(Folder::Unmatched))
+                if trip.recipient.is_some() {
+                    return Ok(None);
+                }
+                // Counted, and nobody's: a person may know whose it was.
+                metrics::counter!("malleposte_bounces_unmatched_total").increment(1);
+                self.keep(letter, to, Folder::Unmatched).await
             }
             Report::Complaint => trip.complained().await.map(|()| None),
             Report::OptOut => trip.opted_out().await.map(|()| None),

@@ -11,6 +11,7 @@ use mail::{Address, DeliveryId, Event, Phase, Reply, Report, Scope, Timestamp};
 use store::{Feedback, StoreError};
 
 use crate::books::{About, Entry, SERVICE};
+use crate::clock::now;
 use crate::error::BounceError;
 use crate::returned::Returns;
 use crate::whose::Whose;
@@ -24,6 +25,7 @@ pub(crate) struct Trip<'a> {
     pub(crate) whose: Whose,
     pub(crate) recipient: Option<Address>,
     pub(crate) mail: &'a Returned,
+    /// When it happened, as far as the mail tells: what the address is weighed by.
     pub(crate) at: Timestamp,
 }
 
@@ -141,7 +143,8 @@ impl Trip<'_> {
             recipient: self.recipient.as_ref().map(Address::folded).unwrap_or_default(),
             service: SERVICE.to_owned(),
             phase: Some(Phase::Returned),
-            ..Event::new(kind, self.at)
+            // Told now, whenever it happened: history goes by when it hears of things.
+            ..Event::new(kind, now())
         }
     }
 }

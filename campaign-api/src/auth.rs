@@ -4,7 +4,7 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
-use store::{ApiKeyRecord, PLATFORM, Right};
+use store::{ApiKeyRecord, PLATFORM, Right, is_tenant};
 
 use crate::App;
 use crate::problem::{Answer, Problem};
@@ -59,8 +59,7 @@ impl Caller {
 
 /// A tenant's name becomes a part of keys: `*` is the platform's own list there.
 fn check_tenant(tenant: &str) -> Answer<String> {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-    if tenant.is_empty() || tenant.len() > 64 || !tenant.bytes().all(plain) {
+    if !is_tenant(tenant) {
         let detail = format!("{tenant:?} is no tenant: 1 to 64 letters, digits, - _ .");
         return Err(Problem::unprocessable("bad-tenant", detail));
     }

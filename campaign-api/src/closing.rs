@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mail::CampaignId;
-use store::{Campaign, CampaignStatus};
+use store::{Campaign, CampaignStatus, chain};
 use tokio::sync::{Semaphore, watch};
 
 use crate::intake::{self, Form, IntakeError, Order};
-use crate::problem::chain;
 use crate::view::{self, Intake};
 use crate::{App, lifecycle};
 

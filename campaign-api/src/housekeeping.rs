@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use mail::gate::Counts;
 use mail::{CampaignId, Timestamp};
-use store::{CampaignStatus, StartAt, StoreError};
+use store::{CampaignStatus, StartAt, StoreError, chain};
 
 use crate::gate::Keeper;
-use crate::problem::chain;
 use crate::{App, clock, closing, lifecycle, view};
 
 /// A campaign starts at most this late, and its end shows at most this late.

@@ -4,7 +4,7 @@
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
-use store::StoreError;
+use store::{StoreError, chain};
 
 /// How soon to ask again when Redis is away: it is restarted within seconds.
 const RETRY_AFTER_S: u64 = 2;
@@ -84,18 +84,6 @@ impl From<StoreError> for Problem {
             lasting => Self::internal(lasting),
         }
     }
-}
-
-/// An error and everything that caused it, on one line.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 impl IntoResponse for Problem {

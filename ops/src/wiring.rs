@@ -125,6 +125,7 @@ pub fn bounce_parts(
         unsubscribe_keys: keys.links()?,
         policy: Policy::default(),
         resolver: Arc::new(Resolver::new(&config.dns)?),
+        host: host_name(),
     })
 }
 

@@ -61,7 +61,7 @@ pub use claims::{Claim, PaceNow};
 pub use config::Config;
 pub use credentials::{ApiKey, ApiKeyRecord, Right};
 pub use durability::Durability;
-pub use error::StoreError;
+pub use error::{StoreError, chain};
 pub use feedback::Feedback;
 pub use files::{FILE_PIECE_OCTETS, FileRecord, FilesChanged};
 pub use frame::{Frame, Settled};
@@ -83,7 +83,7 @@ pub use seal::SealKeys;
 pub use senders::{KeyRefused, Selector, SenderRecord, SigningKey};
 pub use settling::ShardSettle;
 pub use sts::StsRecord;
-pub use suppression::{AddressChange, PLATFORM, Suppression, SuppressionRecord};
+pub use suppression::{AddressChange, PLATFORM, Suppression, SuppressionRecord, is_tenant};
 pub use tls_reports::{TLS_COUNTS_KEPT, TlsCounted, TlsDay, TlsReportState};
 pub use whereabouts::{Rests, Whereabouts};
 

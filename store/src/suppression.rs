@@ -15,6 +15,18 @@ pub(crate) const VERSION: u8 = 1;
 /// The list that holds for every tenant, in the place of a tenant's name.
 pub const PLATFORM: &str = "*";
 
+/// Somebody else may change the same address at the same time; not for ever.
+const ORDER_TRIES: usize = 5;
+/// Octets of a tenant's name.
+const TENANT_OCTETS_MAX: usize = 64;
+
+/// Whether a text may be a tenant's name, which becomes a part of keys: 1 to 64 letters, digits, - _ .
+#[must_use]
+pub fn is_tenant(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    (1..=TENANT_OCTETS_MAX).contains(&name.len()) && name.bytes().all(plain)
+}
+
 /// Why an address gets no mail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SuppressionRecord {
@@ -169,6 +181,35 @@ impl Store {
         let history: Option<Vec<u8>> =
             redis::cmd("HGET").arg(&key).arg(address).query_async(&mut conn).await?;
         Ok(history.unwrap_or_default())
+    }
+
+    /// Writes a suppression by order, or with `None` lifts it and forgets what was held against the
+    /// address, whoever changes it at the same time; and tells.
+    ///
+    /// # Errors
+    /// When Redis does not answer, or the address keeps changing.
+    pub async fn change_listing(
+        &self,
+        list: &str,
+        address: &str,
+        record: Option<&SuppressionRecord>,
+        events: &[Event],
+    ) -> Result<(), StoreError> {
+        for _ in 0..ORDER_TRIES {
+            let history = self.address_history(Some(list), address).await?;
+            let change = AddressChange {
+                tenant: Some(list),
+                address,
+                history_before: &history,
+                history_after: if record.is_some() { &history } else { &[] },
+                suppression: Some(record),
+                events,
+            };
+            if self.change_address(&change).await? {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Busy)
     }
 
     /// Changes history and suppression of an address together and tells about it.

@@ -19,8 +19,8 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT};
 use hyper::http::request::Builder;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -30,7 +30,7 @@ use tokio_rustls::client::TlsStream;
 pub use hook::{Hook, HookError, Secret};
 pub use hyper::Uri;
 pub use race::race;
-pub use roots::trusted_roots;
+pub use roots::{tls_client, trusted_roots};
 
 /// An address that does not answer in this time is passed over.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -134,11 +134,7 @@ impl Https {
         port: u16,
         allow_private: bool,
     ) -> Result<Self, rustls::Error> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let mut config = tls_client(roots)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self { resolver, connector: TlsConnector::from(Arc::new(config)), port, allow_private })
     }

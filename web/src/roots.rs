@@ -1,8 +1,10 @@
 //! Whose word is taken for who a server is.
 
-use rustls::RootCertStore;
+use std::sync::Arc;
+
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
 
 /// The authorities that this machine trusts, and those of a file of certificates (PEM), if one is
 /// named.
@@ -25,4 +27,15 @@ pub fn trusted_roots(authorities: &str) -> Result<RootCertStore, String> {
         roots.add(certificate).map_err(|e| wrong(e.to_string()))?;
     }
     Ok(roots)
+}
+
+/// TLS towards servers whose certificates these authorities stand for.
+///
+/// # Errors
+/// When there is none to be had with them.
+pub fn tls_client(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }

@@ -15,14 +15,15 @@ use std::time::{Duration, Instant, SystemTime};
 use config::ByMail;
 pub(crate) use config::Ways;
 pub use config::{NextHop, NextHopTls, Replies};
-use mail_send::SmtpClientBuilder;
 use mail_send::smtp::message::Message;
+use mail_send::{SmtpClient, SmtpClientBuilder};
+use store::chain;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use web::{Hook, Https};
 
 use crate::clock::now;
-use crate::error::chain;
 
 /// The folder is looked at this often, for what was put off and what others put there.
 const LOOKED_AT: Duration = Duration::from_secs(30);
@@ -254,17 +255,21 @@ async fn send(way: &ByMail, name: &str, kept: &[u8]) -> Result<(), Undone> {
     let octets = octets.strip_suffix(b"\r\n").unwrap_or(octets);
     let message = Message::new(from.to_string(), [to.to_string()], octets);
     match hop.tls {
-        NextHopTls::None => {
-            let mut client = builder.connect_plain().await.map_err(said)?;
-            client.send(message).await.map_err(said)?;
-            // It has taken the answer: whether it says goodbye is all the same.
-            let _ = client.quit().await;
-        }
+        NextHopTls::None => hand_over(builder.connect_plain().await, message).await,
         NextHopTls::StartTls | NextHopTls::Implicit => {
-            let mut client = builder.connect().await.map_err(said)?;
-            client.send(message).await.map_err(said)?;
-            let _ = client.quit().await;
+            hand_over(builder.connect().await, message).await
         }
     }
+    .map_err(said)
+}
+
+async fn hand_over<S: AsyncRead + AsyncWrite + Unpin>(
+    connected: mail_send::Result<SmtpClient<S>>,
+    message: Message<'_>,
+) -> mail_send::Result<()> {
+    let mut client = connected?;
+    client.send(message).await?;
+    // It has taken the answer: whether it says goodbye is all the same.
+    let _ = client.quit().await;
     Ok(())
 }

@@ -184,6 +184,7 @@ pub(crate) fn parts(store: &Store) -> Parts {
         unsubscribe_keys: keys(8),
         policy: Policy::default(),
         resolver: Arc::new(Resolver::new(&dns::Config::default()).unwrap()),
+        host: "here".into(),
     }
 }
 

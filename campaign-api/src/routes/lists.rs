@@ -12,7 +12,7 @@ use mail::event::EventKind;
 use mail::{Address, Event, ShardId, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use store::{AddressChange, Suppression, SuppressionRecord};
+use store::{StoreError, Suppression, SuppressionRecord};
 
 use super::campaigns::{bad_query, with_next};
 use super::{bad_cursor, cursor, page_size, place};
@@ -20,8 +20,6 @@ use crate::auth::Caller;
 use crate::problem::{Answer, Problem};
 use crate::{App, body, clock};
 
-/// Somebody else may change the same address at the same time; not for ever.
-const TRIES: usize = 5;
 const NOTE_BYTES_MAX: usize = 4096;
 
 #[derive(Deserialize)]
@@ -190,21 +188,12 @@ async fn change(
         note: format!("for {tenant} by {who}"),
         ..Event::new(kind, clock::now())
     };
-    for _ in 0..TRIES {
-        let history = app.store.address_history(Some(tenant), &folded).await?;
-        let change = AddressChange {
-            tenant: Some(tenant),
-            address: &folded,
-            history_before: &history,
-            history_after: if record.is_some() { &history } else { &[] },
-            suppression: Some(record),
-            events: std::slice::from_ref(&event),
-        };
-        if app.store.change_address(&change).await? {
-            return Ok(());
+    match app.store.change_listing(tenant, &folded, record, &[event]).await {
+        Err(StoreError::Busy) => {
+            Err(Problem::later("busy", "this address keeps changing; try again"))
         }
+        changed => Ok(changed?),
     }
-    Err(Problem::later("busy", "this address keeps changing; try again"))
 }
 
 /// `GET /v1/senders`: the caller's sender domains.

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
 use serde_json::json;
-use store::{Campaign, CampaignStatus};
+use store::{Campaign, CampaignStatus, chain};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::find;
@@ -19,7 +19,7 @@ use crate::auth::Caller;
 use crate::body::{self, CampaignPath};
 use crate::intake::IntakeError;
 use crate::lifecycle::{self, Step, Verb};
-use crate::problem::{Answer, Problem, chain};
+use crate::problem::{Answer, Problem};
 use crate::{App, attachments, clock, closing, view};
 
 const OFFSET: HeaderName = HeaderName::from_static("upload-offset");

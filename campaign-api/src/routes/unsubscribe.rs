@@ -9,12 +9,9 @@ use mail::Event;
 use mail::event::EventKind;
 use mail::hygiene::Reason;
 use mail::unsubscribe::{Unsubscription, verify};
-use store::{AddressChange, StoreError, SuppressionRecord};
+use store::{StoreError, SuppressionRecord};
 
 use crate::{App, clock};
-
-/// Somebody else may change the same address at the same time; not for ever.
-const TRIES: usize = 5;
 
 /// What the page says, in one language.
 struct Words {
@@ -83,7 +80,7 @@ pub(crate) async fn confirm(
         Ok(true) => html(words, StatusCode::OK, &paragraph(words.done, &link.address)),
         Ok(false) => html(words, StatusCode::NOT_FOUND, &paragraph(words.bad, "")),
         Err(error) => {
-            let error = crate::problem::chain(&error);
+            let error = store::chain(&error);
             tracing::warn!(campaign = %link.campaign, %error, "an unsubscription was not stored");
             html(words, StatusCode::SERVICE_UNAVAILABLE, &paragraph(words.later, ""))
         }
@@ -113,27 +110,14 @@ async fn unsubscribe(app: &App, link: &Unsubscription) -> Result<bool, StoreErro
         ..Event::new(kind, now)
     };
     let events = [event(EventKind::Unsubscribed), event(EventKind::SuppressionAdded)];
-    for _ in 0..TRIES {
-        // The platform's list is another matter: its reasons may end, this one holds.
-        let known = app.store.listing(tenant, &address).await?;
-        if known.is_some_and(|known| known.reason == record.reason && known.holds(now)) {
-            return Ok(true);
-        }
-        let history = app.store.address_history(Some(tenant), &address).await?;
-        let change = AddressChange {
-            tenant: Some(tenant),
-            address: &address,
-            history_before: &history,
-            history_after: &history,
-            suppression: Some(Some(&record)),
-            events: &events,
-        };
-        if app.store.change_address(&change).await? {
-            metrics::counter!("malleposte_api_unsubscriptions_total").increment(1);
-            return Ok(true);
-        }
+    // The platform's list is another matter: its reasons may end, this one holds.
+    let known = app.store.listing(tenant, &address).await?;
+    if known.is_some_and(|known| known.reason == record.reason && known.holds(now)) {
+        return Ok(true);
     }
-    Err(StoreError::Busy)
+    app.store.change_listing(tenant, &address, Some(&record), &events).await?;
+    metrics::counter!("malleposte_api_unsubscriptions_total").increment(1);
+    Ok(true)
 }
 
 /// French for those who prefer it to English.

@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 use futures_util::{StreamExt, stream};
 use mail::event::EventKind;
 use mail::{Address, Event, Timestamp};
-use store::{AddressChange, PLATFORM, Store, StoreError, Suppression, SuppressionRecord};
+use store::{PLATFORM, Store, StoreError, Suppression, SuppressionRecord, is_tenant};
 
 use super::{Global, block_on, now};
 use crate::wiring::connect;
@@ -91,8 +91,6 @@ enum Verb {
 
 /// Addresses that are changed at the same time.
 const TOGETHER: usize = 64;
-/// Others may change the same address at the same time; not for ever.
-const TRIES: usize = 5;
 /// Faults of a file that are told one by one.
 const FAULTS_TOLD_MAX: u64 = 20;
 
@@ -132,11 +130,10 @@ impl Suppressions {
 impl Whose {
     /// Its name in the store.
     fn list(&self) -> anyhow::Result<&str> {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
         match self.tenant.as_str() {
             _ if self.platform => Ok(PLATFORM),
-            tenant if !tenant.is_empty() && tenant.bytes().all(plain) => Ok(tenant),
-            tenant => bail!("{tenant:?} is no tenant: letters, digits, - _ ."),
+            tenant if is_tenant(tenant) => Ok(tenant),
+            tenant => bail!("{tenant:?} is no tenant: 1 to 64 letters, digits, - _ ."),
         }
     }
 }
@@ -207,21 +204,7 @@ async fn put(
         },
         ..Event::new(kind, now())
     };
-    for _ in 0..TRIES {
-        let history = store.address_history(Some(list), address).await?;
-        let change = AddressChange {
-            tenant: Some(list),
-            address,
-            history_before: &history,
-            history_after: if record.is_some() { &history } else { &[] },
-            suppression: Some(record),
-            events: std::slice::from_ref(&event),
-        };
-        if store.change_address(&change).await? {
-            return Ok(());
-        }
-    }
-    Err(StoreError::Busy)
+    store.change_listing(list, address, record, &[event]).await
 }
 
 async fn export(store: &Store, list: &str) -> anyhow::Result<ExitCode> {
