@@ -104,3 +104,13 @@ fn the_guide_is_written_in_both_languages_and_forms() {
     let (is_good, _, err) = bounces(dir.path(), &["guide", "--format", "pdf"], b"");
     assert!(!is_good && err.contains("neither md nor html"), "{err}");
 }
+
+#[test]
+fn where_no_bounce_processor_keeps_mail_nothing_is_said_to_be_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let (is_good, out, err) = bounces(dir.path(), &["unmatched"], b"");
+    assert!(
+        !is_good && out.is_empty() && err.contains("the bounce processor's host"),
+        "{out}{err}"
+    );
+}

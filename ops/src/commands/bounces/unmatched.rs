@@ -105,6 +105,12 @@ impl Unmatched {
 
 /// The reports, the oldest first.
 fn kept(folder: &Path) -> anyhow::Result<Vec<Kept>> {
+    if !folder.exists() {
+        bail!(
+            "there is no {}: run this on the bounce processor's host, or name its folder with --data-dir",
+            folder.display()
+        );
+    }
     let mut kept = Vec::new();
     for part in ["new", "cur"] {
         let part = folder.join(part);
