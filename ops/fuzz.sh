@@ -21,6 +21,7 @@ cargo build --release --locked --manifest-path fuzz/Cargo.toml --target "$host" 
 for target in replies messages returned paths; do
     corpus=target/fuzz/corpus/$target
     mkdir -p "$corpus" "fuzz/artifacts/$target"
-    "target/fuzz/$host/release/$target" -runs="$runs" -max_len=2048 -dict="fuzz/$target.dict" \
+    "target/fuzz/$host/release/$target" -runs="$runs" -max_len=2048 -timeout=1 -malloc_limit_mb=100 \
+        -dict="fuzz/$target.dict" \
         -artifact_prefix="fuzz/artifacts/$target/" "$corpus" "fuzz/seeds/$target"
 done

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use ledger::{Ledger, TraceFilter};
 use mail::event::EventKind;
-use mail::{CampaignId, Category};
+use mail::{CampaignId, Category, Report};
 use store::Store;
 
 use crate::generator::Generator;
@@ -37,6 +37,7 @@ struct Ours {
     end: Option<EventKind>,
     category: Option<Category>,
     returned: Option<Category>,
+    reported: Option<Report>,
     deferred: u32,
     unanswered: u32,
 }
@@ -122,11 +123,11 @@ impl Audit {
                 ours.end == Some(EventKind::Expired) && ours.category == Some(category)
             }
         };
-        if !right && !is_overtaken(ours, taken, meant) {
+        if !(right && ours.reported == meant.report) && !is_overtaken(ours, taken, meant) {
             self.misclassified += 1;
             self.sample(format!(
-                "{address}: meant {meant:?}; ours {:?} {:?}, returned {:?}",
-                ours.end, ours.category, ours.returned
+                "{address}: meant {meant:?}; ours {:?} {:?}, returned {:?}, reported {:?}",
+                ours.end, ours.category, ours.returned, ours.reported
             ));
         }
         if self.story.is_none() && ours.deferred > 1 && ours.returned.is_some() {
@@ -238,6 +239,14 @@ fn fold(known: &mut HashMap<String, Ours>, event: &mail::Event, is_applied: bool
     if !is_applied {
         return;
     }
+    let report = match event.kind {
+        EventKind::Returned => Some(Report::Failure),
+        EventKind::Complained => Some(Report::Complaint),
+        EventKind::Unsubscribed => Some(Report::OptOut),
+        EventKind::Reported => Report::from_word(&event.note),
+        _ => None,
+    };
+    ours.reported = ours.reported.or(report);
     match event.kind {
         EventKind::Delivered | EventKind::LateDelivered => ours.end = Some(EventKind::Delivered),
         EventKind::Failed

@@ -19,6 +19,7 @@ fn heavy_the_demo_ends_well_and_says_so_in_one_object() {
     let number = |name: &str| summary[name].as_f64().unwrap_or(f64::NAN);
     assert!(number("duplicates") <= number("duplicate_bound"), "{text}");
     assert!(number("delivered") >= 1200.0, "{text}");
+    assert!(number("dialects") >= 5.0, "{text}");
     assert!(number("killed_past_the_dot") >= 10.0, "{text}");
     assert!((0.0..=10.0).contains(&number("takeover_seconds")), "{text}");
 }

@@ -4,6 +4,7 @@
 use mail::{Category, Report};
 use serde::Serialize;
 
+use super::dialect::Written;
 use super::wording::Said;
 use crate::mix;
 use crate::scenario::{Fates, Manner};
@@ -28,6 +29,8 @@ pub enum Fate {
     Complain,
     /// Takes it and answers that the recipient is away.
     OutOfOffice,
+    /// Takes it and sends back what came back once from somewhere, in its own words.
+    Written(Written),
 }
 
 /// How a recipient's story should end, and what should come back by mail.
@@ -56,7 +59,7 @@ pub enum End {
 impl Fate {
     /// What the relay and its bounce processor should make of it.
     #[must_use]
-    pub const fn meant(self) -> Meant {
+    pub fn meant(self) -> Meant {
         match self {
             Self::Accept | Self::Later(_) => Meant { end: End::Delivered, report: None },
             Self::RefuseRcpt(said) | Self::RefuseDot(said) => {
@@ -68,6 +71,7 @@ impl Fate {
             Self::DelayNotice => Meant { end: End::Delivered, report: Some(Report::Delayed) },
             Self::Complain => Meant { end: End::Delivered, report: Some(Report::Complaint) },
             Self::OutOfOffice => Meant { end: End::Delivered, report: Some(Report::AutoReply) },
+            Self::Written(written) => written.meant(),
         }
     }
 }
@@ -95,6 +99,7 @@ pub(crate) fn shares(fates: &Fates) -> impl Iterator<Item = (Fate, f64)> {
         (Fate::DelayNotice, fates.delay_notice),
         (Fate::Complain, fates.complain),
         (Fate::OutOfOffice, fates.out_of_office),
+        (Fate::Written(Written::ANY), fates.dialects),
     ]
     .into_iter()
 }
@@ -125,7 +130,11 @@ impl Draw {
             return Fate::Accept;
         }
         let at = mix::share(mix::of_text(self.seed, 10, address));
-        self.upto.iter().find(|(upto, _)| at < *upto).map_or(Fate::Accept, |(_, fate)| *fate)
+        match self.upto.iter().find(|(upto, _)| at < *upto) {
+            Some((_, Fate::Written(_))) => Fate::Written(Written::drawn(self.seed, address)),
+            Some((_, fate)) => *fate,
+            None => Fate::Accept,
+        }
     }
 
     pub(crate) fn is_greylisted(&self, address: &str) -> bool {

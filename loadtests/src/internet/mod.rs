@@ -2,6 +2,7 @@
 //! loopback addresses, in this process. It behaves as its scenario says, and keeps a
 //! book of what truly happened.
 
+mod dialect;
 mod dns;
 pub mod fate;
 mod hold;
@@ -233,6 +234,13 @@ impl Internet {
     #[must_use]
     pub fn returns_waiting(&self) -> u64 {
         self.shared.book.live().values().map(|live| live.reports_waiting).sum()
+    }
+
+    /// In how many ways mail has come back that was written as somewhere else once
+    /// ([`crate::scenario::Fates::dialects`]).
+    #[must_use]
+    pub fn dialects_spoken(&self) -> usize {
+        self.shared.returns.spoken()
     }
 
     /// Shuts the gate between final dots and replies. Every message that comes to its

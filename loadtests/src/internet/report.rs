@@ -24,6 +24,14 @@ enum Quote {
 pub(super) fn compose(job: &Job, world: &World, now: Timestamp) -> (String, Vec<u8>) {
     let hash = mix::of_text(world.scenario.seed, 50, &job.recipient);
     let letter = Letter { job, world, now, hash };
+    if let Fate::Written(written) = job.fate {
+        let from = match job.report {
+            Report::Complaint | Report::OptOut => format!("fbl@{}", letter.system()),
+            Report::Other => job.recipient.clone(),
+            _ => String::new(),
+        };
+        return (from, written.write(job));
+    }
     match job.report {
         Report::Complaint => (format!("fbl@{}", letter.system()), letter.complaint()),
         Report::AutoReply => (String::new(), letter.absence()),
@@ -197,7 +205,7 @@ impl Letter<'_> {
     }
 
     fn absence(&self) -> Vec<u8> {
-        let subject = strict::subject(&self.job.headers).into_owned();
+        let subject = strict::field(&self.job.headers, "Subject").into_owned();
         let french = self.hash & 1 == 0;
         let (subject, body) = if french {
             (

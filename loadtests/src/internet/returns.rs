@@ -2,7 +2,7 @@
 //! them to the bounce processor, again and again until it has taken them.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering::Relaxed;
@@ -76,6 +76,8 @@ impl Ord for Due {
 pub(super) struct Returns {
     waiting: Mutex<BinaryHeap<Reverse<Due>>>,
     to: watch::Sender<Option<SocketAddr>>,
+    /// Ways to write that the bounce processor has been spoken to in.
+    spoken: Mutex<BTreeSet<u16>>,
 }
 
 /// What became of one report.
@@ -87,11 +89,19 @@ enum Fared {
 
 impl Returns {
     pub(super) fn new() -> Self {
-        Self { waiting: Mutex::default(), to: watch::Sender::new(None) }
+        Self {
+            waiting: Mutex::default(),
+            to: watch::Sender::new(None),
+            spoken: Mutex::default(),
+        }
     }
 
     pub(super) fn set_destination(&self, to: Option<SocketAddr>) {
         self.to.send_replace(to);
+    }
+
+    pub(super) fn spoken(&self) -> usize {
+        self.spoken.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     fn push(&self, due: Due) -> bool {
@@ -186,6 +196,10 @@ fn taken(shared: &Shared, job: &Job) {
     counters.reports_waiting.fetch_sub(1, Relaxed);
     count(&counters.reports_sent);
     shared.book.reported(&job.recipient, job.report);
+    if let Fate::Written(written) = job.fate {
+        let mut spoken = shared.returns.spoken.lock().unwrap_or_else(PoisonError::into_inner);
+        spoken.insert(written.dialect());
+    }
 }
 
 fn again(shared: &Shared, due: Option<Due>) {

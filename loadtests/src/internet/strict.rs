@@ -231,19 +231,19 @@ fn values<'a>(headers: &'a [u8], name: &'a str) -> impl Iterator<Item = Cow<'a, 
 
 /// The Message-ID, or nothing.
 pub(super) fn message_id(headers: &[u8]) -> Cow<'_, str> {
-    values(headers, "Message-ID").next().unwrap_or_default()
+    field(headers, "Message-ID")
 }
 
 /// The domain of From, or nothing.
 pub(super) fn sender_domain(headers: &[u8]) -> String {
-    let from = values(headers, "From").next().unwrap_or_default();
+    let from = field(headers, "From");
     let domain = from.rsplit_once('@').map_or("", |(_, domain)| domain);
     domain.trim_end_matches(['>', ' ', '\r']).to_ascii_lowercase()
 }
 
-/// The subject's first line, or nothing.
-pub(super) fn subject(headers: &[u8]) -> Cow<'_, str> {
-    values(headers, "Subject").next().unwrap_or_default()
+/// The first line of the first field of this name, or nothing.
+pub(super) fn field<'a>(headers: &'a [u8], name: &'a str) -> Cow<'a, str> {
+    values(headers, name).next().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -126,6 +126,7 @@ pub struct Fates {
     pub delay_notice: f64,
     pub complain: f64,
     pub out_of_office: f64,
+    pub dialects: f64,
 }
 
 /// Probabilities (0 to 1) that the server cuts the connection at a step. Recipient

@@ -47,6 +47,8 @@ pub struct Summary {
     pub duplicate_bound: u64,
     /// Recipients whose end is not the one that was meant.
     pub misclassified: u64,
+    /// Ways to write in which mail came back.
+    pub dialects: usize,
     /// From the kill until everything that the relay held was free for the other.
     pub takeover_seconds: f64,
     /// The whole demo.
@@ -116,6 +118,7 @@ impl Summary {
             duplicates: audit.duplicates,
             duplicate_bound: kill.map_or(0, Kill::duplicates_max) + audit.unanswered,
             misclassified: audit.misclassified,
+            dialects: platform.internet.dialects_spoken(),
             takeover_seconds: kill.map_or(0.0, |k| round(k.takeover)),
             seconds: round(took),
             returned: n.returned,
@@ -165,7 +168,10 @@ impl Summary {
             ),
             (
                 self.misclassified == 0,
-                format!("every end is the one that was meant ({} are not)", self.misclassified),
+                format!(
+                    "every end is the one that was meant ({} are not), told in {} ways to write",
+                    self.misclassified, self.dialects
+                ),
             ),
             (
                 self.violations == 0 && self.unstable == 0,
