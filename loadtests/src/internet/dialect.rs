@@ -18,7 +18,8 @@ static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../mail/tests/returned
 /// All ways to write, and of each what can be written anew.
 static DIALECTS: LazyLock<Vec<Vec<Example>>> = LazyLock::new(|| {
     let dialects = FILES.dirs().map(|folder| {
-        let mails = folder.files().filter(|file| file.path().extension().is_some_and(|e| e == "eml"));
+        let mails =
+            folder.files().filter(|file| file.path().extension().is_some_and(|e| e == "eml"));
         mails.filter_map(Example::read).collect::<Vec<_>>()
     });
     dialects.filter(|examples| !examples.is_empty()).collect()

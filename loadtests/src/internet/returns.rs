@@ -89,11 +89,7 @@ enum Fared {
 
 impl Returns {
     pub(super) fn new() -> Self {
-        Self {
-            waiting: Mutex::default(),
-            to: watch::Sender::new(None),
-            spoken: Mutex::default(),
-        }
+        Self { waiting: Mutex::default(), to: watch::Sender::new(None), spoken: Mutex::default() }
     }
 
     pub(super) fn set_destination(&self, to: Option<SocketAddr>) {

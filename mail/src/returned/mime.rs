@@ -5,10 +5,13 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::sync::LazyLock;
 
+use mail_parser::decoders::base64::base64_decode;
+use mail_parser::decoders::quoted_printable::quoted_printable_decode;
 use mail_parser::{
     Encoding, HeaderName, Message, MessageParser, MessagePart, MimeHeaders, PartType,
 };
 
+use super::charset::{self, decode};
 use super::fields::{self, Field};
 use crate::classify::{cut, fold};
 
@@ -137,31 +140,12 @@ fn as_plain_text(raw: &[u8]) -> Parts<'_> {
     Parts { header, subject, texts: vec![body.to_owned()], ..Parts::default() }
 }
 
-/// UTF-8, or else Windows-1252, of which Latin-1 is a part: undeclared 8-bit text is one of the two
-/// nearly always.
-fn decode(raw: &[u8]) -> Cow<'_, str> {
-    /// What it has where Latin-1 has control characters.
-    const HIGH: [char; 32] = [
-        '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž',
-        '\u{8f}', '\u{90}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}',
-        'ž', 'Ÿ',
-    ];
-    let letter = |b: &u8| match b {
-        0x80..=0x9f => HIGH[usize::from(b - 0x80)],
-        b => char::from(*b),
-    };
-    match std::str::from_utf8(raw) {
-        Ok(text) => Cow::Borrowed(text),
-        Err(_) => raw.iter().map(letter).collect(),
-    }
-}
-
 fn sort<'a>(message: &Message<'_>, raw: &'a [u8]) -> Parts<'a> {
-    let mut parts = Parts {
-        header: fields::parse_decoded(header_text(&message.parts[0], raw)),
-        subject: message.subject().unwrap_or_default().to_owned(),
-        ..Parts::default()
-    };
+    let header = fields::parse_decoded(header_text(&message.parts[0], raw));
+    let subject = message.subject().filter(|subject| !charset::is_misread(subject));
+    let subject =
+        subject.or_else(|| fields::get(&header, "subject")).unwrap_or_default().to_owned();
+    let mut parts = Parts { header, subject, ..Parts::default() };
     if let Some(kind) = message.parts[0].content_type()
         && let Some(report) = kind.attribute("report-type")
     {
@@ -205,19 +189,27 @@ fn content_type(part: &MessagePart<'_>) -> String {
 
 fn sort_text(parts: &mut Parts<'_>, part: &MessagePart<'_>, kind: &str, text: &str, raw: &[u8]) {
     let text = cut(text, TEXT_OCTETS_MAX);
-    let undeclared = text.contains('\u{fffd}') && part.encoding == Encoding::None;
-    let text = if undeclared {
-        let range = part.offset_body as usize..part.offset_end as usize;
-        let octets = raw.get(range).unwrap_or_default();
-        decode(&octets[..octets.len().min(TEXT_OCTETS_MAX)]).into_owned()
-    } else {
-        text.to_owned()
+    let read_again = || {
+        let octets = octets_of(part, raw)?;
+        Some(decode(&octets[..octets.len().min(TEXT_OCTETS_MAX)]).into_owned())
     };
+    let again = charset::is_misread(text).then(read_again).flatten();
+    let text = again.unwrap_or_else(|| text.to_owned());
     if kind == "text/rfc822-headers" || kind == "text/rfc822" {
         parts.original.get_or_insert(text);
     } else {
         note_attached(parts, part, kind);
         parts.texts.push(text);
+    }
+}
+
+/// What a part holds, before anybody read letters in it.
+fn octets_of<'a>(part: &MessagePart<'_>, raw: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+    let octets = raw.get(part.offset_body as usize..part.offset_end as usize)?;
+    match part.encoding {
+        Encoding::None => Some(octets.into()),
+        Encoding::QuotedPrintable => quoted_printable_decode(octets).map(Cow::from),
+        Encoding::Base64 => base64_decode(octets).map(Cow::from),
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod answer;
 mod auto;
+mod charset;
 mod dsn;
 mod fields;
 mod mime;

@@ -65,6 +65,13 @@ const ORIGINAL_BEGINS: &[&str] = &[
     "ursprungliche nachrichtenkopf",
     "messaggio originale",
     "mensagem original",
+    "исходное сообщение",
+    "oorspronkelijk bericht",
+    "oryginalna wiadomosc",
+    "ursprungligt meddelande",
+    "原始邮件",
+    "原始郵件",
+    "元のメッセージ",
     "end of message",
     "message body suppressed",
     "forwarded message",
@@ -272,8 +279,16 @@ fn original_begins(text: &str) -> Option<usize> {
 /// The first letters of those sentences, in order. Folding each line of a long text would cost more
 /// than all the rest.
 static HEADS: LazyLock<Vec<[u8; 3]>> = LazyLock::new(|| {
-    let head = |sentence: &&str| sentence.as_bytes().first_chunk().copied();
-    let mut heads: Vec<_> = ORIGINAL_BEGINS.iter().filter_map(head).collect();
+    // Where a capital is another octet than its small letter.
+    let capital = |sentence: &&str| {
+        let mut letters = sentence.chars();
+        letters.next().map(|first| first.to_uppercase().chain(letters).collect::<String>())
+    };
+    let small = ORIGINAL_BEGINS.iter().map(|sentence| (*sentence).to_owned());
+    let sentences = small.chain(ORIGINAL_BEGINS.iter().filter_map(capital));
+    let mut heads: Vec<[u8; 3]> = sentences
+        .filter_map(|sentence| sentence.to_ascii_lowercase().as_bytes().first_chunk().copied())
+        .collect();
     heads.sort_unstable();
     heads.dedup();
     heads
