@@ -48,6 +48,15 @@ impl Caller {
 }
 
 impl Caller {
+    /// Whose history to look at: its own tenant's; for administrators the one that they name, or
+    /// everybody's.
+    pub(crate) fn only(&self, asked: Option<&str>) -> Answer<Option<String>> {
+        match (asked, self.0.right) {
+            (None, Right::Admin) => Ok(None),
+            (asked, _) => self.tenant(asked).map(Some),
+        }
+    }
+
     /// The suppression list to act on: a tenant's, or for administrators `*`, the platform's.
     pub(crate) fn list(&self, asked: Option<&str>) -> Answer<String> {
         match (asked, self.0.right) {

@@ -17,7 +17,9 @@ use tokio_util::task::TaskTracker;
 use crate::closing::Closings;
 use crate::connections::Bounded;
 use crate::problem::Problem;
-use crate::routes::{attachments, campaigns, health, lists, recipients, unsubscribe, verbs};
+use crate::routes::{
+    attachments, campaigns, health, history, lists, recipients, unsubscribe, verbs,
+};
 use crate::staging::Staging;
 use crate::{App, Config, Parts, Shared, housekeeping};
 
@@ -87,6 +89,7 @@ impl Api {
             store: parts.store,
             txt: parts.txt,
             links: parts.links,
+            history: parts.history,
             staging,
             closings: Closings::new(),
             stop: CancellationToken::new(),
@@ -158,6 +161,8 @@ fn router(app: App) -> Router {
             put(lists::suppress).get(lists::suppression).delete(lists::lift),
         )
         .route("/v1/senders", get(lists::senders))
+        .route("/v1/stats", get(history::stats))
+        .route("/v1/trace", get(history::trace))
         .route("/u/{token}/{address}", get(unsubscribe::page).post(unsubscribe::confirm))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))

@@ -13,18 +13,37 @@ const WORDS_MAX: usize = 50_000;
 const PHRASES_MAX: usize = 2_000;
 /// Shapes remembered.
 const SHAPES_MAX: usize = 50_000;
-/// Addresses remembered: retries come soon after the first attempt.
-const RECIPIENTS_MAX: usize = 50_000;
+
+/// Stands for the recipient's address in replies and notes.
+pub(crate) const RECIPIENT: &str = "\u{fffc}";
 
 /// The columns of `shape`, in its order.
 type Shape = [i64; 12];
+/// Millions of short texts are looked up: a hash that is quick, and seeded, so that nobody can choose
+/// texts that meet.
+pub(crate) type Hasher = foldhash::fast::RandomState;
+/// Numbers that were looked up.
+type Known<K> = HashMap<K, i64, Hasher>;
+
+/// The columns of `what`, in its order: kind, judgement, category.
+type What = [i64; 3];
+
+/// Words of an event that it is summed by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Common {
+    pub(crate) kind: i64,
+    pub(crate) service: i64,
+    pub(crate) source: i64,
+    pub(crate) site: i64,
+    pub(crate) category: i64,
+}
 
 #[derive(Default)]
 pub(crate) struct Dictionary {
-    words: HashMap<Box<str>, i64>,
-    phrases: HashMap<Box<str>, i64>,
-    shapes: HashMap<Shape, i64>,
-    recipients: HashMap<Box<str>, i64>,
+    words: Known<Box<str>>,
+    phrases: Known<Box<str>>,
+    shapes: Known<Shape>,
+    whats: Known<What>,
 }
 
 /// The statements that look up and add, for the length of a transaction.
@@ -33,8 +52,8 @@ pub(crate) struct Scribe<'c> {
     add_word: CachedStatement<'c>,
     find_shape: CachedStatement<'c>,
     add_shape: CachedStatement<'c>,
-    find_recipient: CachedStatement<'c>,
-    add_recipient: CachedStatement<'c>,
+    find_what: CachedStatement<'c>,
+    add_what: CachedStatement<'c>,
 }
 
 impl<'c> Scribe<'c> {
@@ -52,11 +71,11 @@ impl<'c> Scribe<'c> {
                  hygiene, scope, rule, tls)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             )?,
-            find_recipient: conn.prepare_cached(
-                "SELECT id FROM recipient WHERE hash = ?1 AND local = ?2 AND domain = ?3",
+            find_what: conn.prepare_cached(
+                "SELECT id FROM what WHERE kind = ?1 AND judgement = ?2 AND category = ?3",
             )?,
-            add_recipient: conn.prepare_cached(
-                "INSERT INTO recipient (hash, local, domain) VALUES (?1, ?2, ?3)",
+            add_what: conn.prepare_cached(
+                "INSERT INTO what (kind, judgement, category) VALUES (?1, ?2, ?3)",
             )?,
         })
     }
@@ -82,19 +101,27 @@ impl Dictionary {
         remembered(&mut self.words, WORDS_MAX, text, |text| scribe.word(text))
     }
 
-    /// The number of a reply or a note.
-    pub(crate) fn phrase(&mut self, scribe: &mut Scribe<'_>, text: &str) -> rusqlite::Result<i64> {
+    /// The number of a reply or a note about a recipient. Its address is not written into it: it
+    /// would be another text for each, and would outlive the person's row.
+    pub(crate) fn phrase(
+        &mut self,
+        scribe: &mut Scribe<'_>,
+        text: &str,
+        recipient: &str,
+    ) -> rusqlite::Result<i64> {
+        let named = !recipient.is_empty() && text.contains(recipient);
+        let text = if named { &text.replace(recipient, RECIPIENT) } else { text };
         remembered(&mut self.phrases, PHRASES_MAX, text, |text| scribe.word(text))
     }
 
-    /// The number of what an event has in common with others.
+    /// The number of what an event has in common with others, and the words that it is summed by.
     pub(crate) fn shape(
         &mut self,
         scribe: &mut Scribe<'_>,
         event: &Event,
         kind: &str,
         judgement: Judgement,
-    ) -> rusqlite::Result<i64> {
+    ) -> rusqlite::Result<(i64, Common)> {
         let columns: [&str; 12] = [
             kind,
             judgement_word(judgement),
@@ -113,8 +140,10 @@ impl Dictionary {
         for (number, text) in shape.iter_mut().zip(columns) {
             *number = self.word(scribe, text)?;
         }
+        let [kind, _, service, source, site, _, _, category, ..] = shape;
+        let common = Common { kind, service, source, site, category };
         if let Some(id) = self.shapes.get(&shape) {
-            return Ok(*id);
+            return Ok((*id, common));
         }
         let params = rusqlite::params_from_iter(shape);
         let found = scribe.find_shape.query_row(params, |row| row.get(0)).optional()?;
@@ -126,35 +155,26 @@ impl Dictionary {
             self.shapes.clear();
         }
         self.shapes.insert(shape, id);
-        Ok(id)
+        Ok((id, common))
     }
 
-    /// The number of an address; 0 when there is none.
-    pub(crate) fn recipient(
-        &mut self,
-        scribe: &mut Scribe<'_>,
-        address: &str,
-    ) -> rusqlite::Result<i64> {
-        let folded = address.to_lowercase();
-        if let Some(id) = self.recipients.get(folded.as_str()) {
+    /// The number of what happened. There are some hundred at most.
+    pub(crate) fn what(&mut self, scribe: &mut Scribe<'_>, what: What) -> rusqlite::Result<i64> {
+        if let Some(id) = self.whats.get(&what) {
             return Ok(*id);
         }
-        let (local, domain) = folded.rsplit_once('@').unwrap_or((folded.as_str(), ""));
-        let domain = self.word(scribe, domain)?;
-        remembered(&mut self.recipients, RECIPIENTS_MAX, &folded, |folded| {
-            let hash = hash(folded);
-            let row = params![hash, local, domain];
-            let found = scribe.find_recipient.query_row(row, |row| row.get(0)).optional()?;
-            match found {
-                Some(id) => Ok(id),
-                None => scribe.add_recipient.insert(params![hash, local, domain]),
-            }
-        })
+        let found = scribe.find_what.query_row(what, |row| row.get(0)).optional()?;
+        let id = match found {
+            Some(id) => id,
+            None => scribe.add_what.insert(what)?,
+        };
+        self.whats.insert(what, id);
+        Ok(id)
     }
 }
 
 fn remembered(
-    cache: &mut HashMap<Box<str>, i64>,
+    cache: &mut Known<Box<str>>,
     max: usize,
     text: &str,
     look_up: impl FnOnce(&str) -> rusqlite::Result<i64>,

@@ -10,6 +10,7 @@ use mail::{
 use rusqlite::Row;
 use serde::Serialize;
 
+use crate::dictionary::RECIPIENT;
 use crate::error::LedgerError;
 use crate::month::Month;
 
@@ -77,10 +78,13 @@ impl Entry {
             .zip(seq)
             .map(|(shard, seq)| DeliveryId { shard: ShardId(shard), seq: seq.unsigned_abs() });
         let wait: Option<i64> = row.get(23)?;
+        let recipient = text(7)?;
+        let told = |column| Ok::<_, rusqlite::Error>(text(column)?.replace(RECIPIENT, &recipient));
+        let (reply, note) = (Reply::parse(&told(24)?), told(25)?);
         let event = Event {
             campaign,
             delivery,
-            recipient: text(7)?,
+            recipient,
             count: row.get::<_, Option<u32>>(8)?.unwrap_or(1),
             attempt: u16::try_from(number(9)?).unwrap_or(u16::MAX),
             service: text(10)?,
@@ -97,8 +101,8 @@ impl Entry {
             elapsed_ms: u32::try_from(number(21)?).unwrap_or(u32::MAX),
             age_ms: number(22)?,
             next_at: wait.map(|wait| Timestamp(at.0.saturating_add_signed(wait))),
-            reply: Reply::parse(&text(24)?),
-            note: text(25)?,
+            reply,
+            note,
             ..Event::new(kind, at)
         };
         let cursor = Cursor { month, id: row.get(0)? };

@@ -10,6 +10,8 @@
 
 mod backup;
 mod balance;
+mod campaigns;
+mod chain;
 mod config;
 mod dictionary;
 mod entry;
@@ -18,22 +20,30 @@ mod month;
 mod paces;
 mod run;
 mod schema;
+mod speed;
+mod stats;
 mod story;
 mod sums;
 mod trace;
+mod wish;
 mod writer;
 
 use std::path::{Path, PathBuf};
 
 pub use backup::MonthsToCopy;
 pub use balance::{Balance, CampaignBalance};
+pub use campaigns::Facts;
 pub use config::Config;
 pub use entry::{Cursor, Entry};
 pub use error::LedgerError;
 pub use paces::PaceChange;
+pub use speed::{SPEED_BOUNDS_S, Speeds};
+pub use stats::{GroupBy, Measures, Sort, StatsAnswer, StatsQuestion, StatsRow};
 pub use story::{Chapter, Story, render_story};
 pub use sums::Tally;
 pub use trace::{CampaignSummary, TraceFilter, TracePage};
+pub use wish::{BadWish, StatsWish, TraceWish};
+pub use writer::{ShardFrames, Stored, Writer};
 
 /// The history of one platform. Any number of processes may ask, one may [`run`](Self::run).
 ///
@@ -54,6 +64,23 @@ impl Ledger {
         let folder = &config.folder;
         std::fs::create_dir_all(folder).map_err(|e| LedgerError::folder(folder, e))?;
         Ok(Self { config: config.clone() })
+    }
+
+    /// The history in the configuration's folder, if there is one: whoever only asks makes none.
+    ///
+    /// # Errors
+    /// When a setting is out of range.
+    pub fn existing(config: &Config) -> Result<Option<Self>, LedgerError> {
+        config.check()?;
+        Ok(config.folder.is_dir().then(|| Self { config: config.clone() }))
+    }
+
+    /// Whoever writes it; there is one at a time.
+    ///
+    /// # Errors
+    /// When another process writes it, a newer program made it, or the folder cannot be used.
+    pub fn writer(&self) -> Result<Writer, LedgerError> {
+        Writer::open(&self.config)
     }
 
     /// The folder that holds the history.

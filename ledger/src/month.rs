@@ -22,6 +22,11 @@ impl Month {
         format!("{self}.db")
     }
 
+    /// The month after.
+    pub(crate) fn after(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
     /// So many months before.
     pub(crate) fn before(self, months: u32) -> Self {
         Self(self.0.saturating_sub(months))

@@ -6,11 +6,11 @@ use mail::{Domain, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 
-use crate::Ledger;
 use crate::dictionary::hash;
 use crate::entry::{COLUMNS, Cursor, Entry};
 use crate::error::LedgerError;
 use crate::month::Month;
+use crate::{Ledger, schema};
 
 /// A change of a pace.
 #[derive(Debug, Clone, PartialEq)]
@@ -116,11 +116,18 @@ fn changes(
 
 fn site_of(conn: &Connection, domain: &str) -> rusqlite::Result<Option<String>> {
     let Some(domain) = word(conn, domain)? else { return Ok(None) };
-    let mut statement = conn.prepare(
-        "SELECT si.text FROM event JOIN shape ON shape.id = event.shape
-         JOIN word si ON si.id = shape.site
-         WHERE event.recipient IN (SELECT id FROM recipient WHERE domain = ?1)
-         ORDER BY event.id DESC LIMIT 1",
-    )?;
+    let sql = match schema::has_sums(conn)? {
+        true => {
+            "SELECT si.text FROM place_day p JOIN word si ON si.id = p.site
+             WHERE p.domain = ?1 ORDER BY p.at DESC LIMIT 1"
+        }
+        false => {
+            "SELECT si.text FROM event JOIN shape ON shape.id = event.shape
+             JOIN word si ON si.id = shape.site
+             WHERE event.recipient IN (SELECT id FROM recipient WHERE domain = ?1)
+             ORDER BY event.id DESC LIMIT 1"
+        }
+    };
+    let mut statement = conn.prepare(sql)?;
     statement.query_row([domain], |row| row.get(0)).optional()
 }

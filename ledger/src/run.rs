@@ -5,12 +5,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use mail::ShardId;
-use store::{Position, Store, StoreError};
+use mail::{CampaignId, ShardId};
+use store::{CampaignRecord, Position, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::Ledger;
 use crate::balance::{self, Balance};
+use crate::campaigns::Facts;
 use crate::error::LedgerError;
 use crate::writer::{ShardFrames, Stored, Writer};
 
@@ -136,6 +137,7 @@ impl Clerk<'_> {
         let oldest = parts.iter().filter_map(|p| p.frames.first()).map(|f| f.position.millis());
         let lag_ms = oldest.min().map_or(0, |oldest| now_ms().saturating_sub(oldest));
         metrics::gauge!("malleposte_ledger_lag_seconds").set(lag_ms as f64 / 1000.0);
+        self.learn(&parts).await?;
         tell(self.write(parts).await?);
         self.untrimmed.extend(ends);
         self.trim().await?;
@@ -210,6 +212,25 @@ impl Clerk<'_> {
         }
         frames.truncate(at);
         false
+    }
+
+    /// Asks the queue whose the campaigns are that history has not met yet. It forgets them sooner.
+    async fn learn(&self, parts: &[ShardFrames]) -> Result<(), StoreError> {
+        let events =
+            parts.iter().flat_map(|part| &part.frames).flat_map(|f| f.events.iter().flatten());
+        let all: HashSet<CampaignId> =
+            events.filter_map(|settled| settled.event.campaign).collect();
+        for campaign in all {
+            if self.writer.lock().unwrap_or_else(PoisonError::into_inner).knows(campaign) {
+                continue;
+            }
+            let Some(known) = self.store.campaign(campaign).await? else { continue };
+            let CampaignRecord { tenant, name, template, .. } = known.record;
+            let facts = Facts { tenant, name, sender: template.from_address.folded() };
+            let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            writer.learn(campaign, facts);
+        }
+        Ok(())
     }
 
     async fn write(&self, parts: Vec<ShardFrames>) -> Result<Stored, LedgerError> {

@@ -6,13 +6,19 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::LedgerError;
+use crate::speed;
+use crate::stats::SINGLE_EVENTS;
 
-/// The version of the layout in `schema.sql`.
-const VERSION: i64 = 1;
+/// The version of the layout in `schema.sql` and `rollup.sql`.
+const VERSION: i64 = 2;
+/// From this version on there are sums by minute, hour and day.
+const SUMS_FROM: i64 = 2;
 /// Tells our files from any other SQLite file: "mlpl".
 const APPLICATION_ID: i64 = 0x6d6c_706c;
 /// A reader waits this long for a writer that is just opening or closing the file.
 const BUSY: Duration = Duration::from_secs(5);
+
+const ROLLUP: &str = include_str!("rollup.sql");
 
 /// Opens a month for writing; makes it if it is not there.
 ///
@@ -23,13 +29,19 @@ pub(crate) fn writable(file: &Path) -> Result<Connection, LedgerError> {
     let conn = Connection::open(file).map_err(&wrong)?;
     conn.busy_timeout(BUSY).map_err(&wrong)?;
     conn.set_prepared_statement_cache_capacity(32);
+    speed::teach(&conn).map_err(&wrong)?;
     let set = |name: &str, value: &str| conn.pragma_update(None, name, value);
     set("journal_mode", "wal").map_err(&wrong)?;
     set("synchronous", "full").map_err(&wrong)?;
     set("cache_size", "-16000").map_err(&wrong)?;
     set("journal_size_limit", "67108864").map_err(&wrong)?;
-    if number(&conn, "user_version").map_err(&wrong)? == 0 {
-        make(&conn).map_err(&wrong)?;
+    match number(&conn, "user_version").map_err(&wrong)? {
+        0 => make(&conn).map_err(&wrong)?,
+        1 => {
+            tracing::info!(?file, "sums of the events that this month has are made, once");
+            add_sums(&conn).map_err(&wrong)?;
+        }
+        _ => {}
     }
     known(file, &conn)?;
     Ok(conn)
@@ -41,6 +53,7 @@ pub(crate) fn readable(file: &Path) -> Result<Connection, LedgerError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(file, flags).map_err(&wrong)?;
     conn.busy_timeout(BUSY).map_err(&wrong)?;
+    speed::teach(&conn).map_err(&wrong)?;
     known(file, &conn)?;
     Ok(conn)
 }
@@ -48,10 +61,59 @@ pub(crate) fn readable(file: &Path) -> Result<Connection, LedgerError> {
 fn make(conn: &Connection) -> rusqlite::Result<()> {
     // One transaction: a file is complete or empty.
     conn.execute_batch(&format!(
-        "BEGIN IMMEDIATE; {} PRAGMA application_id = {APPLICATION_ID}; \
+        "BEGIN IMMEDIATE; {} {ROLLUP} PRAGMA application_id = {APPLICATION_ID}; \
          PRAGMA user_version = {VERSION}; COMMIT;",
         include_str!("schema.sql")
     ))
+}
+
+/// What an index said in a file from before: the events of each recipient, in a chain.
+const CHAIN: &str = "ALTER TABLE recipient ADD COLUMN last INTEGER;
+    ALTER TABLE event ADD COLUMN before INTEGER;
+    UPDATE recipient SET last = (SELECT MAX(e.id) FROM event e WHERE e.recipient = recipient.id);
+    UPDATE event SET before = (SELECT MAX(e.id) FROM event e
+        WHERE e.recipient = event.recipient AND e.id < event.id) WHERE recipient IS NOT NULL;
+    DROP INDEX event_recipient;";
+
+/// A file from before there were sums and chains: they are made of its events.
+fn add_sums(conn: &Connection) -> rusqlite::Result<()> {
+    let flow = "campaign, service, source, site, what";
+    let place = "campaign, source, site, domain, what";
+    let coarser = |from: &str, to: &str, columns: &str, times: u32| {
+        format!(
+            "INSERT INTO {to} (at, {columns}, events, bytes, age, speeds)
+             SELECT at / {times}, {columns}, SUM(events), SUM(bytes), SUM(age), sum_speeds(speeds)
+             FROM {from}
+             GROUP BY 1, 2, 3, 4, 5, 6;"
+        )
+    };
+    let first = |to: &str, columns: &str, ms: u32| {
+        format!(
+            "INSERT INTO {to} (at, {columns}, events, bytes, age, speeds)
+             SELECT at / {ms}, {columns}, SUM(events), SUM(bytes), SUM(age), sum_speeds(speeds) FROM (
+                 SELECT e.*, w.id AS what FROM ({SINGLE_EVENTS}) e JOIN what w ON w.kind = e.kind
+                 AND w.judgement = e.judgement AND w.category = e.category)
+             GROUP BY 1, 2, 3, 4, 5, 6;"
+        )
+    };
+    let hours = "INSERT INTO hour (hour, first, last)
+        SELECT at / 3600000, MIN(id), MAX(id) FROM event GROUP BY 1;";
+    conn.execute_batch(&format!(
+        "BEGIN IMMEDIATE; {ROLLUP} {CHAIN}
+         INSERT INTO what (kind, judgement, category)
+             SELECT DISTINCT kind, judgement, category FROM ({SINGLE_EVENTS});
+         {} {} {} {} {} {hours} PRAGMA user_version = {VERSION}; COMMIT;",
+        first("flow_minute", flow, 60_000),
+        coarser("flow_minute", "flow_hour", flow, 60),
+        coarser("flow_hour", "flow_day", flow, 24),
+        first("place_hour", place, 3_600_000),
+        coarser("place_hour", "place_day", place, 24),
+    ))
+}
+
+/// Whether a file has sums by minute, hour and day, and chains of events.
+pub(crate) fn has_sums(conn: &Connection) -> rusqlite::Result<bool> {
+    Ok(number(conn, "user_version")? >= SUMS_FROM)
 }
 
 fn known(file: &Path, conn: &Connection) -> Result<(), LedgerError> {

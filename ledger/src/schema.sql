@@ -5,9 +5,10 @@
 CREATE TABLE word (id INTEGER PRIMARY KEY, hash INTEGER NOT NULL, text TEXT NOT NULL);
 CREATE INDEX word_hash ON word (hash);
 
--- An address, in lower case. To forget a person is to delete this row.
+-- An address, in lower case, and the last event about it. To forget a person is to delete this row.
 CREATE TABLE recipient (
-    id INTEGER PRIMARY KEY, hash INTEGER NOT NULL, local TEXT NOT NULL, domain INTEGER NOT NULL);
+    id INTEGER PRIMARY KEY, hash INTEGER NOT NULL, local TEXT NOT NULL, domain INTEGER NOT NULL,
+    last INTEGER);
 CREATE INDEX recipient_hash ON recipient (hash);
 
 -- What many events have in common: each column a word.
@@ -20,13 +21,13 @@ CREATE TABLE shape (
     UNIQUE (mx, site, source, rule, tls, service, kind, judgement, phase, category, hygiene, scope));
 
 -- Numbers are in the order of arrival. `count` stands only where one event speaks of
--- several recipients; `wait` is milliseconds from `at` to the next attempt.
+-- several recipients; `wait` is milliseconds from `at` to the next attempt; `before` is the event
+-- before this one about the same recipient.
 CREATE TABLE event (
     id INTEGER PRIMARY KEY, at INTEGER NOT NULL, shape INTEGER NOT NULL,
     campaign INTEGER, shard INTEGER, seq INTEGER, recipient INTEGER, attempt INTEGER,
     bytes INTEGER, elapsed INTEGER, age INTEGER, count INTEGER, wait INTEGER,
-    reply INTEGER, note INTEGER);
-CREATE INDEX event_recipient ON event (recipient) WHERE recipient IS NOT NULL;
+    reply INTEGER, note INTEGER, before INTEGER);
 -- Acceptances, and mail that came back without saying about whom: found by the delivery.
 CREATE INDEX event_unnamed ON event (shard, seq) WHERE recipient IS NULL AND seq IS NOT NULL;
 

@@ -12,7 +12,7 @@ use rusqlite::{Connection, params};
 use serde::Serialize;
 
 use crate::Ledger;
-use crate::dictionary::hash;
+use crate::chain::events_of;
 use crate::entry::{COLUMNS, Entry};
 use crate::error::LedgerError;
 use crate::month::Month;
@@ -81,16 +81,9 @@ fn named(
     address: &str,
     limit: usize,
 ) -> rusqlite::Result<Vec<Entry>> {
-    let (local, domain) = address.rsplit_once('@').unwrap_or((address, ""));
-    let mut statement = conn.prepare(&format!(
-        "SELECT {COLUMNS} FROM history WHERE recipient_id IN (
-           SELECT r.id FROM recipient r LEFT JOIN word d ON d.id = r.domain
-           WHERE r.hash = ?1 AND r.local = ?2 AND coalesce(d.text, '') = ?3)
-         ORDER BY id DESC LIMIT {limit}"
-    ))?;
-    let rows = statement
-        .query_map(params![hash(address), local, domain], |row| Entry::read(month, row))?;
-    rows.collect()
+    let ids = events_of(conn, address, limit)?;
+    let mut read = conn.prepare(&format!("SELECT {COLUMNS} FROM history WHERE id = ?1"))?;
+    ids.iter().map(|id| read.query_row([id], |row| Entry::read(month, row))).collect()
 }
 
 /// What concerns these deliveries without naming the address: the acceptance of their

@@ -39,6 +39,8 @@ enum Command {
     Simulate(command::simulate::Arguments),
     /// Measures what it costs to understand what comes back, and how fast it suppresses.
     Bounces(command::bounces::Arguments),
+    /// Measures what it costs to keep history, and how fast it answers.
+    Ledger(command::ledger::Arguments),
     /// Measures how fast and in how much memory recipients are accepted.
     Intake(command::intake::Arguments),
 }
@@ -59,6 +61,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Pace(arguments) => command::pace::run(arguments).await,
         Command::Simulate(arguments) => command::simulate::run(&arguments),
         Command::Bounces(arguments) => command::bounces::run(arguments).await,
+        Command::Ledger(arguments) => command::ledger::run(&arguments),
         Command::Intake(arguments) => command::intake::run(arguments).await,
     }
 }

@@ -164,6 +164,7 @@ pub fn start_api(frame: &mut Frame, store: &Store, keys: &Keys) -> anyhow::Resul
         store: store.clone(),
         txt: Arc::new(Resolver::new(&frame.config.dns)?),
         links: keys.links()?,
+        history: frame.config.ledger.clone(),
         staging: staging(&frame.config.data_dir),
     };
     frame.services.start("api", GRACE, |stop| async move {

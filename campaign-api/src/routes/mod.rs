@@ -3,6 +3,7 @@
 pub(crate) mod attachments;
 pub(crate) mod campaigns;
 pub(crate) mod health;
+pub(crate) mod history;
 pub(crate) mod lists;
 pub(crate) mod recipients;
 pub(crate) mod unsubscribe;

@@ -11,6 +11,7 @@ mod bad_input;
 mod campaigns;
 mod docs;
 mod gates;
+mod history;
 mod intake;
 mod life;
 mod lists;

@@ -111,6 +111,7 @@ impl World {
             store: self.api_store.clone(),
             txt: self.zone.clone(),
             links: links(),
+            history: self.history(),
             staging: self.folder.path().join("staging"),
         };
         let api = Api::bind(self.config.clone(), parts).await.unwrap();
@@ -118,6 +119,11 @@ impl World {
         self.stop = CancellationToken::new();
         let stop = self.stop.clone();
         self.running = Some(tokio::spawn(async move { api.run(stop).await.unwrap() }));
+    }
+
+    /// Where history would be.
+    pub fn history(&self) -> ledger::Config {
+        ledger::Config { folder: self.folder.path().join("ledger"), ..ledger::Config::default() }
     }
 
     pub async fn stop(&mut self) {

@@ -3,53 +3,70 @@
 
 mod books;
 mod page;
+mod recipients;
+mod rollup;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use mail::{ShardId, Timestamp};
+use mail::{CampaignId, ShardId, Timestamp};
 use rusqlite::Connection;
 use store::{OutboxFrame, Position};
 
 pub(crate) use books::{Book, read_books};
 
+use crate::campaigns::Facts;
 use crate::config::Config;
 use crate::dictionary::Dictionary;
 use crate::error::LedgerError;
 use crate::month::Month;
 use crate::{Ledger, schema};
 use page::Page;
+use rollup::Busy;
 
 /// Files held open: this month's, and last month's while a shard is still behind.
 const OPEN_MAX: usize = 2;
 
+/// Campaigns remembered; past it each is asked for once more. Some ten megabytes.
+const CAMPAIGNS_MAX: usize = 100_000;
+
 /// Frames of one shard, in order.
-pub(crate) struct ShardFrames {
-    pub(crate) shard: ShardId,
-    pub(crate) frames: Vec<OutboxFrame>,
+#[derive(Debug)]
+pub struct ShardFrames {
+    /// Which.
+    pub shard: ShardId,
+    /// What it told since it was last read.
+    pub frames: Vec<OutboxFrame>,
 }
 
 struct MonthFile {
     path: PathBuf,
     conn: Connection,
     dictionary: Dictionary,
+    busy: Busy,
+    /// Campaigns whose facts it has.
+    named: HashSet<CampaignId>,
 }
 
 /// What was stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Stored {
-    pub(crate) events: u64,
-    pub(crate) set_aside: u64,
+pub struct Stored {
+    /// Events.
+    pub events: u64,
+    /// Frames that nobody could read.
+    pub set_aside: u64,
 }
 
 /// The one who may write. Holds the folder's lock for as long as it lives.
-pub(crate) struct Writer {
+pub struct Writer {
     config: Config,
     files: HashMap<Month, MonthFile>,
     books: HashMap<ShardId, Book>,
+    /// Whose campaigns are, as far as it was told.
+    campaigns: HashMap<CampaignId, Facts>,
     _lock: File,
 }
 
@@ -61,6 +78,7 @@ impl Writer {
             config: config.clone(),
             files: HashMap::new(),
             books: HashMap::new(),
+            campaigns: HashMap::new(),
             _lock: lock,
         };
         for month in Month::list(&config.folder)? {
@@ -71,6 +89,19 @@ impl Writer {
             }
         }
         Ok(writer)
+    }
+
+    /// Whether it knows whose a campaign is.
+    pub(crate) fn knows(&self, campaign: CampaignId) -> bool {
+        self.campaigns.contains_key(&campaign)
+    }
+
+    /// Whose a campaign is: kept in every month that has events of it.
+    pub fn learn(&mut self, campaign: CampaignId, facts: Facts) {
+        if self.campaigns.len() >= CAMPAIGNS_MAX {
+            self.campaigns.clear();
+        }
+        self.campaigns.insert(campaign, facts);
     }
 
     fn path(&self, month: Month) -> PathBuf {
@@ -94,7 +125,10 @@ impl Writer {
 
     /// Stores frames; all of a month's or none of them. What a failure leaves undone is
     /// done by the same call again.
-    pub(crate) fn write(&mut self, parts: &[ShardFrames]) -> Result<Stored, LedgerError> {
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn write(&mut self, parts: &[ShardFrames]) -> Result<Stored, LedgerError> {
         let mut months: BTreeMap<Month, Vec<(ShardId, &OutboxFrame)>> = BTreeMap::new();
         for part in parts {
             let known = self.position(part.shard);
@@ -122,7 +156,9 @@ impl Writer {
         let path = file.path.clone();
         let wrong = LedgerError::file(&path);
         let tx = file.conn.transaction().map_err(&wrong)?;
-        let result = Page::draft(&tx, &mut file.dictionary, &self.books, month, frames)
+        let memory = (&mut file.dictionary, &mut file.busy);
+        let result = Page::draft(&tx, memory, &self.books, month, frames)
+            .and_then(|page| page.name(&tx, &mut file.named, &self.campaigns).map(|()| page))
             .and_then(|page| tx.commit().map(|()| page));
         match result {
             Ok(page) => {
@@ -131,6 +167,7 @@ impl Writer {
             }
             Err(e) => {
                 file.dictionary.clear();
+                file.named.clear();
                 let e = wrong(e);
                 if e.is_damage() {
                     self.give_up(month, &e)?;
@@ -164,8 +201,8 @@ impl Writer {
             let oldest = self.files.keys().min().copied();
             oldest.and_then(|m| self.files.remove(&m));
         }
-        let dictionary = Dictionary::default();
-        self.files.insert(month, MonthFile { path, conn, dictionary });
+        let (dictionary, busy) = (Dictionary::default(), Busy::default());
+        self.files.insert(month, MonthFile { path, conn, dictionary, busy, named: HashSet::new() });
         if is_new {
             self.retire(month);
         }

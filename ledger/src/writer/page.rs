@@ -1,14 +1,17 @@
 //! One transaction of a month's file: the events of some frames, what they add up to,
 //! and the positions that they leave their shards at.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use mail::queue::{Counters, Judgement};
 use mail::{CampaignId, ShardId};
 use rusqlite::{CachedStatement, Transaction, params};
 use store::{OutboxFrame, Position, Settled};
 
+use super::recipients::Recipients;
+use super::rollup::{Busy, Rollup};
 use super::{Book, Stored};
+use crate::campaigns::Facts;
 use crate::dictionary::{Dictionary, Scribe, judgement_word};
 use crate::month::Month;
 use crate::sums::{book, kind_of};
@@ -21,18 +24,26 @@ pub(super) struct Page {
 
 type TallyKey = (i64, i64, i64, i64);
 
+/// What the events of a page add up to.
+#[derive(Default)]
+struct Sums {
+    tallies: HashMap<TallyKey, (i64, i64)>,
+    rollup: Rollup,
+}
+
 impl Page {
     pub(super) fn draft(
         tx: &Transaction<'_>,
-        dictionary: &mut Dictionary,
+        (dictionary, busy): (&mut Dictionary, &mut Busy),
         books: &HashMap<ShardId, Book>,
         month: Month,
         frames: &[(ShardId, &OutboxFrame)],
     ) -> rusqlite::Result<Self> {
         let mut page = Self { books: HashMap::new(), stored: Stored::default() };
-        let mut tallies: HashMap<TallyKey, (i64, i64)> = HashMap::new();
+        let mut sums = Sums::default();
         let mut scribe = Scribe::new(tx)?;
         let mut insert = tx.prepare_cached(INSERT_EVENT)?;
+        let mut recipients = Recipients::new(tx)?;
         for (shard, frame) in frames {
             let known = books.get(shard);
             let (position, changed) = page.books.entry(*shard).or_default();
@@ -46,7 +57,8 @@ impl Page {
                 }
             };
             for settled in events {
-                insert_event(&mut insert, dictionary, &mut scribe, settled, &mut tallies)?;
+                let memory = (&mut *dictionary, &mut scribe, &mut recipients);
+                insert_event(&mut insert, memory, settled, (&mut sums, &mut *busy))?;
                 if let Some(campaign) = settled.event.campaign {
                     let before = || known.and_then(|b| b.accounts.get(&campaign)).copied();
                     let sums =
@@ -57,8 +69,30 @@ impl Page {
             page.stored.events += events.len() as u64;
         }
         page.write_books(tx, books, month)?;
-        write_tallies(tx, &tallies)?;
+        write_tallies(tx, &sums.tallies)?;
+        recipients.write(tx)?;
+        sums.rollup.write(tx)?;
         Ok(page)
+    }
+
+    /// Notes whose the campaigns of the page are.
+    pub(super) fn name(
+        &self,
+        tx: &Transaction<'_>,
+        named: &mut HashSet<CampaignId>,
+        known: &HashMap<CampaignId, Facts>,
+    ) -> rusqlite::Result<()> {
+        let mut put = tx.prepare_cached(
+            "INSERT OR REPLACE INTO campaign (id, tenant, name, sender) VALUES (?1, ?2, ?3, ?4)",
+        )?;
+        for campaign in self.books.values().flat_map(|(_, changed)| changed.keys()) {
+            let Some(facts) = known.get(campaign).filter(|_| !named.contains(campaign)) else {
+                continue;
+            };
+            put.execute(params![i64_of(campaign.0), facts.tenant, facts.name, facts.sender])?;
+            named.insert(*campaign);
+        }
+        Ok(())
     }
 
     fn write_books(
@@ -95,8 +129,8 @@ impl Page {
 }
 
 const INSERT_EVENT: &str = "INSERT INTO event (at, shape, campaign, shard, seq, recipient, attempt,
-    bytes, elapsed, age, count, wait, reply, note)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+    bytes, elapsed, age, count, wait, reply, note, before)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
 
 const PUT_ACCOUNT: &str = "INSERT OR REPLACE INTO account (shard, campaign, accepted, delivered,
     failed, suppressed, expired, cancelled, set_aside, deferrals, late, duplicates, returned,
@@ -124,26 +158,27 @@ fn account_row(shard: ShardId, campaign: CampaignId, sums: &Counters) -> [i64; 1
 
 fn insert_event(
     insert: &mut CachedStatement<'_>,
-    dictionary: &mut Dictionary,
-    scribe: &mut Scribe<'_>,
+    (dictionary, scribe, recipients): (&mut Dictionary, &mut Scribe<'_>, &mut Recipients<'_>),
     settled: &Settled,
-    tallies: &mut HashMap<TallyKey, (i64, i64)>,
+    (sums, busy): (&mut Sums, &mut Busy),
 ) -> rusqlite::Result<()> {
     let (event, judgement) = (&settled.event, settled.judgement);
     let kind = kind_of(event, judgement).as_str();
-    let shape = dictionary.shape(scribe, event, kind, judgement)?;
-    let recipient = some(dictionary.recipient(scribe, &event.recipient)?);
+    let (shape, common) = dictionary.shape(scribe, event, kind, judgement)?;
+    let place = recipients.place(dictionary, scribe, &event.recipient)?;
+    let (recipient, domain, before) = place.map_or((0, 0, None), |place| recipients.known(place));
     let reply = event.reply.as_ref().filter(|r| r.code != 250).map(ToString::to_string);
-    let reply = some(dictionary.phrase(scribe, reply.as_deref().unwrap_or_default())?);
-    let note = some(dictionary.phrase(scribe, &event.note)?);
+    let reply =
+        some(dictionary.phrase(scribe, reply.as_deref().unwrap_or_default(), &event.recipient)?);
+    let note = some(dictionary.phrase(scribe, &event.note, &event.recipient)?);
     let campaign = event.campaign.map(|c| i64_of(c.0));
-    insert.execute(params![
+    let id = insert.insert(params![
         i64_of(event.at.0),
         shape,
         campaign,
         event.delivery.map(|d| d.shard.0),
         event.delivery.map(|d| i64_of(d.seq)),
-        recipient,
+        some(recipient),
         some(i64::from(event.attempt)),
         some(i64::from(event.bytes)),
         some(i64::from(event.elapsed_ms)),
@@ -152,7 +187,11 @@ fn insert_event(
         event.next_at.map(|next| i64_of(next.0).saturating_sub(i64_of(event.at.0))),
         reply,
         note,
+        before,
     ])?;
+    if let Some(place) = place {
+        recipients.happened(place, id);
+    }
     if judgement != Judgement::Refused {
         let key = (
             campaign.unwrap_or(0),
@@ -160,11 +199,11 @@ fn insert_event(
             dictionary.word(scribe, judgement_word(judgement))?,
             dictionary.word(scribe, event.category.map_or("", |c| c.as_str()))?,
         );
-        let tally = tallies.entry(key).or_default();
+        let tally = sums.tallies.entry(key).or_default();
         tally.0 += i64::from(event.count);
         tally.1 += i64::from(event.bytes);
     }
-    Ok(())
+    sums.rollup.add((dictionary, scribe, busy), (event, judgement), &common, (id, domain))
 }
 
 fn write_tallies(
@@ -203,7 +242,7 @@ fn keep_aside(
 }
 
 /// Numbers past 2^63 do not occur; a forged one is kept as the largest there is.
-fn i64_of(n: u64) -> i64 {
+pub(super) fn i64_of(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 

@@ -47,6 +47,10 @@ fn attempt(kind: EventKind, at: u64, seq: u64, reply: &str) -> Event {
     }
 }
 
+fn facts() -> Facts {
+    Facts { tenant: "acme".into(), name: "Spring".into(), sender: "news@shop.example".into() }
+}
+
 fn frame(at: u64, n: u64, events: &[Event]) -> OutboxFrame {
     let settled = |event: &Event| Settled { event: event.clone(), judgement: Judgement::Applied };
     OutboxFrame {
@@ -87,9 +91,24 @@ fn dump(ledger: &Ledger) -> String {
     let mut text = String::new();
     for month in Month::list(ledger.folder()).unwrap() {
         let conn = schema::readable(&ledger.path(month)).unwrap();
-        for table in
-            ["word", "recipient", "shape", "event", "shard", "account", "tally", "set_aside"]
-        {
+        for table in [
+            "word",
+            "recipient",
+            "shape",
+            "event",
+            "shard",
+            "account",
+            "tally",
+            "set_aside",
+            "campaign",
+            "what",
+            "flow_minute",
+            "flow_hour",
+            "flow_day",
+            "place_hour",
+            "place_day",
+            "hour",
+        ] {
             let mut rows = conn.prepare(&format!("SELECT * FROM {table}")).unwrap();
             let columns = rows.column_count();
             let mut rows = rows.query([]).unwrap();
@@ -128,7 +147,8 @@ fn what_was_cut_off_before_its_commit_is_written_by_the_next_one() {
     let file = writer.files.get_mut(&month).unwrap();
     let tx = file.conn.transaction().unwrap();
     let listed: Vec<_> = frames.iter().map(|f| (SHARD, f)).collect();
-    let page = Page::draft(&tx, &mut file.dictionary, &writer.books, month, &listed).unwrap();
+    let memory = (&mut file.dictionary, &mut file.busy);
+    let page = Page::draft(&tx, memory, &writer.books, month, &listed).unwrap();
     assert_eq!(page.stored.events, 3);
     drop(tx);
     drop(writer);
@@ -289,6 +309,7 @@ fn pages_of_a_trace_join_without_gap_over_months() {
             frame(start + i, 0, &[event])
         })
     });
+    writer.learn(CAMPAIGN, facts());
     writer.write(&part(frames.collect())).unwrap();
     let filter = TraceFilter {
         address: Some("USER".into()),
@@ -301,6 +322,9 @@ fn pages_of_a_trace_join_without_gap_over_months() {
         text: Some("100% GONE".into()),
         since: Some(Timestamp(NOVEMBER)),
         until: Some(Timestamp(DECEMBER + 7)),
+        relay: Some("relay-1".into()),
+        tenant: Some("acme".into()),
+        sender: Some("NEWS@".into()),
         delivery: None,
     };
     let (mut seen, mut cursor) = (Vec::new(), None);
@@ -315,8 +339,17 @@ fn pages_of_a_trace_join_without_gap_over_months() {
     let expected: Vec<u64> =
         (0..7).rev().map(|i| DECEMBER + i).chain((0..7).rev().map(|i| NOVEMBER + i)).collect();
     assert_eq!(seen, expected);
-    let none = TraceFilter { text: Some("100_ gone".into()), ..filter };
-    assert!(ledger.trace(&none, 3, None).unwrap().entries.is_empty());
+    let text = |text: &str| Some(text.to_owned());
+    let others = [
+        TraceFilter { text: text("100_ gone"), ..filter.clone() },
+        TraceFilter { tenant: text("acm"), ..filter.clone() },
+        TraceFilter { sender: text("news@shop.example.org"), ..filter.clone() },
+        TraceFilter { relay: text("relay-2"), ..filter.clone() },
+        TraceFilter { address: text("user9"), ..filter },
+    ];
+    for none in others {
+        assert!(ledger.trace(&none, 3, None).unwrap().entries.is_empty(), "{none:?}");
+    }
     assert_eq!(cursor, None);
     let text = crate::Cursor { month: Month::of(Timestamp(DECEMBER)), id: 5 }.to_string();
     assert_eq!(text.parse::<crate::Cursor>().unwrap().to_string(), text);

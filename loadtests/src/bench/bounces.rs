@@ -138,7 +138,7 @@ fn read(mail: &[u8]) {
 }
 
 /// What this thread has used of a processor.
-fn own_cpu() -> Result<Duration> {
+pub(super) fn own_cpu() -> Result<Duration> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
     let nanos = text.split(' ').next().and_then(|n| n.parse().ok());
     Ok(Duration::from_nanos(nanos.context("/proc/thread-self/schedstat tells no time")?))

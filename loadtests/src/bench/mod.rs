@@ -7,6 +7,7 @@ mod compare;
 pub(crate) mod drain;
 mod fairness;
 mod intake;
+mod ledger;
 mod load;
 mod longtail;
 mod pace;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use self::ledger::{History, history};
 pub use crate::program::Program;
 pub use bounces::{Reports, Understanding, mails, reports, understand};
 pub use compare::{Comparison, Other, compare};

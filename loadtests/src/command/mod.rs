@@ -7,6 +7,7 @@ pub mod durability;
 pub mod fairness;
 pub mod intake;
 pub mod internet;
+pub mod ledger;
 pub mod load;
 pub mod longtail;
 pub mod pace;

@@ -14,6 +14,7 @@ mod redis;
 mod restore;
 mod serving;
 mod site;
+mod stats;
 mod suppressions;
 mod tls_reports;
 mod trace;
@@ -49,6 +50,7 @@ Examples:
   malleposte up                        everything on this machine, no configuration needed
   malleposte dkim add news.example     a signing key, and the DNS record that proves the domain
   malleposte trace ann@example.org     everything that happened to a recipient
+  malleposte stats --by site           what was delivered, put off and refused, and how fast
   malleposte why ann@example.org       what a recipient waits for, and when it goes
   malleposte queue                     what waits, by campaign
   malleposte site show gmail.com       how fast mail goes there, what binds it, and why
@@ -106,6 +108,7 @@ enum Command {
     Key(key::Key),
     Queue(queue::Queue),
     Site(site::Sites),
+    Stats(stats::Stats),
     Trace(trace::Trace),
     Why(why::Why),
     Providers(providers::Command),
@@ -135,6 +138,7 @@ pub fn main() -> ExitCode {
         Command::Key(command) => command.run(&global),
         Command::Queue(command) => command.run(&global),
         Command::Site(command) => command.run(&global),
+        Command::Stats(command) => command.run(&global),
         Command::Trace(command) => command.run(&global),
         Command::Why(command) => command.run(&global),
         Command::Providers(command) => command.run(&global),

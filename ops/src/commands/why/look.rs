@@ -78,7 +78,7 @@ impl Asked<'_> {
             ..Default::default()
         };
         let Some(ledger) = &self.ledger else { return Ok("by its owner".to_owned()) };
-        let last = ledger.trace(&filter, 1, None)?.entries.into_iter().next();
+        let last = ledger.newest(&filter)?;
         Ok(last.map_or_else(|| "by its owner".to_owned(), |entry| clean_text(&entry.event.note)))
     }
 

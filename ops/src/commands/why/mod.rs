@@ -187,7 +187,7 @@ impl<'a> Asked<'a> {
             Target::Delivery(delivery) => {
                 let filter =
                     ledger::TraceFilter { delivery: Some(*delivery), ..Default::default() };
-                ledger.trace(&filter, 1, None)?.entries.into_iter().next()
+                ledger.newest(&filter)?
             }
             Target::Address(_) => {
                 let story = ledger.story(&past.address)?;

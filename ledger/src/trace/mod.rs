@@ -1,33 +1,43 @@
 //! Questions about history: entries that fit a filter, newest first, page by page;
 //! and what became of a campaign.
 
+mod search;
+
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use mail::event::EventKind;
 use mail::queue::Counters;
 use mail::{CampaignId, Category, DeliveryId, Timestamp};
+use rusqlite::Connection;
 use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
 use serde::{Deserialize, Serialize};
 
-use crate::entry::{COLUMNS, Cursor, Entry};
+use crate::entry::{Cursor, Entry};
 use crate::error::LedgerError;
 use crate::month::Month;
 use crate::sums::{Tally, with_waiting};
 use crate::{Ledger, schema};
+use search::search;
 
 /// Entries on one page, at most.
 const PAGE_MAX: usize = 1_000;
+/// What looking for a page takes at most, about.
+const LOOKED_FOR: Duration = Duration::from_millis(60);
 
 /// What to look for. Empty fields fit everything; texts fit anywhere inside and
 /// whatever their case.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TraceFilter {
-    /// A part of the recipient's address.
+    /// The recipient's address, or a part of it.
     pub address: Option<String>,
     /// The recipient's domain, whole.
     pub domain: Option<String>,
+    /// The tenant, whole.
+    pub tenant: Option<String>,
+    /// A part of the address of From.
+    pub sender: Option<String>,
     /// The campaign.
     pub campaign: Option<CampaignId>,
     /// The delivery.
@@ -40,6 +50,8 @@ pub struct TraceFilter {
     pub site: Option<String>,
     /// The egress source, whole.
     pub source: Option<String>,
+    /// The relay or other service that says it, whole.
+    pub relay: Option<String>,
     /// A part of the reply or the note.
     pub text: Option<String>,
     /// Not before.
@@ -55,6 +67,8 @@ pub struct TracePage {
     pub entries: Vec<Entry>,
     /// Where the next page begins; `None`: there is none.
     pub next: Option<Cursor>,
+    /// Whether the time was up before the page was full: what fits and is older comes with `next`.
+    pub is_unfinished: bool,
 }
 
 /// What became of a campaign.
@@ -69,7 +83,8 @@ pub struct CampaignSummary {
 }
 
 impl Ledger {
-    /// The newest `limit` entries (1 to 1000) that fit, before `cursor` where one is given.
+    /// The newest `limit` entries (1 to 1000) that fit, before `cursor` where one is given. A page
+    /// that takes long is given out as far as it is, so that nobody waits for what is rare.
     ///
     /// # Errors
     /// When the history does not read. A damaged month is left out and named in the log.
@@ -79,15 +94,27 @@ impl Ledger {
         limit: usize,
         cursor: Option<Cursor>,
     ) -> Result<TracePage, LedgerError> {
-        let limit = limit.clamp(1, PAGE_MAX);
+        let (limit, deadline) = (limit.clamp(1, PAGE_MAX), Instant::now() + LOOKED_FOR);
         let mut entries = Vec::new();
         let last = cursor.map(|c| c.month);
-        let months = Month::list(self.folder())?.into_iter().rev();
-        for month in months.filter(|m| last.is_none_or(|last| *m <= last)) {
+        let first = filter.since.map(Month::of);
+        // An event is in the month of its frame, which comes a little later.
+        let newest = filter.until.map(|until| Month::of(until).after());
+        let fits = |month: &Month| {
+            last.is_none_or(|last| *month <= last)
+                && newest.is_none_or(|newest| *month <= newest)
+                && first.is_none_or(|first| *month >= first)
+        };
+        for month in Month::list(self.folder())?.into_iter().rev().filter(fits) {
             let before = cursor.filter(|c| c.month == month).map(|c| c.id);
-            let room = limit + 1 - entries.len();
-            let found = self.ask(month, |conn| find(conn, month, filter, before, room))?;
-            entries.extend(found.unwrap_or_default());
+            let room = (limit + 1 - entries.len(), deadline);
+            let found = self.ask(month, |conn| search(conn, month, filter, before, room))?;
+            let Some(found) = found else { continue };
+            entries.extend(found.entries);
+            if let Some(id) = found.stopped_at.filter(|_| entries.len() <= limit) {
+                let next = Some(Cursor { month, id });
+                return Ok(TracePage { entries, next, is_unfinished: true });
+            }
             if entries.len() > limit {
                 break;
             }
@@ -95,7 +122,23 @@ impl Ledger {
         let more = entries.len() > limit;
         entries.truncate(limit);
         let next = entries.last().filter(|_| more).map(|e| e.cursor);
-        Ok(TracePage { entries, next })
+        Ok(TracePage { entries, next, is_unfinished: false })
+    }
+
+    /// The newest entry that fits, however long it takes to look for it.
+    ///
+    /// # Errors
+    /// When the history does not read.
+    pub fn newest(&self, filter: &TraceFilter) -> Result<Option<Entry>, LedgerError> {
+        let mut cursor = None;
+        loop {
+            let page = self.trace(filter, 1, cursor)?;
+            cursor = page.next.filter(|_| page.is_unfinished);
+            let newest = page.entries.into_iter().next();
+            if newest.is_some() || cursor.is_none() {
+                return Ok(newest);
+            }
+        }
     }
 
     /// What became of a campaign, by kind and category.
@@ -143,84 +186,6 @@ impl Ledger {
                 Ok(None)
             }
             Err(e) => Err(e),
-        }
-    }
-}
-
-fn find(
-    conn: &Connection,
-    month: Month,
-    filter: &TraceFilter,
-    before: Option<i64>,
-    limit: usize,
-) -> rusqlite::Result<Vec<Entry>> {
-    let mut query = Query::default();
-    query.narrow(filter);
-    if let Some(before) = before {
-        query.and("id < ?", [before.into()]);
-    }
-    let conditions = query.conditions.join(" AND ");
-    let filter = if conditions.is_empty() { String::new() } else { format!("WHERE {conditions}") };
-    let sql = format!("SELECT {COLUMNS} FROM history {filter} ORDER BY id DESC LIMIT {limit}");
-    let mut statement = conn.prepare(&sql)?;
-    let rows =
-        statement.query_map(params_from_iter(query.values), |row| Entry::read(month, row))?;
-    rows.collect()
-}
-
-#[derive(Default)]
-struct Query {
-    conditions: Vec<String>,
-    values: Vec<Value>,
-}
-
-impl Query {
-    fn and<const N: usize>(&mut self, condition: &str, values: [Value; N]) {
-        self.conditions.push(condition.to_owned());
-        self.values.extend(values);
-    }
-
-    fn narrow(&mut self, filter: &TraceFilter) {
-        if let Some(address) = &filter.address {
-            let needle = address.to_lowercase();
-            self.and(
-                "recipient_id IN (SELECT r.id FROM recipient r JOIN word d ON d.id = r.domain \
-                 WHERE r.local || '@' || d.text LIKE ? ESCAPE '\\')",
-                [like(&needle).into()],
-            );
-        }
-        if let Some(domain) = &filter.domain {
-            let domain = domain.to_lowercase();
-            self.and("domain_id IN (SELECT id FROM word WHERE text = ?)", [domain.into()]);
-        }
-        if let Some(campaign) = filter.campaign {
-            self.and("campaign = ?", [number(campaign.0)]);
-        }
-        if let Some(delivery) = filter.delivery {
-            let values = [i64::from(delivery.shard.0).into(), number(delivery.seq)];
-            self.and("shard = ? AND seq = ?", values);
-        }
-        if let Some(kind) = filter.kind {
-            self.and("kind = ?", [kind.as_str().to_owned().into()]);
-        }
-        if let Some(category) = filter.category {
-            self.and("category = ?", [category.as_str().to_owned().into()]);
-        }
-        if let Some(site) = &filter.site {
-            self.and("site LIKE ? ESCAPE '\\'", [like(site).into()]);
-        }
-        if let Some(source) = &filter.source {
-            self.and("source = ?", [source.clone().into()]);
-        }
-        if let Some(text) = &filter.text {
-            let values = [like(text).into(), like(text).into()];
-            self.and("(reply LIKE ? ESCAPE '\\' OR note LIKE ? ESCAPE '\\')", values);
-        }
-        if let Some(since) = filter.since {
-            self.and("at >= ?", [number(since.0)]);
-        }
-        if let Some(until) = filter.until {
-            self.and("at < ?", [number(until.0)]);
         }
     }
 }
