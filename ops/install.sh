@@ -65,6 +65,8 @@ missing_test_packages() {
     have swaks || echo swaks
     # A mailbox over IMAP, for the bounce processor to look into.
     have_sbin dovecot && [ -e /usr/lib/dovecot/imap ] || echo dovecot-imapd
+    # It asks what dashboards and alert rules ask, and tries the rules.
+    have promtool && have prometheus || echo prometheus
     perl -MNet::SSLeay -e 1 2>/dev/null || echo libnet-ssleay-perl
 }
 
@@ -95,7 +97,7 @@ apt_install() {
         trap - EXIT INT TERM
     fi
     # Nor at the next boot. Only reached when this script installed it.
-    for service in redis-server haproxy postfix opendkim unbound dovecot; do
+    for service in redis-server haproxy postfix opendkim unbound dovecot prometheus; do
         case " $* " in *" $service"*)
             if have systemctl; then as_root systemctl disable "$service" >/dev/null 2>&1 || true; fi
             ;;

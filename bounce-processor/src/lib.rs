@@ -30,3 +30,4 @@ pub use imap::{ImapMailbox, ImapTls, Then};
 pub use import::{Fate, Importer};
 pub use listener::{Bounces, Parts};
 pub use replies::{NextHop, NextHopTls, Replies};
+pub use tls::certificate_ends;

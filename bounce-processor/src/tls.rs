@@ -5,10 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use mail::Timestamp;
+use metrics::gauge;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
+use yasna::tags::TAG_UTCTIME;
+use yasna::{ASN1Result, BERReader, BERReaderSeq, Tag};
 
 use crate::config::Tls as Config;
 use crate::error::BounceError;
@@ -79,6 +83,9 @@ fn load(files: &Config) -> Result<Loaded, BounceError> {
     if chain.is_empty() {
         return Err(refuse("holds no certificate: a PEM file with the whole chain".into()));
     }
+    let ends = ends_at(&chain[0]);
+    gauge!("malleposte_bounces_certificate_expires_timestamp_seconds")
+        .set(ends.map_or(0.0, |ends| (ends.0 / 1000) as f64));
     let secret = PrivateKeyDer::from_pem_file(key).map_err(|e| wrong("key", key, e.to_string()))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
@@ -89,4 +96,73 @@ fn load(files: &Config) -> Result<Loaded, BounceError> {
         .map_err(|e| refuse(e.to_string()))?;
     let acceptor = TlsAcceptor::from(Arc::new(config));
     Ok(Loaded { acceptor, changed_at, looked_at: Instant::now() })
+}
+
+/// When the certificate that the doors show ends; `None` when there is none.
+///
+/// # Errors
+/// When its file does not read.
+pub fn certificate_ends(config: &crate::Config) -> Result<Option<Timestamp>, BounceError> {
+    let file = &config.tls.certificate;
+    if file.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let certificate = CertificateDer::from_pem_file(file);
+    let wrong =
+        |why: String| BounceError::Setting(format!("bounces.tls.certificate: {file:?}: {why}"));
+    let certificate = certificate.map_err(|e| wrong(e.to_string()))?;
+    ends_at(&certificate).map(Some).ok_or_else(|| wrong("does not say when it ends".to_owned()))
+}
+
+/// `notAfter` of a certificate (RFC 5280, 4.1.2.5).
+fn ends_at(certificate: &[u8]) -> Option<Timestamp> {
+    let validity_end = |tbs: &mut BERReaderSeq<'_, '_>| -> ASN1Result<Vec<u8>> {
+        tbs.read_optional(|version| {
+            version.read_tagged(Tag::context(0), |number| number.read_der())
+        })?;
+        for _serial_algorithm_issuer in 0..3 {
+            tbs.next().read_der()?;
+        }
+        let end = tbs.next().read_sequence(|validity| {
+            validity.next().read_der()?;
+            validity.next().read_der()
+        })?;
+        while tbs.read_optional(|rest| rest.read_der())?.is_some() {}
+        Ok(end)
+    };
+    let end = yasna::parse_der(certificate, |certificate| {
+        certificate.read_sequence(|parts| {
+            let end = parts.next().read_sequence(validity_end)?;
+            parts.next().read_der()?;
+            parts.next().read_der()?;
+            Ok(end)
+        })
+    });
+    let read = |time: BERReader<'_, '_>| match time.lookahead_tag()? {
+        TAG_UTCTIME => time.read_utctime().map(|time| time.datetime().unix_timestamp()),
+        _ => time.read_generalized_time().map(|time| time.datetime().unix_timestamp()),
+    };
+    let seconds = yasna::parse_der(&end.ok()?, read).ok()?;
+    Some(Timestamp(u64::try_from(seconds).ok()?.checked_mul(1000)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_tells_when_it_ends() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        // Years from 2050 on are written in another form (RFC 5280, 4.1.2.5).
+        for (year, ends) in [(2031, "2031-05-04T00:00:00.000Z"), (2077, "2077-05-04T00:00:00.000Z")]
+        {
+            let mut params = rcgen::CertificateParams::new(vec!["mx.example".to_owned()]).unwrap();
+            params.not_after = rcgen::date_time_ymd(year, 5, 4);
+            let certificate = params.self_signed(&key).unwrap();
+            assert_eq!(ends_at(certificate.der()).map(|at| at.to_string()).as_deref(), Some(ends));
+        }
+        for hostile in [&b""[..], b"\x30\x84\xff\xff\xff\xff", &[0x30; 300]] {
+            assert_eq!(ends_at(hostile), None);
+        }
+    }
 }

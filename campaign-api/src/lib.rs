@@ -58,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) txt: Arc<dyn TxtRecords>,
     pub(crate) links: ReturnPathKeys,
     pub(crate) history: ledger::Config,
+    /// Turns to ask history.
+    pub(crate) questions: Arc<tokio::sync::Semaphore>,
     pub(crate) staging: Staging,
     pub(crate) closings: Closings,
     pub(crate) stop: CancellationToken,

@@ -18,8 +18,8 @@ use crate::writer::{ShardFrames, Stored, Writer};
 /// Frames read from a shard at a time: some hundred events and 2 KB each.
 const FRAMES_A_READ: usize = 32;
 /// A transaction holds about this many events: large enough that the fsync costs little,
-/// small enough that memory stays in megabytes.
-const EVENTS_A_PAGE: usize = 5_000;
+/// small enough that memory stays in some ten megabytes.
+const EVENTS_A_PAGE: usize = 20_000;
 /// First and longest pause after a failure.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 /// So much rarer the accounts are compared while there is more to read.

@@ -8,4 +8,5 @@ pub mod demo;
 pub mod redis_child;
 pub mod run;
 pub mod secrets;
+pub mod watch;
 pub mod wiring;

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::redis_child;
 use crate::run::frame::Frame;
 use crate::secrets::Secrets;
+use crate::watch;
 
 /// Past the final dot a server may take ten minutes to answer; nobody waits that long for a
 /// restart. What is not answered by then may be sent twice, and is counted.
@@ -98,15 +99,12 @@ pub fn host_name() -> String {
     if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
 }
 
-/// Starts the ledger.
+/// Starts the ledger, and beside it whoever watches the platform: there is one of each.
 pub fn start_ledger(frame: &mut Frame, store: &Store) -> anyhow::Result<()> {
     let ledger = ledger::Ledger::open(&frame.config.ledger)?;
-    let store = store.clone();
-    frame.services.start(
-        "ledger",
-        GRACE,
-        |stop| async move { Ok(ledger.run(&store, stop).await?) },
-    );
+    let (read, watched) = (store.clone(), store.clone());
+    frame.services.start("ledger", GRACE, |stop| async move { Ok(ledger.run(&read, stop).await?) });
+    frame.services.start("watch", GRACE, |stop| watch::run(watched, stop));
     Ok(())
 }
 

@@ -17,6 +17,7 @@ mod heavy_load;
 mod heavy_sites;
 mod heavy_up;
 mod heavy_upgrade;
+mod heavy_watch;
 mod measurements;
 #[path = "../../loadtests/tests/others/mod.rs"]
 mod others;

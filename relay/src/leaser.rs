@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::delivery;
 use crate::lanes::{Lanes, Offer, Place};
+use crate::meters;
 use crate::placing;
 use crate::relay::Relay;
 use crate::site::SiteLane;
@@ -338,6 +339,7 @@ async fn lease(
                 *short = short.saturating_sub(count as u16);
             }
             round.leased += count;
+            meters::leased(count);
             let offer = places.get(&(*shard, &batch.lease.lane)).copied();
             take(relay, resolving, *shard, epoch, batch, offer).await;
         }

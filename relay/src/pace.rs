@@ -22,6 +22,8 @@ use mail::{CampaignId, Site, Timestamp};
 use store::{PaceSlice, SliceRequest, Store, StoreError};
 use tokio::sync::{Notify, Semaphore};
 
+use crate::meters;
+
 use bounds::{Bounds, in_thousandths};
 use record::{decode, put};
 use seen::Seen;
@@ -261,6 +263,7 @@ impl PaceMeter {
         let satisfied = u64::from(slice.sum()) >= wanted;
         let stale = self.take(&slice);
         let wait = slice.wait.max(SLICE);
+        meters::permitted(slice.granted.iter().map(|(_, messages)| messages).sum());
         Ok(Some(Refill { granted: slice.granted, stale, satisfied, wait }))
     }
 

@@ -148,6 +148,7 @@ impl Settler {
         self.pending = later;
         let parts: Vec<ShardSettle<'_>> = due.iter().map(Pending::part).collect();
         let answers = self.store.settle_together(&self.relay, &parts).await;
+        meters::settled_in(now.elapsed());
         let mut failed = None;
         for (mut part, answer) in due.into_iter().zip(answers) {
             match answer {

@@ -12,7 +12,7 @@ use mail::{Event, Phase, Reply, Scope};
 
 use crate::delivery::{Refusal, set_aside};
 use crate::job::{Job, Settlement};
-use crate::meters;
+use crate::meters::{self, Came};
 use crate::relay::Relay;
 use crate::site::SiteLane;
 use crate::smtp::{self, Transaction};
@@ -198,6 +198,7 @@ fn delivered(
     reply: Option<Reply>,
     told: &Told,
 ) -> Settlement {
+    meters::attempted(site.key.site.as_str(), Came::Delivered);
     let mut event = relay.event(EventKind::Delivered, &job);
     site.key.write(&mut event);
     event.attempt = job.attempt();
@@ -260,6 +261,8 @@ pub(crate) async fn conclude(
     };
     let mut event = relay.event(kind, &job);
     if let Some(site) = site {
+        let came = if kind == EventKind::Deferred { Came::Deferred } else { Came::Failed };
+        meters::attempted(site.key.site.as_str(), came);
         site.key.write(&mut event);
     }
     event.attempt = job.attempt();

@@ -1,5 +1,7 @@
 //! `/v1/stats` and `/v1/trace`: what happened. A key sees what happened to its tenant's campaigns.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -106,15 +108,29 @@ fn language(word: Option<&str>) -> Answer<Lang> {
     Lang::from_word(word).ok_or_else(bad)
 }
 
+/// Questions that are answered at the same time: each reads a disk and takes a processor.
+pub(crate) const ASKED_TOGETHER: usize = 4;
+/// Whoever waits longer for the others is told to come again.
+const WAITS: Duration = Duration::from_secs(10);
+
 /// Asks history on a thread that may wait for a disk.
 async fn ask<T: Send + 'static>(
     app: &App,
     question: impl FnOnce(&Ledger) -> Result<T, LedgerError> + Send + 'static,
 ) -> Answer<T> {
+    let turn = tokio::time::timeout(WAITS, app.questions.clone().acquire_owned()).await;
+    let Ok(Ok(turn)) = turn else {
+        let detail = "history answers others at the moment; ask again, or for a shorter time";
+        return Err(Problem::later("history-busy", detail));
+    };
     let config = app.history.clone();
-    let answer = tokio::task::spawn_blocking(move || match Ledger::existing(&config)? {
-        Some(ledger) => question(&ledger).map(Some),
-        None => Ok(None),
+    let answer = tokio::task::spawn_blocking(move || {
+        // Held for as long as it reads, even where the client has gone.
+        let _turn = turn;
+        match Ledger::existing(&config)? {
+            Some(ledger) => question(&ledger).map(Some),
+            None => Ok(None),
+        }
     });
     let answer = answer.await.map_err(|e| Problem::internal(&e))?;
     answer.map_err(|e| Problem::internal(&e))?.ok_or_else(|| {

@@ -11,6 +11,7 @@ async fn the_examples_of_the_documentation_are_true() {
         return;
     }
     let world = World::new().await;
+    ledger::Ledger::open(&world.history()).unwrap();
     let text = include_str!("../../../docs/API.md");
     let examples: Vec<&str> =
         text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();

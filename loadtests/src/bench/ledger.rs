@@ -28,8 +28,8 @@ const CAMPAIGNS_OF_A_LIST: u64 = 4;
 const LISTS: u64 = 5;
 /// Outcomes that a relay settles at once in a shard.
 const SETTLED_AT_ONCE: usize = 100;
-/// Frames that the ledger reads from a shard at once, about.
-const FRAMES_A_PAGE: usize = 50;
+/// Frames that the ledger takes at once while there is more to read.
+const FRAMES_A_PAGE: usize = 200;
 /// A question is asked so often; the middle answer counts.
 const ASKED: usize = 5;
 

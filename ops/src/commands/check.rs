@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::Global;
 use crate::config::{Config, example};
+use crate::run::metrics::catalogue::page as metrics_page;
 
 /// Say what is wrong with a configuration, without starting anything
 ///
@@ -30,12 +31,20 @@ pub(super) struct Check {
     /// Print a file with every setting, its meaning and its default
     #[arg(long)]
     print_example: bool,
+
+    /// Print the page about metrics: each with its meaning and what to do when it moves
+    #[arg(long)]
+    print_metrics: bool,
 }
 
 impl Check {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
         if self.print_example {
             print!("{}", example::<Config>());
+            return Ok(ExitCode::SUCCESS);
+        }
+        if self.print_metrics {
+            print!("{}", metrics_page());
             return Ok(ExitCode::SUCCESS);
         }
         let mut asked = global.clone();

@@ -70,7 +70,7 @@ fn metrics_page(config: &Config, is_asked_elsewhere: bool) -> anyhow::Result<()>
     }
 }
 
-fn get(address: SocketAddr, path: &str) -> anyhow::Result<()> {
+pub(super) fn get(address: SocketAddr, path: &str) -> anyhow::Result<()> {
     let url = format!("http://{}{path}", reachable(address));
     let agent: ureq::Agent =
         ureq::Agent::config_builder().timeout_global(Some(ANSWERS_WITHIN)).build().into();

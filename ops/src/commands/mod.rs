@@ -8,6 +8,7 @@ mod demo;
 mod dkim;
 mod health;
 mod key;
+mod nagios;
 mod providers;
 mod queue;
 mod redis;
@@ -119,6 +120,7 @@ enum Command {
     Restore(restore::Restore),
     Check(check::Check),
     Health(health::Health),
+    Nagios(nagios::Nagios),
     Completions(completions::Completions),
     Redis(redis::Redis),
 }
@@ -149,6 +151,7 @@ pub fn main() -> ExitCode {
         Command::Restore(command) => command.run(&global),
         Command::Check(command) => command.run(&global),
         Command::Health(command) => command.run(&global),
+        Command::Nagios(command) => command.run(&global),
         Command::Completions(command) => command.run(),
         Command::Redis(command) => command.run(&global),
     };

@@ -41,7 +41,8 @@ pub fn serve(
         let signals = Signals::listen()?;
         let asked = signals.asked();
         let mut frame = Frame { config, services: Services::new(), asked: asked.clone() };
-        metrics::serve(&frame.config.metrics, process, &mut frame.services)?;
+        let data_dir = frame.config.data_dir.clone();
+        metrics::serve(&frame.config.metrics, &data_dir, process, &mut frame.services)?;
         let _fed = notify::watchdog();
         let started = asked.run_until_cancelled(start(&mut frame)).await.unwrap_or(Ok(()));
         if started.is_err() {

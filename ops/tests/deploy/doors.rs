@@ -121,58 +121,13 @@ fn prometheus_asks_every_service_of_ours_where_it_answers() {
     let command = &compose.services["prometheus"].command[0];
     let inside = command.strip_prefix("--config.file=").unwrap();
     assert!(compose.services["prometheus"].on_host(inside).unwrap().exists());
-    // 96 MB for one check are too much to install; where it is, it is asked.
-    if let Ok(output) = Command::new("promtool")
-        .args(["check", "config", "ops/deploy/prometheus.yml"])
+    // Its rules lie elsewhere here than there; they have tests of their own.
+    let output = Command::new("promtool")
+        .args(["check", "config", "--syntax-only", "ops/deploy/prometheus.yml"])
         .current_dir(root())
         .output()
-    {
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
-}
-
-/// Every word of an expression that names a metric of ours.
-fn metrics_in(expression: &str) -> impl Iterator<Item = &str> {
-    let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    words.filter(|w| w.starts_with("malleposte_"))
-}
-
-#[test]
-fn alerts_and_dashboard_ask_for_metrics_that_the_program_counts() {
-    let mut sources = String::new();
-    for folder in ["ledger", "relay", "bounce-processor", "campaign-api", "dns", "ops"] {
-        collect(&root().join(folder).join("src"), &mut sources);
-    }
-    let mut asked = Vec::new();
-    for rule in yaml("ops/deploy/alerts.yml")["groups"][0]["rules"].as_array().unwrap() {
-        asked.push(rule["expr"].as_str().unwrap().to_owned());
-    }
-    let board: Value =
-        serde_json::from_str(&text("ops/deploy/grafana/dashboards/malleposte.json")).unwrap();
-    let datasource = &yaml("ops/deploy/grafana/provisioning/datasources/prometheus.yml");
-    let uid = &datasource["datasources"][0]["uid"];
-    for panel in board["panels"].as_array().unwrap() {
-        assert_eq!(panel["datasource"]["uid"], *uid, "{}", panel["title"]);
-        for target in panel["targets"].as_array().unwrap() {
-            asked.push(target["expr"].as_str().unwrap().to_owned());
-        }
-    }
-    let names: BTreeSet<&str> = asked.iter().flat_map(|e| metrics_in(e)).collect();
-    assert!(names.len() > 10, "{names:?}");
-    for name in names {
-        let base = name.strip_suffix("_bucket").unwrap_or(name);
-        assert!(sources.contains(&format!("\"{base}\"")), "nothing counts {name}");
-    }
-}
-
-fn collect(folder: &std::path::Path, into: &mut String) {
-    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
-        if entry.path().is_dir() {
-            collect(&entry.path(), into);
-        } else {
-            into.push_str(&std::fs::read_to_string(entry.path()).unwrap_or_default());
-        }
-    }
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
@@ -181,8 +136,15 @@ fn grafana_finds_its_dashboards_and_prometheus() {
     let grafana = &compose.services["grafana"];
     let provider = yaml("ops/deploy/grafana/provisioning/dashboards/malleposte.yml");
     let folder = provider["providers"][0]["options"]["path"].as_str().unwrap();
-    assert!(grafana.on_host(&format!("{folder}/malleposte.json")).unwrap().exists());
     let source = yaml("ops/deploy/grafana/provisioning/datasources/prometheus.yml");
+    let uid = &source["datasources"][0]["uid"];
+    for name in ["throughput", "bounces", "pace", "queue", "hosts"] {
+        let board = grafana.on_host(&format!("{folder}/{name}.json")).unwrap();
+        let board: Value = serde_json::from_str(&std::fs::read_to_string(board).unwrap()).unwrap();
+        for panel in board["panels"].as_array().unwrap().iter().filter(|p| p["type"] != "row") {
+            assert_eq!(panel["datasource"]["uid"], *uid, "{name}: {}", panel["title"]);
+        }
+    }
     assert_eq!(source["datasources"][0]["url"], "http://prometheus:9090");
     let secret = &grafana.environment["GF_SECURITY_ADMIN_PASSWORD__FILE"];
     assert!(grafana.secrets.iter().any(|s| format!("/run/secrets/{s}") == *secret));

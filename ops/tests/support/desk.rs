@@ -17,9 +17,10 @@ use super::{Process, command, free_port, publish, settings};
 pub struct Desk {
     dir: TempDir,
     runtime: Runtime,
-    internet: Internet,
+    pub internet: Internet,
     config: PathBuf,
     api: String,
+    metrics: String,
     bounces: String,
     pub up: Process,
 }
@@ -42,16 +43,23 @@ impl Desk {
         let bounces = free_port();
         let settings = settings(&internet, &bounces, source, "one");
         std::fs::write(&config, format!("{own}{before}{settings}{after}")).unwrap();
-        let api = free_port();
+        let (api, metrics) = (free_port(), free_port());
         let mut up = command(Self::program(), &config, &["up"]);
-        up.current_dir(dir.path()).env("MALLEPOSTE_API__LISTEN", &api);
+        up.current_dir(dir.path())
+            .env("MALLEPOSTE_API__LISTEN", &api)
+            .env("MALLEPOSTE_METRICS__LISTEN", &metrics);
         let mut up = Process::start(dir.path().join("up.log"), up);
         up.await_api(&api);
-        Self { dir, runtime, internet, config, api, bounces, up }
+        Self { dir, runtime, internet, config, api, metrics, bounces, up }
     }
 
     fn program() -> &'static Path {
         Path::new(env!("CARGO_BIN_EXE_malleposte"))
+    }
+
+    /// Where the page of metrics is.
+    pub fn metrics(&self) -> &str {
+        &self.metrics
     }
 
     /// Where returned mail is taken.

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
 use mail::{Phase, Reply};
 use mail_send::SmtpClient;
@@ -20,6 +21,7 @@ use super::reply::{ReplyReader, Response, Trouble};
 use super::stream::Stream;
 use super::tls::{TlsClient, TlsFacts};
 use super::words::Flaw;
+use crate::meters;
 
 /// Whom to speak to, from where, and how.
 #[derive(Debug, Clone, Copy)]
@@ -94,6 +96,22 @@ impl Session {
     /// fails, and plain text will do, it connects once more without
     /// ([`plain_because`](Self::plain_because) tells).
     pub async fn connect(target: &Target<'_>, tls: &TlsClient) -> Result<Self, SessionError> {
+        let session = Self::connect_with_or_without(target, tls).await;
+        meters::connected(match &session {
+            Ok(Self { tls: Some(facts), .. }) if facts.worth().is_ok() => "verified",
+            Ok(Self { tls: Some(_), .. }) => "unverified",
+            Ok(Self { tls: None, .. }) => "plain",
+            Err(SessionError { phase: Phase::Tls, .. }) => "tls-failed",
+            Err(SessionError { phase: Phase::Connect, .. }) => "not-connected",
+            Err(_) => "refused",
+        });
+        session
+    }
+
+    async fn connect_with_or_without(
+        target: &Target<'_>,
+        tls: &TlsClient,
+    ) -> Result<Self, SessionError> {
         match Self::open(target, target.tls, tls).await {
             Err(SessionError {
                 phase: Phase::Tls,
@@ -117,7 +135,10 @@ impl Session {
         policy: TlsPolicy,
         tls: &TlsClient,
     ) -> Result<Self, SessionError> {
-        let Dialled { stream, addr, silent } = dial(target).await?;
+        let began = Instant::now();
+        let dialled = dial(target).await;
+        meters::waited(Phase::Connect, began.elapsed());
+        let Dialled { stream, addr, silent } = dialled?;
         let known_plain = policy == TlsPolicy::Opportunistic && target.plain.contains(&addr);
         let session = Self {
             stream: Stream::Plain(stream),
@@ -229,10 +250,12 @@ impl Session {
             return Err(failed(Flaw::other("already encrypted")));
         };
         let client = SmtpClient { stream, timeout: self.timeouts.of(Phase::Tls) };
+        let began = Instant::now();
         let encrypted = client
             .into_tls(&tls.connector, target.host)
             .await
             .map_err(|error| failed(Flaw::of_handshake(&error)))?;
+        meters::waited(Phase::Tls, began.elapsed());
         let facts = tls.facts(encrypted.tls_connection(), target.host);
         if policy == TlsPolicy::Verified
             && let Err(flaw) = facts.worth()
@@ -286,9 +309,10 @@ impl Session {
         if let Some(response) = self.reader.parse()? {
             return Ok(response);
         }
-        timeout(self.timeouts.of(phase), self.reader.next(&mut self.stream))
-            .await
-            .map_err(|_| Trouble::Timeout)?
+        let began = Instant::now();
+        let reply = timeout(self.timeouts.of(phase), self.reader.next(&mut self.stream)).await;
+        meters::waited(phase, began.elapsed());
+        reply.map_err(|_| Trouble::Timeout)?
     }
 
     /// What the server offers.

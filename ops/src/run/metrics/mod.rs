@@ -1,7 +1,12 @@
-//! The Prometheus page of a process. What is counted is each service's business.
+//! The Prometheus page of a process. What is counted is each service's business; what it means is
+//! told in the catalogue.
+
+pub(crate) mod catalogue;
+mod vitals;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -88,6 +93,7 @@ impl Config {
 /// The address cannot be bound, or a recorder was installed before.
 pub fn serve(
     config: &Config,
+    data_dir: &Path,
     process: &'static str,
     services: &mut Services,
 ) -> anyhow::Result<()> {
@@ -102,6 +108,9 @@ pub fn serve(
         })?;
     metrics::set_global_recorder(recorder)
         .map_err(|_| anyhow::anyhow!("metrics are recorded already in this process"))?;
+    catalogue::describe();
+    let data_dir = data_dir.to_owned();
+    services.start("vitals", Duration::from_secs(1), |stop| vitals::tell(data_dir, stop));
     services.start("metrics", Duration::from_secs(1), |stop| async move {
         match stop.run_until_cancelled(exporter).await {
             Some(Err(e)) => anyhow::bail!("the page at {address} failed: {e:?}"),

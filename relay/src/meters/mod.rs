@@ -1,12 +1,17 @@
-//! The relay's metrics. Labels are bounded: outcomes, categories, phases, terms.
+//! The relay's metrics. Labels are bounded: outcomes, categories, phases, terms, the busiest sites.
 
-use std::time::Duration;
+mod busiest;
+
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use mail::holds::{Cause, Kind};
 use mail::load::{self, Budget};
 use mail::queue::{End, Judgement, Outcome};
 use mail::{Category, Phase};
-use metrics::{counter, gauge, histogram};
+use metrics::{Counter, Histogram, counter, gauge, histogram};
+
+use busiest::Busiest;
 
 /// Outcomes as the queue judged them.
 pub(crate) fn settled(judged: impl Iterator<Item = (Outcome, Judgement)>) {
@@ -43,6 +48,62 @@ fn count(word: &'static str, judgement: Judgement, n: u64) {
     }
 }
 
+/// Recipients that were leased.
+pub(crate) fn leased(recipients: usize) {
+    counter!("malleposte_relay_leased_total").increment(recipients as u64);
+}
+
+/// How long the queue took to answer for one or more settlements.
+pub(crate) fn settled_in(took: Duration) {
+    histogram!("malleposte_relay_settle_seconds").record(took);
+}
+
+/// What came of an attempt at a site.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Came {
+    Delivered,
+    Deferred,
+    Failed,
+}
+
+static BUSIEST: LazyLock<Mutex<Busiest>> =
+    LazyLock::new(|| Mutex::new(Busiest::new(Instant::now())));
+
+/// An attempt at a site that came to an answer.
+pub(crate) fn attempted(site: &str, came: Came) {
+    let now = Instant::now();
+    let label = BUSIEST.lock().unwrap_or_else(PoisonError::into_inner).label(site, now).to_owned();
+    let outcome = match came {
+        Came::Delivered => "delivered",
+        Came::Deferred => "deferred",
+        Came::Failed => "failed",
+    };
+    counter!("malleposte_relay_attempts_total", "site" => label, "outcome" => outcome).increment(1);
+}
+
+/// Messages that the pace of a site allowed.
+pub(crate) fn permitted(messages: u32) {
+    counter!("malleposte_relay_permits_total").increment(u64::from(messages));
+}
+
+/// How long a server let us wait for a reply, by what it replied to. Looked up once: it is told
+/// several times a message.
+pub(crate) fn waited(phase: Phase, took: Duration) {
+    static WAITED: LazyLock<Vec<Histogram>> = LazyLock::new(|| {
+        let of =
+            |phase: &Phase| histogram!("malleposte_relay_smtp_seconds", "phase" => phase.as_str());
+        Phase::ALL.iter().map(of).collect()
+    });
+    if let Some(histogram) = WAITED.get(phase as usize) {
+        histogram.record(took);
+    }
+}
+
+/// A connection was tried: how TLS stood on it, or in which phase it failed.
+pub(crate) fn connected(outcome: &'static str) {
+    counter!("malleposte_relay_sessions_total", "outcome" => outcome).increment(1);
+}
+
 /// An attempt that did not deliver.
 pub(crate) fn attempt_failed(category: Category, phase: Phase) {
     counter!("malleposte_relay_failed_attempts_total",
@@ -52,8 +113,12 @@ pub(crate) fn attempt_failed(category: Category, phase: Phase) {
 
 /// How long a whole transaction took, whatever its end.
 pub(crate) fn transaction(took: Duration, bytes: usize) {
-    histogram!("malleposte_relay_transaction_seconds").record(took.as_secs_f64());
-    counter!("malleposte_relay_sent_bytes_total").increment(bytes as u64);
+    static TOOK: LazyLock<Histogram> =
+        LazyLock::new(|| histogram!("malleposte_relay_transaction_seconds"));
+    static SENT: LazyLock<Counter> =
+        LazyLock::new(|| counter!("malleposte_relay_sent_bytes_total"));
+    TOOK.record(took);
+    SENT.increment(bytes as u64);
 }
 
 /// A connection ended after the final dot without a reply: a term of the bound on duplicates.

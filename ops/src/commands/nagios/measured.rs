@@ -1,0 +1,188 @@
+//! What each check measures.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use ledger::{Measures, StatsQuestion};
+use mail::Timestamp;
+use mail::throttle::Binding;
+
+use super::super::{health, history, no_history, now};
+use super::{Check, Measured};
+use crate::config::Config;
+use crate::watch::{Memory, Sights};
+use crate::wiring::connect;
+
+const HOUR_MS: u64 = 3_600_000;
+
+pub(super) async fn measure(check: Check, config: &Config) -> Result<Measured> {
+    match check {
+        Check::Api => return api(config),
+        Check::Disk => return disk(config),
+        Check::Bounces => return bounces(config),
+        Check::Complaints => return complaints(config),
+        Check::Certificate => return certificate(config),
+        _ => {}
+    }
+    let store = connect(config).await?;
+    if check == Check::Imbalance {
+        let ledger = history(config)?.ok_or_else(|| no_history(config))?;
+        let balance = ledger.balance(&store).await?;
+        anyhow::ensure!(
+            balance.uncompared.is_empty(),
+            "the accounts of {} shards could not be compared",
+            balance.uncompared.len()
+        );
+        let says = format!("queue and history disagree by {} recipients", balance.imbalance);
+        return Ok(one(balance.imbalance as f64, "", says));
+    }
+    let sights = Sights::look(&store, &mut Memory::default()).await?;
+    Ok(match check {
+        Check::Queue => queue(&sights),
+        Check::Age => age(&sights),
+        Check::Relays => relays(&sights),
+        Check::Blocked => blocked(&sights),
+        Check::Redis => redis(&sights),
+        Check::Memory => memory(&sights),
+        _ => outbox(&sights),
+    })
+}
+
+fn one(value: f64, unit: &'static str, says: String) -> Measured {
+    Measured { value, unit, says, more: Vec::new() }
+}
+
+fn queue(sights: &Sights) -> Measured {
+    let all: u64 = sights.waiting.values().map(|waiting| waiting.recipients).sum();
+    let by_priority = sights.waiting.iter();
+    let more = by_priority.map(|(p, w)| (format!("priority {p}"), w.recipients as f64, ""));
+    let running = sights.campaigns.get("running").copied().unwrap_or(0);
+    let says = format!("{all} recipients wait, {running} campaigns run");
+    Measured { more: more.collect(), ..one(all as f64, "", says) }
+}
+
+fn age(sights: &Sights) -> Measured {
+    let oldest_s = sights.waiting.values().map(|waiting| waiting.oldest_s).fold(0.0, f64::max);
+    let says =
+        format!("the oldest campaign with recipients left runs for {:.1} h", oldest_s / 3600.0);
+    one(oldest_s / 3600.0, "", says)
+}
+
+fn relays(sights: &Sights) -> Measured {
+    let live = |lives| sights.relays.iter().filter(move |(_, r)| r.lives(sights.at) == lives);
+    let silent: Vec<&str> = live(false).map(|(name, _)| name.as_str()).collect();
+    let mut says = format!("{} relays live", live(true).count());
+    if !silent.is_empty() {
+        says.push_str(&format!(", silent: {}", silent.join(", ")));
+    }
+    let more =
+        live(true).map(|(name, r)| (format!("budget {name}"), f64::from(r.budget_percent), "%"));
+    Measured { more: more.collect(), ..one(live(true).count() as f64, "", says) }
+}
+
+fn blocked(sights: &Sights) -> Measured {
+    let blocked: Vec<_> = sights.paces.iter().filter(|pace| pace.is_blocked).collect();
+    let mut says = format!("{} of {} paces are blocked", blocked.len(), sights.paces.len());
+    if let Some(first) = blocked.first() {
+        says.push_str(&format!(", such as {} at {}", first.source, first.site));
+    }
+    let full = sights.paces.iter().filter(|pace| pace.binding == Binding::Ceiling).count();
+    Measured {
+        more: vec![("at a ceiling".into(), full as f64, "")],
+        ..one(blocked.len() as f64, "", says)
+    }
+}
+
+fn redis(sights: &Sights) -> Measured {
+    let slowest = sights.servers.iter().map(|server| server.latency).max().unwrap_or_default();
+    let ms = slowest.as_secs_f64() * 1000.0;
+    let unsaved = sights.servers.iter().filter(|server| !server.is_persisting).count();
+    let mut says = format!("{} servers, the slowest answers in {ms:.1} ms", sights.servers.len());
+    if unsaved > 0 {
+        says.push_str(&format!("; {unsaved} cannot write to disk"));
+    }
+    let more = sights.servers.iter().map(|s| (format!("clients {}", s.name), s.clients as f64, ""));
+    // A server that keeps nothing is worse than a slow one.
+    let value = if unsaved > 0 { f64::MAX } else { ms };
+    Measured { more: more.collect(), ..one(value, "ms", says) }
+}
+
+fn memory(sights: &Sights) -> Measured {
+    let used = |s: &store::ServerState| match s.memory_max_bytes {
+        0 => 0.0,
+        max => s.memory_bytes as f64 * 100.0 / max as f64,
+    };
+    let fullest = sights.servers.iter().map(used).fold(0.0, f64::max);
+    let bytes: u64 = sights.servers.iter().map(|server| server.memory_bytes).sum();
+    let unlimited = sights.servers.iter().all(|server| server.memory_max_bytes == 0);
+    let mib = bytes / (1 << 20);
+    let says = match unlimited {
+        true => format!("{mib} MiB are used; no limit is set"),
+        false => format!("{mib} MiB are used, {fullest:.0} % of the limit where it is fullest"),
+    };
+    Measured { more: vec![("used".into(), bytes as f64, "B")], ..one(fullest, "%", says) }
+}
+
+fn outbox(sights: &Sights) -> Measured {
+    let percent = sights.outbox_fullness * 100.0;
+    one(percent, "%", format!("the fullest outbox is full to {percent:.1} %"))
+}
+
+/// The last hour.
+fn hour(config: &Config) -> Result<Measures> {
+    let ledger = history(config)?.ok_or_else(|| no_history(config))?;
+    let until = now();
+    let question = StatsQuestion::between(Timestamp(until.0.saturating_sub(HOUR_MS)), until);
+    Ok(ledger.stats(&question)?.total.measures)
+}
+
+fn bounces(config: &Config) -> Result<Measured> {
+    let hour = hour(config)?;
+    let ended = hour.delivered + hour.failed + hour.expired;
+    let bad = hour.failed + hour.returned;
+    let percent = bad as f64 * 100.0 / ended.max(1) as f64;
+    let says =
+        format!("{bad} of {ended} recipients failed or came back within an hour ({percent:.2} %)");
+    let more = vec![
+        ("delivered".into(), hour.delivered as f64, ""),
+        ("failed".into(), hour.failed as f64, ""),
+        ("returned".into(), hour.returned as f64, ""),
+        ("deferred".into(), hour.deferred as f64, ""),
+    ];
+    Ok(Measured { more, ..one(percent, "%", says) })
+}
+
+fn complaints(config: &Config) -> Result<Measured> {
+    let hour = hour(config)?;
+    let percent = hour.complained as f64 * 100.0 / hour.delivered.max(1) as f64;
+    let (complained, delivered) = (hour.complained, hour.delivered);
+    let says =
+        format!("{complained} of {delivered} deliveries of the last hour were reported as spam");
+    Ok(Measured {
+        more: vec![("complained".into(), complained as f64, "")],
+        ..one(percent, "%", says)
+    })
+}
+
+fn api(config: &Config) -> Result<Measured> {
+    let began = Instant::now();
+    health::get(config.api.listen, "/readyz").context("the API is not ready")?;
+    let ms = began.elapsed().as_secs_f64() * 1000.0;
+    Ok(one(ms, "ms", format!("the API is ready, in {ms:.1} ms")))
+}
+
+fn disk(config: &Config) -> Result<Measured> {
+    let folder = &config.data_dir;
+    let stat = rustix::fs::statvfs(folder).with_context(|| folder.display().to_string())?;
+    let (all, free) = (stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize);
+    let percent = 100.0 - free as f64 * 100.0 / all.max(1) as f64;
+    let says = format!("{percent:.0} % of {} GiB below {} are used", all >> 30, folder.display());
+    Ok(Measured { more: vec![("free".into(), free as f64, "B")], ..one(percent, "%", says) })
+}
+
+fn certificate(config: &Config) -> Result<Measured> {
+    let ends = bounce_processor::certificate_ends(&config.bounces)?;
+    let ends = ends.context("no certificate is configured: bounces.tls.certificate is not set")?;
+    let days = (ends.0 as f64 - now().0 as f64) / 86_400_000.0;
+    Ok(one(days, "", format!("the certificate ends at {ends}, in {days:.1} days")))
+}

@@ -1,0 +1,187 @@
+//! What was seen, as metrics. Labels are bounded: priorities, relays, servers, and the paces with the
+//! most to do.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use mail::CampaignId;
+use mail::throttle::Binding;
+use metrics::gauge;
+use store::{CampaignStatus, ServerState};
+
+use super::sights::{CampaignSeen, PaceSeen, Sights};
+
+/// Pairs of source and site that are shown at a time, and ever.
+const PACES: usize = 30;
+const PACES_EVER: usize = 300;
+
+/// Campaigns that are shown at a time, and ever.
+const CAMPAIGNS: usize = 30;
+const CAMPAIGNS_EVER: usize = 300;
+
+/// What was shown before: what is gone is nothing, not what it was.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    paces: HashSet<(String, String)>,
+    paces_ever: HashSet<(String, String)>,
+    priorities: BTreeSet<u8>,
+    relays: BTreeSet<String>,
+    servers: BTreeSet<String>,
+    campaigns: BTreeSet<CampaignId>,
+    campaigns_ever: BTreeSet<CampaignId>,
+}
+
+/// Whether Redis answers all questions.
+pub(super) fn redis_answers(does: bool) {
+    gauge!("malleposte_redis_up").set(f64::from(u8::from(does)));
+}
+
+impl Shown {
+    pub(super) fn show(&mut self, sights: &Sights) {
+        self.servers(sights);
+        self.queue(sights);
+        self.relays(sights);
+        self.paces(&sights.paces);
+        self.campaigns(&sights.running);
+        gauge!("malleposte_dkim_oldest_key_seconds").set(sights.oldest_key_s);
+        gauge!("malleposte_outbox_fullness_ratio").set(sights.outbox_fullness);
+        gauge!("malleposte_feedback_waiting").set(sights.feedback_waiting as f64);
+    }
+
+    fn queue(&mut self, sights: &Sights) {
+        self.priorities.extend(sights.waiting.keys());
+        for priority in &self.priorities {
+            let waiting = sights.waiting.get(priority).copied().unwrap_or_default();
+            let label = priority.to_string();
+            gauge!("malleposte_queue_recipients", "priority" => label.clone())
+                .set(waiting.recipients as f64);
+            gauge!("malleposte_queue_oldest_seconds", "priority" => label).set(waiting.oldest_s);
+        }
+        for status in CampaignStatus::ALL {
+            let campaigns = sights.campaigns.get(status.as_str()).copied().unwrap_or(0);
+            gauge!("malleposte_campaigns", "status" => status.as_str()).set(campaigns as f64);
+        }
+    }
+
+    /// What was told once is told for ever, and numbers of campaigns are never used again: after so
+    /// many campaigns the worst of the further ones stands for all of them.
+    fn campaigns(&mut self, running: &[CampaignSeen]) {
+        let (mut now, mut others) = (BTreeSet::new(), (0.0_f64, 0.0_f64));
+        for CampaignSeen { id, failed, complained, .. } in running.iter().take(CAMPAIGNS) {
+            if self.campaigns_ever.len() < CAMPAIGNS_EVER {
+                self.campaigns_ever.insert(*id);
+            }
+            if self.campaigns_ever.contains(id) {
+                of_campaign(&id.to_string(), *failed, *complained);
+                now.insert(*id);
+            } else {
+                others = (others.0.max(*failed), others.1.max(*complained));
+            }
+        }
+        of_campaign("other", others.0, others.1);
+        for gone in self.campaigns.difference(&now) {
+            of_campaign(&gone.to_string(), 0.0, 0.0);
+        }
+        self.campaigns = now;
+    }
+
+    fn servers(&mut self, sights: &Sights) {
+        let now: BTreeSet<String> = sights.servers.iter().map(|s| s.name.clone()).collect();
+        self.servers.difference(&now).for_each(|gone| of_server(gone, None));
+        sights.servers.iter().for_each(|server| of_server(&server.name, Some(server)));
+        self.servers = now;
+    }
+
+    fn relays(&mut self, sights: &Sights) {
+        let (mut live, mut draining, mut silent) = (0, 0, 0);
+        // By the name that it was given: each start has a number of its own besides.
+        let mut now: BTreeMap<String, u64> = BTreeMap::new();
+        for (id, record) in &sights.relays {
+            match (record.lives(sights.at), record.draining) {
+                (false, _) => silent += 1,
+                (true, true) => draining += 1,
+                (true, false) => live += 1,
+            }
+            let name = id.rsplitn(3, '-').nth(2).unwrap_or(id);
+            let silent_ms = sights.at.0.saturating_sub(record.seen_at.0);
+            let least = now.entry(name.to_owned()).or_insert(silent_ms);
+            *least = silent_ms.min(*least);
+        }
+        let gone = self.relays.iter().filter(|name| !now.contains_key(*name));
+        let all = now.iter().map(|(name, ms)| (name, *ms)).chain(gone.map(|name| (name, 0)));
+        for (name, silent_ms) in all {
+            gauge!("malleposte_relay_silent_seconds", "relay" => name.clone())
+                .set(silent_ms as f64 / 1000.0);
+        }
+        for (state, relays) in [("live", live), ("draining", draining), ("silent", silent)] {
+            gauge!("malleposte_relays", "state" => state).set(f64::from(relays));
+        }
+        self.relays = now.into_keys().collect();
+    }
+
+    fn paces(&mut self, paces: &[PaceSeen]) {
+        let blocked = paces.iter().filter(|pace| pace.is_blocked).count();
+        gauge!("malleposte_paces_blocked").set(blocked as f64);
+        gauge!("malleposte_paces").set(paces.len() as f64);
+        let mut busiest: Vec<&PaceSeen> = paces.iter().collect();
+        busiest.sort_by(|a, b| {
+            let at_work = |pace: &PaceSeen| pace.waiting > 0 || pace.connections > 0;
+            at_work(b).cmp(&at_work(a)).then(b.rate.total_cmp(&a.rate))
+        });
+        let mut now = HashSet::new();
+        for pace in busiest.into_iter().take(PACES) {
+            let key = (pace.source.clone(), pace.site.clone());
+            if !self.paces_ever.contains(&key) && self.paces_ever.len() >= PACES_EVER {
+                continue;
+            }
+            self.paces_ever.insert(key.clone());
+            show(&key, Some(pace));
+            now.insert(key);
+        }
+        self.paces.difference(&now).for_each(|gone| show(gone, None));
+        self.paces = now;
+    }
+}
+
+fn of_campaign(campaign: &str, failed: f64, complained: f64) {
+    let label = || campaign.to_owned();
+    gauge!("malleposte_campaign_failed_ratio", "campaign" => label()).set(failed);
+    gauge!("malleposte_campaign_complained_ratio", "campaign" => label()).set(complained);
+}
+
+/// A pace, or that it is none of the busiest any more.
+fn show((source, site): &(String, String), pace: Option<&PaceSeen>) {
+    let labels = || [("source", source.clone()), ("site", site.clone())];
+    let number = |of: fn(&PaceSeen) -> f64| pace.map_or(0.0, of);
+    gauge!("malleposte_pace_rate", &labels()).set(number(|pace| pace.rate));
+    gauge!("malleposte_pace_rate_refused", &labels()).set(number(|pace| pace.rate_refused));
+    gauge!("malleposte_pace_connections", &labels())
+        .set(number(|pace| f64::from(pace.connections)));
+    gauge!("malleposte_pace_connections_max", &labels())
+        .set(number(|pace| f64::from(pace.connections_max)));
+    gauge!("malleposte_pace_waiting", &labels()).set(number(|pace| pace.waiting as f64));
+    for binding in Binding::ALL {
+        let binds = pace.is_some_and(|pace| pace.binding == *binding);
+        let [source, site] = labels();
+        gauge!("malleposte_pace_binding", &[source, site, ("what", binding.as_str().to_owned())])
+            .set(f64::from(u8::from(binds)));
+    }
+}
+
+/// A server, or that it takes no writes any more.
+fn of_server(name: &str, server: Option<&ServerState>) {
+    let label = || name.to_owned();
+    let number = |of: fn(&ServerState) -> f64| server.map_or(0.0, of);
+    gauge!("malleposte_redis_memory_bytes", "server" => label())
+        .set(number(|server| server.memory_bytes as f64));
+    gauge!("malleposte_redis_memory_max_bytes", "server" => label())
+        .set(number(|server| server.memory_max_bytes as f64));
+    gauge!("malleposte_redis_clients", "server" => label())
+        .set(number(|server| server.clients as f64));
+    gauge!("malleposte_redis_replicas", "server" => label())
+        .set(number(|server| server.replicas as f64));
+    gauge!("malleposte_redis_latency_seconds", "server" => label())
+        .set(number(|server| server.latency.as_secs_f64()));
+    // One that is gone fails at nothing.
+    let persists = server.is_none_or(|server| server.is_persisting);
+    gauge!("malleposte_redis_persisting", "server" => label()).set(f64::from(u8::from(persists)));
+}
