@@ -123,7 +123,8 @@ impl Audit {
                 ours.end == Some(EventKind::Expired) && ours.category == Some(category)
             }
         };
-        if !(right && ours.reported == meant.report) && !is_overtaken(ours, taken, meant) {
+        let as_meant = right && ours.reported == meant.report;
+        if !as_meant && !is_overtaken(ours, taken, meant) {
             self.misclassified += 1;
             self.sample(format!(
                 "{address}: meant {meant:?}; ours {:?} {:?}, returned {:?}, reported {:?}",

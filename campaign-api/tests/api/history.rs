@@ -26,7 +26,7 @@ fn write_history(world: &World) {
         writer.learn(CampaignId(campaign), facts);
     }
     let event = |n: u64| {
-        let is_full = n % 4 == 0;
+        let is_full = n.is_multiple_of(4);
         let reply = if is_full { "552 5.2.2 over quota <script>" } else { "250 2.0.0 Ok" };
         Event {
             campaign: Some(CampaignId(1 + n % 2)),
@@ -117,7 +117,7 @@ async fn a_trace_tells_the_tenant_what_happened_in_plain_words_page_by_page() {
     }
     let expected: Vec<String> = (0..80_u64)
         .rev()
-        .filter(|n| n % 4 == 0)
+        .filter(|n| n.is_multiple_of(4))
         .map(|n| format!("r{n}@d{}.example", n % 5))
         .collect();
     assert_eq!(seen, expected);

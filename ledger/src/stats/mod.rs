@@ -195,13 +195,10 @@ impl Ledger {
         let length = plan.until.0 - plan.since.0;
         let earlier = question.with_before.then(|| plan.earlier(length));
         let before = earlier.map(|plan| self.table(question, &plan)).transpose()?;
-        if let Some(before) = &before {
-            if !question.by.iter().any(|by| by.is_time()) {
-                // What has gone altogether is news, too.
-                for key in before.keys() {
-                    now.entry(key.clone()).or_default();
-                }
-            }
+        let is_by_time = question.by.iter().any(|by| by.is_time());
+        // What has gone altogether is news, too.
+        for key in before.iter().filter(|_| !is_by_time).flat_map(|before| before.keys()) {
+            now.entry(key.clone()).or_default();
         }
         let shift = |key: &[String]| shifted(&question.by, key, length);
         let row = |(of, measures): (Vec<String>, Measures)| {

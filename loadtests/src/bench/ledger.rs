@@ -229,7 +229,7 @@ impl Stream {
             let campaign = CampaignId(1 + index / list);
             self.next += 1;
             let delivery = DeliveryId { shard, seq: index };
-            if index % 200 == 0 {
+            if index.is_multiple_of(200) {
                 events.push(Event {
                     campaign: Some(campaign),
                     delivery: Some(delivery),

@@ -172,10 +172,10 @@ mod tests {
         assert!(DIALECTS.len() >= 50, "only {} ways to write", DIALECTS.len());
         let mut wrong = Vec::new();
         for (dialect, examples) in DIALECTS.iter().enumerate() {
-            for number in 0..examples.len() {
+            for (number, example) in examples.iter().enumerate() {
                 let written = Written(dialect as u16, number as u16);
                 let job = Job {
-                    report: examples[number].report,
+                    report: example.report,
                     fate: Fate::Written(written),
                     host: 0,
                     recipient: "someone.else@hoster-7.pretend.example".to_owned(),
@@ -191,7 +191,7 @@ mod tests {
                     _ => true,
                 };
                 if !is_same || Some(read.kind) != meant.report {
-                    wrong.push(format!("{}: {category:?} {:?}", examples[number].name, read.kind));
+                    wrong.push(format!("{}: {category:?} {:?}", example.name, read.kind));
                 }
             }
         }
