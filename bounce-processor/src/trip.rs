@@ -152,7 +152,11 @@ impl Trip<'_> {
 /// The event of a failure. A code that nobody gave is not invented.
 fn told(event: Event, failure: &FailedRecipient) -> Event {
     let finding = &failure.finding;
-    let reply = failure.code.map(|code| Reply::new(code, failure.status, &failure.diagnostic));
+    // Most quote the whole reply, code and status in front.
+    let quoted = Reply::parse(&failure.diagnostic)
+        .filter(|reply| Some(reply.code) == failure.code && reply.status == failure.status);
+    let reply = quoted
+        .or_else(|| failure.code.map(|code| Reply::new(code, failure.status, &failure.diagnostic)));
     let note = match (&reply, failure.status) {
         (Some(_), _) => String::new(),
         (None, Some(status)) => format!("{status} {}", failure.diagnostic),

@@ -20,6 +20,7 @@ mod month;
 mod paces;
 mod run;
 mod schema;
+mod service;
 mod speed;
 mod stats;
 mod story;

@@ -32,7 +32,7 @@ words! {
         Sender = "sender",
         /// The campaign.
         Campaign = "campaign",
-        /// The service that sent, or that says it: a relay, `api`, `bounces`.
+        /// The service that sent, or that says it: a relay by its name, `api`, `bounces`.
         Relay = "relay",
         /// The egress source.
         Source = "source",
@@ -205,7 +205,11 @@ impl Ledger {
             let before = before.as_ref().map(|b| b.get(&shift(&of)).copied().unwrap_or_default());
             StatsRow { of, measures, before }
         };
-        let mut rows: Vec<StatsRow> = now.into_iter().map(row).collect();
+        // What is not about recipients, such as a change of pace, leaves empty rows.
+        let is_something = |row: &StatsRow| {
+            !row.measures.is_nothing() || row.before.is_some_and(|before| !before.is_nothing())
+        };
+        let mut rows: Vec<StatsRow> = now.into_iter().map(row).filter(is_something).collect();
         let mut total = StatsRow { of: Vec::new(), measures: Measures::default(), before: None };
         for row in &rows {
             total.measures.add(&row.measures);

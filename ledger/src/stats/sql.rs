@@ -12,6 +12,7 @@ use super::plan::{Plan, Source, Span};
 use super::{GroupBy, Measures, StatsQuestion, Table, text_of};
 use crate::campaigns::Facts;
 use crate::dictionary::hash;
+use crate::service::{lives_of, name_of};
 use crate::speed::Speeds;
 
 /// One part of a key: a number of a word, a campaign, a minute, an hour or a day.
@@ -41,6 +42,7 @@ pub(super) fn read(
             let campaign = campaigns.get(&CampaignId(key.unsigned_abs()));
             texts.push(match text_of(*by, key, campaign) {
                 Some(text) => text,
+                None if *by == GroupBy::Relay => name_of(words.text(key)?).to_owned(),
                 None => words.text(key)?.to_owned(),
             });
         }
@@ -144,7 +146,6 @@ impl Filter {
         let mut filter = Self { conditions: String::new(), values: Vec::new() };
         let domain = question.domain.as_ref().map(|domain| domain.to_lowercase());
         let texts = [
-            ("service", question.relay.as_deref()),
             ("source", question.source.as_deref()),
             ("site", question.site.as_deref()),
             ("domain", domain.as_deref()),
@@ -154,6 +155,10 @@ impl Filter {
             let Some(text) = text else { continue };
             let Some(word) = words.number(text)? else { return Ok(None) };
             filter.and(column, word);
+        }
+        if let Some(relay) = &question.relay {
+            let lives = lives_of(words.conn, relay)?;
+            filter.conditions.push_str(&format!(" AND service IN ({})", lives.join(", ")));
         }
         if let Some(campaign) = question.campaign {
             filter.and("campaign", i64::try_from(campaign.0).unwrap_or(i64::MAX));

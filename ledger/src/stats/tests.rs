@@ -31,7 +31,8 @@ fn events() -> Vec<Event> {
             campaign: Some(CampaignId(1 + n % 3)),
             delivery: Some(DeliveryId { shard: ShardId(0), seq: n }),
             recipient: format!("user{n}@d{host}.example"),
-            service: format!("relay-{}", n % 2),
+            // Two relays; one of them was started anew.
+            service: format!("relay-{}-{}-1a21e077bf3", n % 2, 71 + n / 300),
             source: format!("out-{}", n % 3),
             // One busy site, and some with a message now and then.
             site: if host < 6 { "busy.example".into() } else { format!("mx{host}.example") },
@@ -70,7 +71,7 @@ fn value(by: GroupBy, event: &Event) -> String {
         GroupBy::Tenant => tenant.to_owned(),
         GroupBy::Sender => format!("news@{tenant}.example"),
         GroupBy::Campaign => event.campaign.unwrap().to_string(),
-        GroupBy::Relay => event.service.clone(),
+        GroupBy::Relay => event.service[..7].to_owned(),
         GroupBy::Source => event.source.clone(),
         GroupBy::Site => event.site.clone(),
         GroupBy::Domain => event.recipient.split_once('@').unwrap().1.to_owned(),
@@ -107,6 +108,7 @@ fn counted(question: &StatsQuestion, (since, until): (Timestamp, Timestamp)) -> 
             });
         }
     }
+    table.retain(|_, measures| !measures.is_nothing());
     table
 }
 

@@ -50,7 +50,7 @@ pub struct TraceFilter {
     pub site: Option<String>,
     /// The egress source, whole.
     pub source: Option<String>,
-    /// The relay or other service that says it, whole.
+    /// The relay or other service that says it: its name, or one life of it.
     pub relay: Option<String>,
     /// A part of the reply or the note.
     pub text: Option<String>,

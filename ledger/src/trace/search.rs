@@ -15,6 +15,7 @@ use crate::dictionary::hash;
 use crate::entry::{COLUMNS, Entry};
 use crate::month::Month;
 use crate::schema;
+use crate::service::lives_of;
 
 /// Events looked at by the first statement, and what one statement should take: the time is looked
 /// at between them.
@@ -90,12 +91,14 @@ fn ranges(conn: &Connection, filter: &TraceFilter, end: i64) -> rusqlite::Result
         ("w.kind", filter.kind.map(|kind| kind.as_str())),
         ("w.category", filter.category.map(|category| category.as_str())),
         ("t.source", filter.source.as_deref()),
-        ("t.service", filter.relay.as_deref()),
     ];
     for (column, text) in texts {
         let Some(text) = text else { continue };
         let Some(word) = word(conn, text)? else { return Ok(Vec::new()) };
         summed.and(&format!("{column} = ?"), [word.into()]);
+    }
+    if let Some(relay) = &filter.relay {
+        summed.and(&format!("t.service IN ({})", lives_of(conn, relay)?.join(", ")), []);
     }
     if let Some(campaign) = filter.campaign {
         summed.and("t.campaign = ?", [super::number(campaign.0)]);
@@ -238,12 +241,14 @@ impl Wanted {
             ("kind", filter.kind.map(|kind| kind.as_str())),
             ("category", filter.category.map(|category| category.as_str())),
             ("source", filter.source.as_deref()),
-            ("service", filter.relay.as_deref()),
         ];
         for (column, text) in texts {
             let Some(text) = text else { continue };
             let Some(word) = word(conn, text)? else { return Ok(false) };
             shapes.and(&format!("{column} = ?"), [word.into()]);
+        }
+        if let Some(relay) = &filter.relay {
+            shapes.and(&format!("service IN ({})", lives_of(conn, relay)?.join(", ")), []);
         }
         if let Some(site) = &filter.site {
             let part = super::like(site).into();
