@@ -20,11 +20,22 @@ pub struct Facts {
 
 impl Facts {
     /// Whether it is this tenant's, and a part of its sender's address is this one.
-    pub(crate) fn fit(&self, tenant: Option<&str>, sender: Option<&str>) -> bool {
+    fn fit(&self, tenant: Option<&str>, sender: Option<&str>) -> bool {
         let sender = sender.map(str::to_lowercase);
         tenant.is_none_or(|tenant| self.tenant == tenant)
             && sender.is_none_or(|part| self.sender.to_lowercase().contains(&part))
     }
+}
+
+/// The numbers of those that are this tenant's and have this in their sender's address, as SQL lists
+/// them.
+pub(crate) fn theirs(
+    known: &BTreeMap<CampaignId, Facts>,
+    tenant: Option<&str>,
+    sender: Option<&str>,
+) -> Vec<String> {
+    let fitting = known.iter().filter(|(_, facts)| facts.fit(tenant, sender));
+    fitting.map(|(id, _)| id.0.to_string()).collect()
 }
 
 /// The campaigns of one month's file; of a file from before this was kept, none.

@@ -193,6 +193,12 @@ fn remembered(
     Ok(id)
 }
 
+/// The number of a word that the file has.
+pub(crate) fn word(conn: &Connection, text: &str) -> rusqlite::Result<Option<i64>> {
+    let mut find = conn.prepare_cached("SELECT id FROM word WHERE hash = ?1 AND text = ?2")?;
+    find.query_row(params![hash(text), text], |row| row.get(0)).optional()
+}
+
 /// Four octets are enough for an index; the text itself decides.
 pub(crate) fn hash(text: &str) -> i64 {
     i64::from(mail::id::domain_hash(text) as u32 as i32)

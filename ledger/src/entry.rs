@@ -7,7 +7,7 @@ use mail::event::EventKind;
 use mail::{
     CampaignId, Category, DeliveryId, Event, Hygiene, Phase, Reply, Scope, ShardId, Timestamp,
 };
-use rusqlite::Row;
+use rusqlite::{Connection, Row};
 use serde::Serialize;
 
 use crate::dictionary::RECIPIENT;
@@ -59,6 +59,16 @@ pub(crate) const COLUMNS: &str = "id, at, kind, judgement, campaign, shard, seq,
     age, wait, reply, note";
 
 impl Entry {
+    /// The entries of these numbers, in their order.
+    pub(crate) fn read_all(
+        conn: &Connection,
+        month: Month,
+        ids: &[i64],
+    ) -> rusqlite::Result<Vec<Self>> {
+        let mut read = conn.prepare(&format!("SELECT {COLUMNS} FROM history WHERE id = ?1"))?;
+        ids.iter().map(|id| read.query_row([id], |row| Self::read(month, row))).collect()
+    }
+
     /// A row of [`COLUMNS`]. What a newer program wrote and this one has no word for is
     /// shown as far as it goes.
     pub(crate) fn read(month: Month, row: &Row<'_>) -> rusqlite::Result<Self> {

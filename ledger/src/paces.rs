@@ -6,7 +6,7 @@ use mail::{Domain, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 
-use crate::dictionary::hash;
+use crate::dictionary::word;
 use crate::entry::{COLUMNS, Cursor, Entry};
 use crate::error::LedgerError;
 use crate::month::Month;
@@ -79,11 +79,6 @@ impl Ledger {
         }
         Ok(None)
     }
-}
-
-fn word(conn: &Connection, text: &str) -> rusqlite::Result<Option<i64>> {
-    let mut statement = conn.prepare("SELECT id FROM word WHERE hash = ?1 AND text = ?2")?;
-    statement.query_row(params![hash(text), text], |row| row.get(0)).optional()
 }
 
 /// Events are asked for their shapes, of which there are few: the view joins each event with all

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mail::{CampaignId, ShardId};
-use store::{CampaignRecord, Position, Store, StoreError};
+use store::{CampaignRecord, Position, Store, StoreError, chain};
 use tokio_util::sync::CancellationToken;
 
 use crate::Ledger;
@@ -137,7 +137,7 @@ impl Clerk<'_> {
         let oldest = parts.iter().filter_map(|p| p.frames.first()).map(|f| f.position.millis());
         let lag_ms = oldest.min().map_or(0, |oldest| now_ms().saturating_sub(oldest));
         metrics::gauge!("malleposte_ledger_lag_seconds").set(lag_ms as f64 / 1000.0);
-        self.learn(&parts).await?;
+        self.learn(&parts).await;
         tell(self.write(parts).await?);
         self.untrimmed.extend(ends);
         self.trim().await?;
@@ -215,7 +215,8 @@ impl Clerk<'_> {
     }
 
     /// Asks the queue whose the campaigns are that history has not met yet. It forgets them sooner.
-    async fn learn(&self, parts: &[ShardFrames]) -> Result<(), StoreError> {
+    /// What cannot be told now is asked again with the next events: no event waits for it.
+    async fn learn(&self, parts: &[ShardFrames]) {
         let events =
             parts.iter().flat_map(|part| &part.frames).flat_map(|f| f.events.iter().flatten());
         let all: HashSet<CampaignId> =
@@ -224,13 +225,19 @@ impl Clerk<'_> {
             if self.writer.lock().unwrap_or_else(PoisonError::into_inner).knows(campaign) {
                 continue;
             }
-            let Some(known) = self.store.campaign(campaign).await? else { continue };
+            let known = match self.store.campaign(campaign).await {
+                Ok(Some(known)) => known,
+                Ok(None) => continue,
+                Err(e) => {
+                    tracing::debug!(%campaign, "whose it is cannot be told now: {}", chain(&e));
+                    continue;
+                }
+            };
             let CampaignRecord { tenant, name, template, .. } = known.record;
             let facts = Facts { tenant, name, sender: template.from_address.folded() };
             let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
             writer.learn(campaign, facts);
         }
-        Ok(())
     }
 
     async fn write(&self, parts: Vec<ShardFrames>) -> Result<Stored, LedgerError> {
@@ -301,20 +308,6 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, LedgerError> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|e| Err(LedgerError::Defect(e.to_string())))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.ends_with(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 fn now_ms() -> u64 {

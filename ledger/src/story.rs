@@ -81,9 +81,7 @@ fn named(
     address: &str,
     limit: usize,
 ) -> rusqlite::Result<Vec<Entry>> {
-    let ids = events_of(conn, address, limit)?;
-    let mut read = conn.prepare(&format!("SELECT {COLUMNS} FROM history WHERE id = ?1"))?;
-    ids.iter().map(|id| read.query_row([id], |row| Entry::read(month, row))).collect()
+    Entry::read_all(conn, month, &events_of(conn, address, limit)?)
 }
 
 /// What concerns these deliveries without naming the address: the acceptance of their

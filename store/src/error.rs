@@ -124,14 +124,17 @@ impl From<redis::RedisError> for StoreError {
     }
 }
 
-/// An error and everything that caused it, on one line.
+/// An error and everything that caused it, on one line; what the text ends with is not said again.
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
+        let inner_text = inner.to_string();
+        if !text.ends_with(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
         cause = inner.source();
     }
     text

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 pub use measures::Measures;
 
+use crate::Ledger;
 use crate::campaigns::{Facts, facts};
 use crate::error::LedgerError;
 use crate::month::Month;
-use crate::{Ledger, schema};
 use plan::Plan;
 use sql::Key;
 pub(crate) use sql::SINGLE_EVENTS;
@@ -238,10 +238,8 @@ impl Ledger {
         }
         let mut table = Table::new();
         for month in months {
-            let read = |conn: &rusqlite::Connection| {
-                sql::read(conn, question, plan, &known, schema::has_sums(conn)?)
-            };
-            for (key, measures) in self.ask(month, read)?.unwrap_or_default() {
+            let read = self.ask(month, |conn| sql::read(conn, question, plan, &known))?;
+            for (key, measures) in read.unwrap_or_default() {
                 table.entry(key).or_default().add(&measures);
             }
         }

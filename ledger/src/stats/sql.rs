@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, HashMap};
 use mail::CampaignId;
 use mail::event::EventKind;
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use super::measures::Cell;
 use super::plan::{Plan, Source, Span};
 use super::{GroupBy, Measures, StatsQuestion, Table, text_of};
-use crate::campaigns::Facts;
-use crate::dictionary::hash;
+use crate::campaigns::{Facts, theirs};
+use crate::dictionary::word;
+use crate::schema;
 use crate::service::{lives_of, name_of};
 use crate::speed::Speeds;
 
@@ -24,8 +25,8 @@ pub(super) fn read(
     question: &StatsQuestion,
     plan: &Plan,
     campaigns: &BTreeMap<CampaignId, Facts>,
-    has_sums: bool,
 ) -> rusqlite::Result<Table> {
+    let has_sums = schema::has_sums(conn)?;
     let mut words = Words { conn, known: HashMap::new() };
     let Some(filter) = Filter::of(question, campaigns, &mut words)? else {
         return Ok(Table::new());
@@ -153,7 +154,7 @@ impl Filter {
         ];
         for (column, text) in texts {
             let Some(text) = text else { continue };
-            let Some(word) = words.number(text)? else { return Ok(None) };
+            let Some(word) = word(words.conn, text)? else { return Ok(None) };
             filter.and(column, word);
         }
         if let Some(relay) = &question.relay {
@@ -165,9 +166,8 @@ impl Filter {
         }
         if question.tenant.is_some() || question.sender.is_some() {
             let (tenant, sender) = (question.tenant.as_deref(), question.sender.as_deref());
-            let theirs = campaigns.iter().filter(|(_, facts)| facts.fit(tenant, sender));
-            let numbers: Vec<String> = theirs.map(|(id, _)| id.0.to_string()).collect();
-            filter.conditions.push_str(&format!(" AND campaign IN ({})", numbers.join(", ")));
+            let theirs = theirs(campaigns, tenant, sender);
+            filter.conditions.push_str(&format!(" AND campaign IN ({})", theirs.join(", ")));
         }
         Ok(Some(filter))
     }
@@ -195,13 +195,5 @@ impl Words<'_> {
             }
         };
         Ok(text)
-    }
-
-    fn number(&mut self, text: &str) -> rusqlite::Result<Option<i64>> {
-        let sql = "SELECT id FROM word WHERE hash = ?1 AND text = ?2";
-        self.conn
-            .prepare_cached(sql)?
-            .query_row(params![hash(text), text], |row| row.get(0))
-            .optional()
     }
 }

@@ -4,21 +4,22 @@
 mod search;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mail::event::EventKind;
 use mail::queue::Counters;
-use mail::{CampaignId, Category, DeliveryId, Timestamp};
+use mail::{Address, CampaignId, Category, DeliveryId, Timestamp};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 use serde::{Deserialize, Serialize};
 
+use crate::chain::events_of;
 use crate::entry::{Cursor, Entry};
 use crate::error::LedgerError;
 use crate::month::Month;
 use crate::sums::{Tally, with_waiting};
 use crate::{Ledger, schema};
-use search::search;
+use search::{Patience, Recipient, search};
 
 /// Entries on one page, at most.
 const PAGE_MAX: usize = 1_000;
@@ -94,7 +95,18 @@ impl Ledger {
         limit: usize,
         cursor: Option<Cursor>,
     ) -> Result<TracePage, LedgerError> {
-        let (limit, deadline) = (limit.clamp(1, PAGE_MAX), Instant::now() + LOOKED_FOR);
+        self.trace_for(LOOKED_FOR, filter, limit, cursor)
+    }
+
+    pub(crate) fn trace_for(
+        &self,
+        patience: Duration,
+        filter: &TraceFilter,
+        limit: usize,
+        cursor: Option<Cursor>,
+    ) -> Result<TracePage, LedgerError> {
+        let (limit, mut patience) = (limit.clamp(1, PAGE_MAX), Patience::new(patience));
+        let recipient = self.recipient(filter)?;
         let mut entries = Vec::new();
         let last = cursor.map(|c| c.month);
         let first = filter.since.map(Month::of);
@@ -107,8 +119,9 @@ impl Ledger {
         };
         for month in Month::list(self.folder())?.into_iter().rev().filter(fits) {
             let before = cursor.filter(|c| c.month == month).map(|c| c.id);
-            let room = (limit + 1 - entries.len(), deadline);
-            let found = self.ask(month, |conn| search(conn, month, filter, before, room))?;
+            let room = (limit + 1 - entries.len(), &mut patience);
+            let asked = (filter, &recipient);
+            let found = self.ask(month, |conn| search(conn, month, asked, before, room))?;
             let Some(found) = found else { continue };
             entries.extend(found.entries);
             if let Some(id) = found.stopped_at.filter(|_| entries.len() <= limit) {
@@ -123,6 +136,21 @@ impl Ledger {
         entries.truncate(limit);
         let next = entries.last().filter(|_| more).map(|e| e.cursor);
         Ok(TracePage { entries, next, is_unfinished: false })
+    }
+
+    /// An address that history knows is whole; anything else may be a part of many.
+    fn recipient(&self, filter: &TraceFilter) -> Result<Recipient, LedgerError> {
+        let Some(address) = &filter.address else { return Ok(Recipient::Any) };
+        if let Ok(whole) = address.parse::<Address>() {
+            let whole = whole.folded();
+            for month in Month::list(self.folder())? {
+                let known = self.ask(month, |conn| events_of(conn, &whole, 1))?;
+                if known.is_some_and(|known| !known.is_empty()) {
+                    return Ok(Recipient::Whole(whole));
+                }
+            }
+        }
+        Ok(Recipient::Part(address.to_lowercase()))
     }
 
     /// The newest entry that fits, however long it takes to look for it.

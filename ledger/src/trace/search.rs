@@ -1,18 +1,16 @@
 //! Looking through one month from its end: the numbers of the events that fit, within a time.
 //! Indexes that would find every part of every text at once would be larger than the events.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use mail::{Address, CampaignId};
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, params_from_iter};
+use rusqlite::{Connection, params_from_iter};
 
 use super::TraceFilter;
-use crate::campaigns::{self, Facts};
+use crate::campaigns;
 use crate::chain::events_of;
-use crate::dictionary::hash;
-use crate::entry::{COLUMNS, Entry};
+use crate::dictionary::word;
+use crate::entry::Entry;
 use crate::month::Month;
 use crate::schema;
 use crate::service::lives_of;
@@ -26,38 +24,63 @@ const HOUR_MS: u64 = 3_600_000;
 /// Events of one recipient that are looked through.
 const CHAIN_MAX: usize = 100_000;
 
+/// How long is looked. However late it is, something is looked at: who asks on must come further.
+pub(super) struct Patience {
+    deadline: Instant,
+    has_looked: bool,
+}
+
+impl Patience {
+    pub(super) fn new(patience: Duration) -> Self {
+        Self { deadline: Instant::now() + patience, has_looked: false }
+    }
+
+    fn is_over(&mut self) -> bool {
+        std::mem::replace(&mut self.has_looked, true) && Instant::now() >= self.deadline
+    }
+}
+
+/// Whose events are looked for.
+pub(super) enum Recipient {
+    Any,
+    /// Whose address is this one.
+    Whole(String),
+    /// Whose address has this in it.
+    Part(String),
+}
+
 /// What was found, and where looking ended before the beginning of the month.
 pub(super) struct Found {
     pub(super) entries: Vec<Entry>,
     pub(super) stopped_at: Option<i64>,
 }
 
-/// The newest `room` entries that fit, before `before` where that is given, until `deadline`.
+/// The newest `room` entries that fit, before `before` where that is given, for so long.
 pub(super) fn search(
     conn: &Connection,
     month: Month,
-    filter: &TraceFilter,
+    (filter, recipient): (&TraceFilter, &Recipient),
     before: Option<i64>,
-    (room, deadline): (usize, Instant),
+    (room, patience): (usize, &mut Patience),
 ) -> rusqlite::Result<Found> {
     let newest: Option<i64> = conn.query_row("SELECT MAX(id) FROM event", [], |row| row.get(0))?;
     let end = before.unwrap_or(newest.unwrap_or(0) + 1);
     let nothing = Found { entries: Vec::new(), stopped_at: None };
-    let Some(wanted) = Wanted::of(conn, filter)? else { return Ok(nothing) };
+    let Some(wanted) = Wanted::of(conn, filter, recipient)? else { return Ok(nothing) };
     let mut ids: Vec<i64> = Vec::new();
     let mut stopped_at = None;
     let ranges = match wanted.is_indexed {
         true => vec![(1, end)],
         false => ranges(conn, filter, end)?,
     };
-    'months: for (first, mut end) in ranges {
+    'ranges: for (first, mut end) in ranges {
         let mut stride = if wanted.is_indexed { end } else { STRIDE };
         while end > first && ids.len() < room {
-            let began = Instant::now();
-            if began >= deadline {
+            if patience.is_over() {
                 stopped_at = Some(end);
-                break 'months;
+                break 'ranges;
             }
+            let began = Instant::now();
             let from = first.max(end - stride);
             ids.extend(wanted.find(conn, (from, end), room - ids.len())?);
             end = from;
@@ -65,12 +88,7 @@ pub(super) fn search(
             stride = ((stride as f64 * scale) as i64).clamp(STRIDES.0, STRIDES.1);
         }
     }
-    Ok(Found { entries: entries(conn, month, &ids)?, stopped_at })
-}
-
-fn entries(conn: &Connection, month: Month, ids: &[i64]) -> rusqlite::Result<Vec<Entry>> {
-    let mut read = conn.prepare(&format!("SELECT {COLUMNS} FROM history WHERE id = ?1"))?;
-    ids.iter().map(|id| read.query_row([id], |row| Entry::read(month, row))).collect()
+    Ok(Found { entries: Entry::read_all(conn, month, &ids)?, stopped_at })
 }
 
 /// Ranges of events, the newest first, that may fit by the hour in which they happened.
@@ -158,10 +176,14 @@ struct Wanted {
 
 impl Wanted {
     /// `None` when nothing in this file can fit.
-    fn of(conn: &Connection, filter: &TraceFilter) -> rusqlite::Result<Option<Self>> {
+    fn of(
+        conn: &Connection,
+        filter: &TraceFilter,
+        recipient: &Recipient,
+    ) -> rusqlite::Result<Option<Self>> {
         let mut wanted =
             Self { conditions: Conditions::default(), with_recipient: false, is_indexed: false };
-        let fits = wanted.narrow_recipient(conn, filter)?
+        let fits = wanted.narrow_recipient(conn, filter, recipient)?
             && wanted.narrow_campaign(conn, filter)?
             && wanted.narrow_shape(conn, filter)?;
         if let Some(delivery) = filter.delivery {
@@ -183,26 +205,24 @@ impl Wanted {
         Ok(fits.then_some(wanted))
     }
 
-    /// A whole address is found by its index; a part of one is looked for.
+    /// A whole address is found by its chain; a part of one is looked for.
     fn narrow_recipient(
         &mut self,
         conn: &Connection,
         filter: &TraceFilter,
+        recipient: &Recipient,
     ) -> rusqlite::Result<bool> {
-        if let Some(address) = &filter.address {
-            let address = address.to_lowercase();
-            let ids = match address.parse::<Address>() {
-                Ok(address) => events_of(conn, &address.folded(), CHAIN_MAX)?,
-                Err(_) => Vec::new(),
-            };
-            if ids.is_empty() {
-                let part = super::like(&address).into();
+        match recipient {
+            Recipient::Any => {}
+            Recipient::Part(part) => {
+                let part = super::like(part).into();
                 self.conditions.and("r.local || '@' || d.text LIKE ? ESCAPE '\\'", [part]);
                 self.with_recipient = true;
-            } else {
+            }
+            Recipient::Whole(address) => {
                 conn.execute_batch("CREATE TEMP TABLE chain (id INTEGER PRIMARY KEY)")?;
                 let mut put = conn.prepare("INSERT INTO temp.chain (id) VALUES (?1)")?;
-                for id in ids {
+                for id in events_of(conn, address, CHAIN_MAX)? {
                     put.execute([id])?;
                 }
                 self.is_indexed = true;
@@ -227,12 +247,10 @@ impl Wanted {
         if filter.tenant.is_none() && filter.sender.is_none() {
             return Ok(true);
         }
-        let known: BTreeMap<CampaignId, Facts> = campaigns::facts(conn)?;
         let (tenant, sender) = (filter.tenant.as_deref(), filter.sender.as_deref());
-        let theirs = known.iter().filter(|(_, facts)| facts.fit(tenant, sender));
-        let ids: Vec<String> = theirs.map(|(id, _)| id.0.to_string()).collect();
-        self.conditions.and(&format!("e.campaign IN ({})", ids.join(", ")), []);
-        Ok(!ids.is_empty())
+        let theirs = campaigns::theirs(&campaigns::facts(conn)?, tenant, sender);
+        self.conditions.and(&format!("e.campaign IN ({})", theirs.join(", ")), []);
+        Ok(!theirs.is_empty())
     }
 
     fn narrow_shape(&mut self, conn: &Connection, filter: &TraceFilter) -> rusqlite::Result<bool> {
@@ -304,9 +322,4 @@ fn collect(
 ) -> rusqlite::Result<()> {
     conn.execute_batch(&format!("CREATE TEMP TABLE {table} (id INTEGER PRIMARY KEY)"))?;
     conn.execute(find, params_from_iter(values)).map(drop)
-}
-
-fn word(conn: &Connection, text: &str) -> rusqlite::Result<Option<i64>> {
-    let sql = "SELECT id FROM word WHERE hash = ?1 AND text = ?2";
-    conn.query_row(sql, rusqlite::params![hash(text), text], |row| row.get(0)).optional()
 }
