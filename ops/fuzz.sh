@@ -18,7 +18,7 @@ export RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares"
 cargo build --release --locked --manifest-path fuzz/Cargo.toml --target "$host" --target-dir target/fuzz
-for target in replies messages returned paths; do
+for target in replies messages returned reports paths; do
     corpus=target/fuzz/corpus/$target
     mkdir -p "$corpus" "fuzz/artifacts/$target"
     "target/fuzz/$host/release/$target" -runs="$runs" -max_len=2048 -timeout=1 -malloc_limit_mb=100 \

@@ -11,6 +11,8 @@ mod messages;
 mod paths;
 #[path = "../../fuzz/bodies/replies.rs"]
 mod replies;
+#[path = "../../fuzz/bodies/reports.rs"]
+mod reports;
 #[path = "../../fuzz/bodies/returned.rs"]
 mod returned;
 
@@ -40,6 +42,7 @@ fn what_broke_once_does_not_break_again() {
     again("replies", replies::run);
     again("messages", messages::run);
     again("returned", returned::run);
+    again("reports", reports::run);
     again("paths", paths::run);
 }
 
@@ -73,6 +76,16 @@ proptest! {
         "could not be delivered", "Subject: Out of office\n", "no longer works here", "In-Reply-To: <x@y>\n",
     ])) {
         returned::run(&octets);
+    }
+
+    #[test]
+    fn the_formats_inside_returned_mail_are_read_within_bounds(octets in octets(&[
+        "\0", "\u{1}", "\u{2}", "\u{4}", "\u{7}", "\u{9}", "\u{a}", "\n", "\n\n", " ", "é", "<", "&lt;", "@",
+        "Final-Recipient: rfc822; a@b.example\n", "Status: 4.2.2\n", "Action: delayed\n", "550 5.1.1 ",
+        "Diagnostic-Code: smtp; 552 5.2.2 full\n", "Original-Rcpt-To: a@b.example\n", "!1!2.xml.gz", "\n--b\n",
+        "Content-Type: message/rfc822\n\n", "Message-ID: <a@b.example>\n", "user unknown", "mailbox is full",
+    ])) {
+        reports::run(&octets);
     }
 
     #[test]

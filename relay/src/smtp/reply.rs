@@ -189,7 +189,7 @@ impl ReplyReader {
         let unread = &self.buffer[self.at..];
         let (code, rest) = unread.split_at(unread.len().min(3));
         let is_begun = code.iter().all(u8::is_ascii_digit)
-            && rest.first().is_none_or(|octet| matches!(octet, b' ' | b'-' | b'\r'));
+            && rest.first().is_none_or(|octet| *octet == b'-' || octet.is_ascii_whitespace());
         match is_begun {
             false => Err(self.garbage()),
             true if self.octets + unread.len() > REPLY_OCTETS_MAX => Err(Trouble::TooLong),
@@ -263,6 +263,8 @@ mod tests {
         assert_eq!(end, "the connection was closed");
         let (replies, _) = read_all(&[b"250\r\n550 5.7.509 no\n220-a\r\n220-\r\n220 b\r\n"]).await;
         assert_eq!(replies, ["250 ", "550 5.7.509 no", "220 a b"]);
+        let (replies, _) = read_all(&[b"354\t\r\n250\x0c\n221 bye \t\n"]).await;
+        assert_eq!(replies, ["354 ", "250 ", "221 bye"]);
     }
 
     #[tokio::test]
