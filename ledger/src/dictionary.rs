@@ -212,3 +212,13 @@ pub(crate) fn judgement_word(judgement: Judgement) -> &'static str {
         Judgement::Refused => "refused",
     }
 }
+
+/// What the queue made of an event, by its word.
+pub(crate) fn judgement_of(word: &str) -> Judgement {
+    match word {
+        "late" => Judgement::Late,
+        "twice" => Judgement::Twice,
+        "refused" => Judgement::Refused,
+        _ => Judgement::Applied,
+    }
+}

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::error::LedgerError;
 use crate::speed;
 use crate::stats::SINGLE_EVENTS;
+use crate::sums::{FLOW, PLACE, TABLES};
 
 /// The version of the layout in `schema.sql` and `rollup.sql`.
 const VERSION: i64 = 2;
@@ -18,7 +19,20 @@ const APPLICATION_ID: i64 = 0x6d6c_706c;
 /// A reader waits this long for a writer that is just opening or closing the file.
 const BUSY: Duration = Duration::from_secs(5);
 
-const ROLLUP: &str = include_str!("rollup.sql");
+/// The tables of sums and what they need. `age` is the sum of the times since acceptance, in seconds;
+/// `speeds` is how many deliveries took how long, as speed.rs writes it.
+fn rollup() -> String {
+    let mut sql = include_str!("rollup.sql").to_owned();
+    for (table, of) in TABLES {
+        let columns = of.replace(", ", " INTEGER NOT NULL, ");
+        sql.push_str(&format!(
+            "CREATE TABLE {table} (at INTEGER NOT NULL, {columns} INTEGER NOT NULL,
+             events INTEGER NOT NULL, bytes INTEGER NOT NULL, age INTEGER NOT NULL, speeds BLOB,
+             PRIMARY KEY (at, {of})) WITHOUT ROWID;"
+        ));
+    }
+    sql
+}
 
 /// Opens a month for writing; makes it if it is not there.
 ///
@@ -63,9 +77,10 @@ pub(crate) fn readable(file: &Path) -> Result<Connection, LedgerError> {
 fn make(conn: &Connection) -> rusqlite::Result<()> {
     // One transaction: a file is complete or empty.
     conn.execute_batch(&format!(
-        "BEGIN IMMEDIATE; {} {ROLLUP} PRAGMA application_id = {APPLICATION_ID}; \
+        "BEGIN IMMEDIATE; {} {} PRAGMA application_id = {APPLICATION_ID}; \
          PRAGMA user_version = {VERSION}; COMMIT;",
-        include_str!("schema.sql")
+        include_str!("schema.sql"),
+        rollup()
     ))
 }
 
@@ -79,8 +94,6 @@ const CHAIN: &str = "ALTER TABLE recipient ADD COLUMN last INTEGER;
 
 /// A file from before there were sums and chains: they are made of its events.
 fn add_sums(conn: &Connection) -> rusqlite::Result<()> {
-    let flow = "campaign, service, source, site, what";
-    let place = "campaign, source, site, domain, what";
     let coarser = |from: &str, to: &str, columns: &str, times: u32| {
         format!(
             "INSERT INTO {to} (at, {columns}, events, bytes, age, speeds)
@@ -101,15 +114,16 @@ fn add_sums(conn: &Connection) -> rusqlite::Result<()> {
     let hours = "INSERT INTO hour (hour, first, last)
         SELECT at / 3600000, MIN(id), MAX(id) FROM event GROUP BY 1;";
     conn.execute_batch(&format!(
-        "BEGIN IMMEDIATE; {ROLLUP} {CHAIN}
+        "BEGIN IMMEDIATE; {} {CHAIN}
          INSERT INTO what (kind, judgement, category)
              SELECT DISTINCT kind, judgement, category FROM ({SINGLE_EVENTS});
          {} {} {} {} {} {hours} PRAGMA user_version = {VERSION}; COMMIT;",
-        first("flow_minute", flow, 60_000),
-        coarser("flow_minute", "flow_hour", flow, 60),
-        coarser("flow_hour", "flow_day", flow, 24),
-        first("place_hour", place, 3_600_000),
-        coarser("place_hour", "place_day", place, 24),
+        rollup(),
+        first("flow_minute", FLOW, 60_000),
+        coarser("flow_minute", "flow_hour", FLOW, 60),
+        coarser("flow_hour", "flow_day", FLOW, 24),
+        first("place_hour", PLACE, 3_600_000),
+        coarser("place_hour", "place_day", PLACE, 24),
     ))
 }
 

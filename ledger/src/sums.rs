@@ -6,6 +6,20 @@ use mail::queue::{Counters, Judgement};
 use mail::{Category, Event};
 use serde::Serialize;
 
+/// What sums by campaign, relay and source are of; by site, too, where it has several messages a
+/// minute, else 0.
+pub(crate) const FLOW: &str = "campaign, service, source, site, what";
+/// What sums by every site and recipient's domain are of.
+pub(crate) const PLACE: &str = "campaign, source, site, domain, what";
+/// The tables of sums, and what they are of besides `at`, the number of their minute, hour or day.
+pub(crate) const TABLES: [(&str, &str); 5] = [
+    ("flow_minute", FLOW),
+    ("flow_hour", FLOW),
+    ("flow_day", FLOW),
+    ("place_hour", PLACE),
+    ("place_day", PLACE),
+];
+
 /// How often something happened in a campaign.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Tally {
@@ -29,9 +43,13 @@ pub(crate) fn kind_of(event: &Event, judgement: Judgement) -> EventKind {
     }
 }
 
-/// Books an event into its campaign's accounts, by the rules of the settle script.
+/// Books an event into its campaign's accounts.
 pub(crate) fn book(sums: &mut Counters, event: &Event, judgement: Judgement) {
-    let n = u64::from(event.count);
+    book_all(sums, event.kind, event.count.into(), judgement);
+}
+
+/// Books what happened to `n` recipients, by the rules of the settle script.
+pub(crate) fn book_all(sums: &mut Counters, kind: EventKind, n: u64, judgement: Judgement) {
     match judgement {
         Judgement::Refused => return,
         Judgement::Twice => {
@@ -41,7 +59,7 @@ pub(crate) fn book(sums: &mut Counters, event: &Event, judgement: Judgement) {
         Judgement::Late => sums.late += n,
         Judgement::Applied => {}
     }
-    match event.kind {
+    match kind {
         EventKind::Accepted => sums.accepted += n,
         EventKind::Delivered | EventKind::LateDelivered => sums.delivered += n,
         EventKind::Failed => sums.failed += n,

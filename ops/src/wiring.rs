@@ -103,8 +103,9 @@ pub fn host_name() -> String {
 pub fn start_ledger(frame: &mut Frame, store: &Store) -> anyhow::Result<()> {
     let ledger = ledger::Ledger::open(&frame.config.ledger)?;
     let (read, watched) = (store.clone(), store.clone());
+    let config = frame.config.clone();
     frame.services.start("ledger", GRACE, |stop| async move { Ok(ledger.run(&read, stop).await?) });
-    frame.services.start("watch", GRACE, |stop| watch::run(watched, stop));
+    frame.services.start("watch", GRACE, |stop| watch::run(watched, config, stop));
     Ok(())
 }
 

@@ -88,8 +88,19 @@ pub async fn look_at_ceilings(
 /// # Errors
 /// When the store does not answer.
 pub async fn insights(store: &Store) -> Result<Vec<Insight>, StoreError> {
-    let paces = stream::iter(store.paces().await?);
-    let read = paces.map(async |(source, site)| insight(store, &source, &site).await);
+    insights_of(store, store.paces().await?).await
+}
+
+/// Those of these that have a record, in their order.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn insights_of(
+    store: &Store,
+    paces: Vec<(String, Site)>,
+) -> Result<Vec<Insight>, StoreError> {
+    let read = stream::iter(paces);
+    let read = read.map(async |(source, site)| insight(store, &source, &site).await);
     read.buffered(READ_TOGETHER).try_filter_map(async |known| Ok(known)).try_collect().await
 }
 
@@ -102,13 +113,9 @@ pub async fn insights_at(
     site: &Site,
     source: Option<&str>,
 ) -> Result<Vec<Insight>, StoreError> {
-    let mut found = Vec::new();
-    for (name, of) in store.paces().await? {
-        if of == *site && source.is_none_or(|source| source == name) {
-            found.extend(insight(store, &name, site).await?);
-        }
-    }
-    Ok(found)
+    let is_asked =
+        |(name, of): &(String, Site)| of == site && source.is_none_or(|source| source == name);
+    insights_of(store, store.paces().await?.into_iter().filter(is_asked).collect()).await
 }
 
 /// What is known of a source at a site; `None` when there is no record, or none that reads.

@@ -48,7 +48,7 @@ pub use config::{
     TlsReports, warmup_plans,
 };
 pub use insight::{
-    Deed, Hand, Insight, NotDone, by_hand, insight, insights, insights_at, limits_at,
+    Deed, Hand, Insight, NotDone, by_hand, insight, insights, insights_at, insights_of, limits_at,
     look_at_ceilings,
 };
 pub use providers::{ProvidersError, provider_files, providers};

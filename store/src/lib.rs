@@ -77,7 +77,7 @@ pub use outbox::{DurableFrames, OutboxFrame, Position, ShardAccounts};
 pub use pace::{NewPace, PaceRecord, PaceSlice, SliceRequest};
 pub use queue::Renewal;
 pub use quota::QuotaRecord;
-pub use relays::RelayRecord;
+pub use relays::{RelayRecord, relay_name};
 pub use requests::Begun;
 pub use returns::{Return, Returned, Shared, Taken};
 pub use seal::SealKeys;

@@ -66,6 +66,18 @@ fn whole() -> u8 {
     100
 }
 
+/// The name that a relay was given: its id without process and start, which tell one life of it from
+/// the next. Anything else is its own name.
+#[must_use]
+pub fn relay_name(id: &str) -> &str {
+    let mut parts = id.rsplitn(3, '-');
+    let (start, process, name) = (parts.next(), parts.next(), parts.next());
+    let is_start = start.is_some_and(|s| s.len() >= 6 && s.bytes().all(|b| b.is_ascii_hexdigit()));
+    let is_process =
+        process.is_some_and(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()));
+    name.filter(|_| is_start && is_process).unwrap_or(id)
+}
+
 impl Store {
     /// Says what a relay is doing.
     ///
@@ -113,6 +125,21 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_relay_has_its_name_whatever_its_life() {
+        let cases = [
+            ("relay-b-25798-1a21e077bf3", "relay-b"),
+            ("relay-1", "relay-1"),
+            ("api", "api"),
+            ("eu-west-2-71-19ab00ff00", "eu-west-2"),
+            ("relay-12-3", "relay-12-3"),
+            ("", ""),
+        ];
+        for (id, name) in cases {
+            assert_eq!(relay_name(id), name, "{id}");
+        }
+    }
 
     #[test]
     fn a_relay_from_before_budgets_takes_all_that_it_can() {

@@ -6,7 +6,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use mail::{CampaignId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -140,6 +140,7 @@ pub(crate) struct Page {
 pub(crate) async fn list(
     State(app): State<App>,
     caller: Caller,
+    asked: Uri,
     page: Result<Query<Page>, axum::extract::rejection::QueryRejection>,
 ) -> Answer {
     let Query(page) = page.map_err(|e| bad_query(&e))?;
@@ -168,18 +169,21 @@ pub(crate) async fn list(
         }
     };
     let next = before.filter(|_| more).map(|id| cursor(&id.to_string()));
-    Ok(with_next("/v1/campaigns", json!({ "campaigns": found }), next))
+    Ok(with_next(&asked, json!({ "campaigns": found }), next))
 }
 
 pub(super) fn bad_query(error: &axum::extract::rejection::QueryRejection) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "bad-query", error.body_text())
 }
 
-/// A page and how to get the one after it.
-pub(super) fn with_next(path: &str, mut page: Value, next: Option<String>) -> Response {
+/// A page and how to get the one after it, by what it was asked for with.
+pub(super) fn with_next(asked: &Uri, mut page: Value, next: Option<String>) -> Response {
     page["next"] = json!(next);
     let mut response = Json(page).into_response();
-    let link = next.map(|next| format!("<{path}?cursor={next}>; rel=\"next\""));
+    let asked_for = asked.query().unwrap_or_default().split('&');
+    let kept = asked_for.filter(|part| !part.is_empty() && !part.starts_with("cursor="));
+    let kept: String = kept.map(|part| format!("{part}&")).collect();
+    let link = next.map(|next| format!("<{}?{kept}cursor={next}>; rel=\"next\"", asked.path()));
     if let Some(link) = link.and_then(|l| l.parse().ok()) {
         response.headers_mut().insert(header::LINK, link);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use ledger::{BadWish, Cursor, Entry, Ledger, LedgerError, StatsWish, TraceWish};
 use mail::plain::{Lang, explain_told};
@@ -47,6 +47,7 @@ pub(crate) struct Page {
 pub(crate) async fn trace(
     State(app): State<App>,
     caller: Caller,
+    uri: Uri,
     asked: Asked<Page>,
 ) -> Answer<Response> {
     let Query(asked) = asked.map_err(|e| bad_query(&e))?;
@@ -65,7 +66,7 @@ pub(crate) async fn trace(
     let entries: Vec<Value> = page.entries.iter().map(|entry| view(entry, lang)).collect();
     let next = page.next.map(|next| cursor(&next.to_string()));
     let body = json!({ "entries": entries, "is_unfinished": page.is_unfinished });
-    Ok(with_next("/v1/trace", body, next))
+    Ok(with_next(&uri, body, next))
 }
 
 fn view(entry: &Entry, lang: Lang) -> Value {

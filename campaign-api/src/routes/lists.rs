@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use mail::event::EventKind;
 use mail::{Address, Event, ShardId, Timestamp};
@@ -48,7 +48,12 @@ impl<S: Send + Sync> FromRequestParts<S> for AddressPath {
 }
 
 /// `GET /v1/suppressions`: shard after shard, in no order that means anything.
-pub(crate) async fn suppressions(State(app): State<App>, caller: Caller, asked: Asked) -> Answer {
+pub(crate) async fn suppressions(
+    State(app): State<App>,
+    caller: Caller,
+    uri: Uri,
+    asked: Asked,
+) -> Answer {
     let Query(asked) = asked.map_err(|e| bad_query(&e))?;
     let tenant = caller.list(asked.tenant.as_deref())?;
     let limit = page_size(asked.limit);
@@ -66,7 +71,7 @@ pub(crate) async fn suppressions(State(app): State<App>, caller: Caller, asked: 
     }
     let more = shard < app.store.shards();
     let next = more.then(|| cursor(&format!("{shard}:{at}")));
-    Ok(with_next("/v1/suppressions", json!({ "suppressions": rows }), next))
+    Ok(with_next(&uri, json!({ "suppressions": rows }), next))
 }
 
 fn read_place(text: &str, shards: u16) -> Answer<(u16, u64)> {

@@ -102,7 +102,8 @@ async fn a_trace_tells_the_tenant_what_happened_in_plain_words_page_by_page() {
     loop {
         let path =
             format!("/v1/trace?category=mailbox-full&text=OVER%20quota&limit=7&lang=fr{next}");
-        let page = ask(&world, &path, &world.reader).await;
+        let reply = world.request("GET", &path).with_key(&world.reader).send().await;
+        let (link, page) = (reply.header("link").to_owned(), reply.json());
         for entry in page["entries"].as_array().unwrap() {
             assert_eq!(entry["campaign"], "c1");
             assert_eq!(
@@ -114,6 +115,8 @@ async fn a_trace_tells_the_tenant_what_happened_in_plain_words_page_by_page() {
         }
         let Some(cursor) = page["next"].as_str() else { break };
         next = format!("&cursor={cursor}");
+        let asked = "/v1/trace?category=mailbox-full&text=OVER%20quota&limit=7&lang=fr";
+        assert_eq!(link, format!("<{asked}&cursor={cursor}>; rel=\"next\""));
     }
     let expected: Vec<String> = (0..80_u64)
         .rev()

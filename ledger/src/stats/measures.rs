@@ -1,55 +1,34 @@
-//! The numbers of a statistic, and which events count in which.
+//! The numbers of a statistic: the accounts, and what they do not tell.
 
 use mail::event::EventKind;
-use serde::Serialize;
+use mail::queue::{Counters, Judgement};
 use serde_json::{Value, json};
 
 use super::Sort;
 use crate::speed::{SPEED_BOUNDS_S, Speeds};
+use crate::sums::book_all;
 
 /// What happened to recipients, and to messages.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Measures {
-    /// Taken into the queue.
-    pub accepted: u64,
-    /// Taken by the destination.
-    pub delivered: u64,
-    /// Put off: attempts that are made again.
-    pub deferred: u64,
-    /// Refused for good.
-    pub failed: u64,
-    /// Given up at the end of their time.
-    pub expired: u64,
-    /// Not sent: suppressed.
-    pub suppressed: u64,
-    /// Not sent: cancelled.
-    pub cancelled: u64,
-    /// Kept for an operator.
-    pub set_aside: u64,
-    /// Come back by mail after they were delivered.
-    pub returned: u64,
-    /// Reported as spam.
-    pub complained: u64,
+    /// Their accounts. `waiting` is nobody's: a period has no end state.
+    pub accounts: Counters,
     /// Asked for no more.
     pub unsubscribed: u64,
     /// Any other mail that came back.
     pub reported: u64,
-    /// Deliveries of recipients that had the message already.
-    pub duplicates: u64,
     /// Octets of delivered messages.
     pub bytes: u64,
     /// Seconds from acceptance to delivery, of all deliveries together.
-    #[serde(skip)]
     pub seconds_to_delivery: u64,
     /// Deliveries by the time that they took.
-    #[serde(skip)]
     pub speeds: Speeds,
 }
 
 /// Events of one kind.
-pub(super) struct Cell<'a> {
+pub(super) struct Cell {
     pub(super) kind: EventKind,
-    pub(super) judgement: &'a str,
+    pub(super) judgement: Judgement,
     pub(super) speeds: Speeds,
     pub(super) events: u64,
     pub(super) bytes: u64,
@@ -57,77 +36,53 @@ pub(super) struct Cell<'a> {
 }
 
 impl Measures {
-    pub(super) fn book(&mut self, cell: &Cell<'_>) {
-        let n = cell.events;
-        match cell.judgement {
-            "refused" => return,
-            "twice" => {
-                self.duplicates += n;
-                return;
-            }
-            _ => {}
+    pub(super) fn book(&mut self, cell: &Cell) {
+        book_all(&mut self.accounts, cell.kind, cell.events, cell.judgement);
+        if matches!(cell.judgement, Judgement::Refused | Judgement::Twice) {
+            return;
         }
         match cell.kind {
-            EventKind::Accepted => self.accepted += n,
             EventKind::Delivered | EventKind::LateDelivered => {
-                self.delivered += n;
                 self.bytes += cell.bytes;
                 self.seconds_to_delivery += cell.age_s;
                 self.speeds.add(&cell.speeds);
             }
-            EventKind::Deferred => self.deferred += n,
-            EventKind::Failed => self.failed += n,
-            EventKind::Expired => self.expired += n,
-            EventKind::Suppressed => self.suppressed += n,
-            EventKind::Cancelled => self.cancelled += n,
-            EventKind::SetAside => self.set_aside += n,
-            EventKind::Restored => self.set_aside = self.set_aside.saturating_sub(n),
-            EventKind::Returned => self.returned += n,
-            EventKind::Complained => self.complained += n,
-            EventKind::Unsubscribed => self.unsubscribed += n,
-            EventKind::Reported => self.reported += n,
-            EventKind::SuppressionAdded
-            | EventKind::SuppressionRemoved
-            | EventKind::CampaignChanged
-            | EventKind::PaceChanged
-            | EventKind::Service
-            | EventKind::Ordered => {}
+            EventKind::Unsubscribed => self.unsubscribed += cell.events,
+            EventKind::Reported => self.reported += cell.events,
+            _ => {}
         }
     }
 
     pub(super) fn add(&mut self, other: &Self) {
-        self.accepted += other.accepted;
-        self.delivered += other.delivered;
-        self.deferred += other.deferred;
-        self.failed += other.failed;
-        self.expired += other.expired;
-        self.suppressed += other.suppressed;
-        self.cancelled += other.cancelled;
-        self.set_aside += other.set_aside;
-        self.returned += other.returned;
-        self.complained += other.complained;
+        self.accounts = self.accounts.plus(&other.accounts);
         self.unsubscribed += other.unsubscribed;
         self.reported += other.reported;
-        self.duplicates += other.duplicates;
         self.bytes += other.bytes;
         self.seconds_to_delivery += other.seconds_to_delivery;
         self.speeds.add(&other.speeds);
     }
 
+    /// Recipients whose delivery came to an end, well or not.
+    #[must_use]
+    pub const fn ended(&self) -> u64 {
+        self.accounts.delivered + self.accounts.failed + self.accounts.expired
+    }
+
     /// Attempts that came to an answer.
     #[must_use]
     pub const fn attempts(&self) -> u64 {
-        self.delivered + self.failed + self.deferred
+        self.accounts.delivered + self.accounts.failed + self.accounts.deferrals
     }
 
     pub(super) const fn size(&self, sort: Sort) -> u64 {
+        let accounts = &self.accounts;
         match sort {
             Sort::Attempts => self.attempts(),
-            Sort::Delivered => self.delivered,
-            Sort::Deferred => self.deferred,
-            Sort::Failed => self.failed + self.expired,
-            Sort::Returned => self.returned,
-            Sort::Complained => self.complained,
+            Sort::Delivered => accounts.delivered,
+            Sort::Deferred => accounts.deferrals,
+            Sort::Failed => accounts.failed + accounts.expired,
+            Sort::Returned => accounts.returned,
+            Sort::Complained => accounts.complained,
             Sort::Bytes => self.bytes,
         }
     }
@@ -138,16 +93,31 @@ impl Measures {
     #[must_use]
     pub fn to_json(&self) -> Value {
         let within = |share| self.speeds.within(share).filter(|bound| bound.is_finite());
-        let mut object = json!(self);
-        object["delivery_seconds"] = json!({
-            "mean": self.mean_seconds(),
-            "p50": within(0.5),
-            "p90": within(0.9),
-            "p99": within(0.99),
-            "bounds": SPEED_BOUNDS_S,
-            "deliveries": self.speeds,
-        });
-        object
+        let accounts = &self.accounts;
+        json!({
+            "accepted": accounts.accepted,
+            "delivered": accounts.delivered,
+            "deferred": accounts.deferrals,
+            "failed": accounts.failed,
+            "expired": accounts.expired,
+            "suppressed": accounts.suppressed,
+            "cancelled": accounts.cancelled,
+            "set_aside": accounts.set_aside,
+            "returned": accounts.returned,
+            "complained": accounts.complained,
+            "unsubscribed": self.unsubscribed,
+            "reported": self.reported,
+            "duplicates": accounts.duplicates,
+            "bytes": self.bytes,
+            "delivery_seconds": {
+                "mean": self.mean_seconds(),
+                "p50": within(0.5),
+                "p90": within(0.9),
+                "p99": within(0.99),
+                "bounds": SPEED_BOUNDS_S,
+                "deliveries": self.speeds,
+            },
+        })
     }
 
     /// Whether nothing happened.
@@ -159,6 +129,7 @@ impl Measures {
     /// Seconds from acceptance to delivery, on average.
     #[must_use]
     pub fn mean_seconds(&self) -> Option<f64> {
-        (self.delivered > 0).then(|| self.seconds_to_delivery as f64 / self.delivered as f64)
+        let deliveries = self.accounts.delivered;
+        (deliveries > 0).then(|| self.seconds_to_delivery as f64 / deliveries as f64)
     }
 }

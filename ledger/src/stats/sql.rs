@@ -6,14 +6,15 @@ use mail::CampaignId;
 use mail::event::EventKind;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
+use store::relay_name;
 
 use super::measures::Cell;
 use super::plan::{Plan, Source, Span};
 use super::{GroupBy, Measures, StatsQuestion, Table, text_of};
 use crate::campaigns::{Facts, theirs};
-use crate::dictionary::word;
+use crate::dictionary::{judgement_of, word};
 use crate::schema;
-use crate::service::{lives_of, name_of};
+use crate::service::lives_of;
 use crate::speed::Speeds;
 
 /// One part of a key: a number of a word, a campaign, a minute, an hour or a day.
@@ -43,7 +44,7 @@ pub(super) fn read(
             let campaign = campaigns.get(&CampaignId(key.unsigned_abs()));
             texts.push(match text_of(*by, key, campaign) {
                 Some(text) => text,
-                None if *by == GroupBy::Relay => name_of(words.text(key)?).to_owned(),
+                None if *by == GroupBy::Relay => relay_name(words.text(key)?).to_owned(),
                 None => words.text(key)?.to_owned(),
             });
         }
@@ -84,7 +85,7 @@ fn sum(
         let (events, bytes, age_s) = (n(2)?, n(3)?, n(4)?);
         let octets = row.get_ref(parts + 5)?.as_blob_or_null()?;
         let speeds = octets.map(Speeds::from_octets).unwrap_or_default();
-        let judgement = words.text(row.get(parts + 1)?)?;
+        let judgement = judgement_of(words.text(row.get(parts + 1)?)?);
         let cell = Cell { kind, judgement, speeds, events, bytes, age_s };
         sums.entry(key).or_default().book(&cell);
     }

@@ -100,7 +100,7 @@ fn counted(question: &StatsQuestion, (since, until): (Timestamp, Timestamp)) -> 
             let key = question.by.iter().map(|by| value(*by, &event)).collect();
             table.entry(key).or_default().book(&measures::Cell {
                 kind: event.kind,
-                judgement: "applied",
+                judgement: Judgement::Applied,
                 speeds: crate::Speeds::of(event.kind, event.age_ms, 1),
                 events: 1,
                 bytes: event.bytes.into(),

@@ -1,7 +1,6 @@
 //! What a page of events adds to the sums by minute, hour and day.
 
 use std::collections::HashMap;
-use std::hash::Hash;
 
 use mail::queue::Judgement;
 use mail::{Event, Timestamp};
@@ -9,7 +8,7 @@ use rusqlite::{Transaction, params};
 
 use crate::dictionary::{Common, Dictionary, Hasher, Scribe, judgement_word};
 use crate::speed::Speeds;
-use crate::sums::kind_of;
+use crate::sums::{TABLES, kind_of};
 
 const MINUTE_MS: i64 = 60_000;
 const MINUTES_AN_HOUR: i64 = 60;
@@ -18,12 +17,10 @@ const HOURS_A_DAY: i64 = 24;
 /// now and then would be as many as their messages.
 const OWN_MINUTES_FROM: i64 = 4;
 
-/// Campaign, service, source, site, what.
-type Flow = [i64; 5];
-/// Campaign, source, site, domain, what.
-type Place = [i64; 5];
+/// What is summed, in the order of [`FLOW`](crate::sums::FLOW) or [`PLACE`](crate::sums::PLACE).
+type Of = [i64; 5];
 /// A minute, hour or day and what is summed there.
-type Cells<K> = HashMap<(i64, K), Sum, Hasher>;
+type Cells = HashMap<(i64, Of), Sum, Hasher>;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Sum {
@@ -45,8 +42,8 @@ impl Sum {
 /// The sums of a page. All events are in them, so that they tell where to look for any.
 #[derive(Default)]
 pub(super) struct Rollup {
-    flow: Cells<Flow>,
-    place: Cells<Place>,
+    flow: Cells,
+    place: Cells,
     /// The first and the last event of each hour.
     hours: HashMap<i64, (i64, i64)>,
 }
@@ -112,13 +109,10 @@ impl Rollup {
         let flow_hour = coarser(&self.flow, MINUTES_AN_HOUR);
         let flow_day = coarser(&flow_hour, HOURS_A_DAY);
         let place_day = coarser(&self.place, HOURS_A_DAY);
-        let flow = "campaign, service, source, site, what";
-        put(tx, "flow_minute", flow, self.flow)?;
-        put(tx, "flow_hour", flow, flow_hour)?;
-        put(tx, "flow_day", flow, flow_day)?;
-        let place = "campaign, source, site, domain, what";
-        put(tx, "place_hour", place, self.place)?;
-        put(tx, "place_day", place, place_day)?;
+        let cells = [self.flow, flow_hour, flow_day, self.place, place_day];
+        for ((table, of), cells) in TABLES.into_iter().zip(cells) {
+            put(tx, table, of, cells)?;
+        }
         let mut mark = tx.prepare_cached(
             "INSERT INTO hour (hour, first, last) VALUES (?1, ?2, ?3)
              ON CONFLICT DO UPDATE SET first = MIN(first, ?2), last = MAX(last, ?3)",
@@ -135,7 +129,7 @@ fn minute_of(at: Timestamp) -> i64 {
 }
 
 /// The same cells, so many of them in one.
-fn coarser<K: Copy + Eq + Hash>(cells: &Cells<K>, times: i64) -> Cells<K> {
+fn coarser(cells: &Cells, times: i64) -> Cells {
     let mut coarse = Cells::default();
     for ((at, key), sum) in cells {
         coarse.entry((at / times, *key)).or_insert_with(Sum::default).add(sum);
@@ -144,12 +138,7 @@ fn coarser<K: Copy + Eq + Hash>(cells: &Cells<K>, times: i64) -> Cells<K> {
 }
 
 /// Adds to what the table has, in the order of its key.
-fn put(
-    tx: &Transaction<'_>,
-    table: &str,
-    columns: &str,
-    cells: Cells<[i64; 5]>,
-) -> rusqlite::Result<()> {
+fn put(tx: &Transaction<'_>, table: &str, columns: &str, cells: Cells) -> rusqlite::Result<()> {
     let mut add = tx.prepare_cached(&format!(
         "INSERT INTO {table} (at, {columns}, events, bytes, age, speeds)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)

@@ -4,6 +4,7 @@ mod backup;
 mod bounces;
 mod check;
 mod completions;
+mod criteria;
 mod demo;
 mod dkim;
 mod health;
@@ -30,7 +31,7 @@ use clap::{Args, Parser, Subcommand};
 use ledger::Ledger;
 
 pub(crate) use dkim::add as add_sender;
-pub(crate) use site::told_of_the_busiest;
+pub(crate) use site::{Desk, PaceSeen, told_of_the_busiest};
 pub(crate) use why::told_of;
 
 use crate::config::{Config, Problems, Sources, default_files};
@@ -169,8 +170,7 @@ fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Res
 
 /// History, if there is any on this machine: whoever only asks makes none.
 fn history(config: &Config) -> anyhow::Result<Option<Ledger>> {
-    let is_there = config.ledger.folder.exists();
-    Ok(is_there.then(|| Ledger::open(&config.ledger)).transpose()?)
+    Ok(Ledger::existing(&config.ledger)?)
 }
 
 fn no_history(config: &Config) -> anyhow::Error {
@@ -178,6 +178,12 @@ fn no_history(config: &Config) -> anyhow::Error {
         "there is no history in {}: run this where `malleposte up` or the ledger runs, or name its folder with --data-dir",
         config.ledger.folder.display()
     )
+}
+
+/// What servers said is a stranger's: a spreadsheet must not take it for a formula.
+pub(crate) fn tame(text: &str) -> String {
+    let text = mail::reply::clean_text(text);
+    if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text }
 }
 
 /// The clock.

@@ -8,7 +8,8 @@ use ledger::{GroupBy, Measures, StatsAnswer, StatsRow, StatsWish};
 use mail::Timestamp;
 use mail::reply::clean_text;
 
-use super::{Global, history, no_history, now};
+use super::criteria::Criteria;
+use super::{Global, history, no_history, now, tame};
 
 /// What was sent, delivered, put off and returned: by tenant, sender, campaign, relay, source, site,
 /// domain, category, minute, hour or day
@@ -22,33 +23,11 @@ pub(super) struct Stats {
     /// From when on: 24h, 7d, 4w ago, today, yesterday, 2026-11-01, or a whole moment
     #[arg(long, value_name = "WHEN", default_value = "24h")]
     since: String,
-    /// Up to when; now unless it is said
-    #[arg(long, value_name = "WHEN")]
-    until: Option<String>,
-    /// One tenant's campaigns
-    #[arg(long)]
-    tenant: Option<String>,
-    /// A part of the sender's address
-    #[arg(long)]
-    sender: Option<String>,
-    /// One campaign
-    #[arg(long)]
-    campaign: Option<String>,
-    /// One relay
-    #[arg(long)]
-    relay: Option<String>,
-    /// One egress source
-    #[arg(long)]
-    source: Option<String>,
     /// One site
     #[arg(long)]
     site: Option<String>,
-    /// One recipient's domain
-    #[arg(long)]
-    domain: Option<String>,
-    /// One category
-    #[arg(long)]
-    category: Option<String>,
+    #[command(flatten)]
+    criteria: Criteria,
     /// The largest first in: attempts, delivered, deferred, failed, returned, complained, bytes
     #[arg(long, value_name = "WHAT")]
     sort: Option<String>,
@@ -100,18 +79,20 @@ impl Stats {
     }
 
     fn wish(self) -> StatsWish {
+        let Criteria { tenant, sender, campaign, relay, source, domain, category, until } =
+            self.criteria;
         StatsWish {
             by: self.by,
             since: Some(self.since),
-            until: self.until,
-            tenant: self.tenant,
-            sender: self.sender,
-            campaign: self.campaign,
-            relay: self.relay,
-            source: self.source,
+            until,
+            tenant,
+            sender,
+            campaign,
+            relay,
+            source,
             site: self.site,
-            domain: self.domain,
-            category: self.category,
+            domain,
+            category,
             sort: self.sort,
             limit: Some(self.limit),
             compare: Some(self.compare),
@@ -140,20 +121,21 @@ const NUMBERS: [&str; 15] = [
 
 fn numbers(measures: &Measures) -> [String; NUMBERS.len()] {
     let mean = measures.mean_seconds().map_or(String::new(), |mean| format!("{mean:.1}"));
+    let accounts = &measures.accounts;
     [
-        measures.accepted.to_string(),
-        measures.delivered.to_string(),
-        measures.deferred.to_string(),
-        measures.failed.to_string(),
-        measures.expired.to_string(),
-        measures.suppressed.to_string(),
-        measures.cancelled.to_string(),
-        measures.set_aside.to_string(),
-        measures.returned.to_string(),
-        measures.complained.to_string(),
+        accounts.accepted.to_string(),
+        accounts.delivered.to_string(),
+        accounts.deferrals.to_string(),
+        accounts.failed.to_string(),
+        accounts.expired.to_string(),
+        accounts.suppressed.to_string(),
+        accounts.cancelled.to_string(),
+        accounts.set_aside.to_string(),
+        accounts.returned.to_string(),
+        accounts.complained.to_string(),
         measures.unsubscribed.to_string(),
         measures.reported.to_string(),
-        measures.duplicates.to_string(),
+        accounts.duplicates.to_string(),
         measures.bytes.to_string(),
         mean,
     ]
@@ -169,12 +151,7 @@ fn csv(answer: &StatsAnswer) -> anyhow::Result<()> {
     }
     out.write_record(&head)?;
     for row in &answer.rows {
-        // A cell that begins like a formula is one to a spreadsheet.
-        let safe = |of: &String| match of.starts_with(['=', '+', '-', '@', '\t', '\r']) {
-            true => format!("'{of}"),
-            false => of.clone(),
-        };
-        let mut cells: Vec<String> = row.of.iter().map(safe).collect();
+        let mut cells: Vec<String> = row.of.iter().map(|of| tame(of)).collect();
         cells.extend(numbers(&row.measures));
         if compares {
             cells.extend(numbers(&row.before.unwrap_or_default()));
@@ -238,27 +215,27 @@ fn head(answer: &StatsAnswer, compares: bool) -> Vec<String> {
 }
 
 fn cells(row: &StatsRow, compares: bool) -> Vec<String> {
-    let m = &row.measures;
-    let ended = m.delivered + m.failed + m.expired;
-    let share = match ended {
+    let (m, accounts) = (&row.measures, &row.measures.accounts);
+    let share = match m.ended() {
         0 => "-".to_owned(),
-        _ => format!("{:.1}", m.delivered as f64 * 100.0 / ended as f64),
+        ended => format!("{:.1}", accounts.delivered as f64 * 100.0 / ended as f64),
     };
     let within = |share| m.speeds.within(share).map_or_else(|| "-".to_owned(), lasting);
     let mut cells = vec![
-        m.delivered.to_string(),
+        accounts.delivered.to_string(),
         share,
-        m.deferred.to_string(),
-        m.failed.to_string(),
-        m.expired.to_string(),
-        m.returned.to_string(),
-        m.complained.to_string(),
+        accounts.deferrals.to_string(),
+        accounts.failed.to_string(),
+        accounts.expired.to_string(),
+        accounts.returned.to_string(),
+        accounts.complained.to_string(),
         format!("{:.1}", m.bytes as f64 / 1e6),
         within(0.5),
         within(0.9),
     ];
     if compares {
-        cells.push(change(m.delivered, row.before.unwrap_or_default().delivered));
+        let before = row.before.unwrap_or_default().accounts.delivered;
+        cells.push(change(accounts.delivered, before));
     }
     cells
 }
@@ -315,20 +292,20 @@ fn aligned(table: &[Vec<String>], names: usize) -> String {
 #[cfg(test)]
 mod tests {
     use ledger::Speeds;
+    use mail::queue::Counters;
 
     use super::*;
 
     #[test]
     fn a_table_says_what_happened_and_what_was_before() {
         let measures = Measures {
-            delivered: 90,
-            failed: 10,
-            deferred: 5,
+            accounts: Counters { delivered: 90, failed: 10, deferrals: 5, ..Counters::default() },
             bytes: 1_500_000,
             speeds: Speeds([50, 40, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
             ..Measures::default()
         };
-        let before = Some(Measures { delivered: 60, ..Measures::default() });
+        let accounts = Counters { delivered: 60, ..Counters::default() };
+        let before = Some(Measures { accounts, ..Measures::default() });
         let row = |of: &[&str]| StatsRow {
             of: of.iter().map(|of| (*of).to_owned()).collect(),
             measures,

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use mail::CampaignId;
 use mail::throttle::Binding;
 use metrics::gauge;
-use store::{CampaignStatus, ServerState};
+use store::{CampaignStatus, ServerState, relay_name};
 
-use super::sights::{CampaignSeen, PaceSeen, Sights};
+use super::sights::{CampaignSeen, Sights};
+use crate::commands::PaceSeen;
 
 /// Pairs of source and site that are shown at a time, and ever.
 const PACES: usize = 30;
@@ -41,23 +42,23 @@ impl Shown {
         self.queue(sights);
         self.relays(sights);
         self.paces(&sights.paces);
-        self.campaigns(&sights.running);
+        self.campaigns(&sights.campaigns.judged);
         gauge!("malleposte_dkim_oldest_key_seconds").set(sights.oldest_key_s);
         gauge!("malleposte_outbox_fullness_ratio").set(sights.outbox_fullness);
         gauge!("malleposte_feedback_waiting").set(sights.feedback_waiting as f64);
     }
 
     fn queue(&mut self, sights: &Sights) {
-        self.priorities.extend(sights.waiting.keys());
+        self.priorities.extend(sights.campaigns.waiting.keys());
         for priority in &self.priorities {
-            let waiting = sights.waiting.get(priority).copied().unwrap_or_default();
+            let waiting = sights.campaigns.waiting.get(priority).copied().unwrap_or_default();
             let label = priority.to_string();
             gauge!("malleposte_queue_recipients", "priority" => label.clone())
                 .set(waiting.recipients as f64);
             gauge!("malleposte_queue_oldest_seconds", "priority" => label).set(waiting.oldest_s);
         }
         for status in CampaignStatus::ALL {
-            let campaigns = sights.campaigns.get(status.as_str()).copied().unwrap_or(0);
+            let campaigns = sights.campaigns.by_status.get(status.as_str()).copied().unwrap_or(0);
             gauge!("malleposte_campaigns", "status" => status.as_str()).set(campaigns as f64);
         }
     }
@@ -101,9 +102,8 @@ impl Shown {
                 (true, true) => draining += 1,
                 (true, false) => live += 1,
             }
-            let name = id.rsplitn(3, '-').nth(2).unwrap_or(id);
             let silent_ms = sights.at.0.saturating_sub(record.seen_at.0);
-            let least = now.entry(name.to_owned()).or_insert(silent_ms);
+            let least = now.entry(relay_name(id).to_owned()).or_insert(silent_ms);
             *least = silent_ms.min(*least);
         }
         let gone = self.relays.iter().filter(|name| !now.contains_key(*name));
@@ -118,18 +118,14 @@ impl Shown {
         self.relays = now.into_keys().collect();
     }
 
+    /// Those with the most to do come first.
     fn paces(&mut self, paces: &[PaceSeen]) {
         let blocked = paces.iter().filter(|pace| pace.is_blocked).count();
         gauge!("malleposte_paces_blocked").set(blocked as f64);
         gauge!("malleposte_paces").set(paces.len() as f64);
-        let mut busiest: Vec<&PaceSeen> = paces.iter().collect();
-        busiest.sort_by(|a, b| {
-            let at_work = |pace: &PaceSeen| pace.waiting > 0 || pace.connections > 0;
-            at_work(b).cmp(&at_work(a)).then(b.rate.total_cmp(&a.rate))
-        });
         let mut now = HashSet::new();
-        for pace in busiest.into_iter().take(PACES) {
-            let key = (pace.source.clone(), pace.site.clone());
+        for pace in paces.iter().take(PACES) {
+            let key = (pace.source.clone(), pace.site.as_str().to_owned());
             if !self.paces_ever.contains(&key) && self.paces_ever.len() >= PACES_EVER {
                 continue;
             }

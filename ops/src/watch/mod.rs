@@ -3,6 +3,7 @@
 //! about mail; a relay that has been silent for a day they take off the register.
 
 mod gauges;
+mod paces;
 mod sights;
 
 use std::time::Duration;
@@ -10,7 +11,11 @@ use std::time::Duration;
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use sights::{Memory, Sights};
+use sights::Sights;
+pub(crate) use sights::{Campaigns, Memory};
+
+use crate::commands::Desk;
+use crate::config::Config;
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(10);
@@ -22,15 +27,22 @@ const BURIED_AFTER_MS: u64 = 24 * 3_600_000;
 ///
 /// # Errors
 /// None: what cannot be seen is said and looked at again.
-pub async fn run(store: Store, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(store: Store, config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let mut memory = Memory::default();
     let mut shown = gauges::Shown::default();
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut desk = None;
     let mut is_blind = false;
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        let looked = stop.run_until_cancelled(Sights::look(&store, &mut memory)).await;
-        let Some(looked) = looked else { break };
+        let look = async {
+            let desk = match &desk {
+                Some(desk) => desk,
+                None => desk.insert(Desk::new(&store, &config, false)?),
+            };
+            Sights::look(desk, &store, &mut memory).await
+        };
+        let Some(looked) = stop.run_until_cancelled(look).await else { break };
         match &looked {
             Ok(sights) => {
                 shown.show(sights);

@@ -101,6 +101,8 @@ struct Measured {
     unit: &'static str,
     /// What it says to people.
     says: String,
+    /// Whatever the value.
+    is_critical: bool,
     /// Further numbers: label, value, unit.
     more: Vec<(String, f64, &'static str)>,
 }
@@ -172,12 +174,12 @@ fn judge(
     critical: Option<&Range>,
 ) -> (State, String) {
     let alerts = |range: Option<&Range>| range.is_some_and(|range| range.alerts(measured.value));
-    let state = match (alerts(critical), alerts(warning)) {
+    let state = match (measured.is_critical || alerts(critical), alerts(warning)) {
         (true, _) => State::Critical,
         (false, true) => State::Warning,
         (false, false) => State::Ok,
     };
-    let Measured { value, unit, says, more } = measured;
+    let Measured { value, unit, says, more, .. } = measured;
     let range = |range: Option<&Range>| range.map(ToString::to_string).unwrap_or_default();
     let mut line = format!(
         "{} | value={}{unit};{};{};;",
@@ -219,6 +221,7 @@ mod tests {
             value: 12.5,
             unit: "%",
             says: "12.5 % of 80 | failed".into(),
+            is_critical: false,
             more: vec![("it's a=b".into(), 10.0, "")],
         };
         let range = |text: &str| Some(text.parse::<Range>().unwrap());
@@ -228,6 +231,8 @@ mod tests {
         assert_eq!(line, "12.5 % of 80 / failed | value=12.5%;5;20;; 'its ab'=10;;;;");
         let (state, _) = judge(&measured, None, range("~:12").as_ref());
         assert_eq!(state, State::Critical);
+        let worse = Measured { is_critical: true, ..measured.clone() };
+        assert_eq!(judge(&worse, None, None).0, State::Critical);
         let (state, line) = judge(&measured, None, None);
         assert_eq!((state, line.ends_with("'its ab'=10;;;;")), (State::Ok, true));
     }

@@ -12,7 +12,7 @@ use mail::orders::{Order, Scope, ScopeKind, Verb};
 use mail::queue::Lane;
 use mail::{CampaignId, Domain, Event, ShardId, Site};
 use serde_json::json;
-use store::{NewOrder, Store};
+use store::{NewOrder, Store, relay_name};
 
 use crate::commands::now;
 use crate::config::Config;
@@ -384,7 +384,7 @@ async fn site(resolver: &Resolver, domain: &Domain) -> Option<Site> {
 
 /// A relay in the register is `NAME-PID-START`.
 fn is_named(id: &str, name: &str) -> bool {
-    id == name || id.rsplitn(3, '-').nth(2) == Some(name)
+    id == name || relay_name(id) == name
 }
 
 #[cfg(test)]

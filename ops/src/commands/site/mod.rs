@@ -21,6 +21,8 @@ use mail::{Site, Timestamp};
 use relay::{Insight, insights, insights_at, look_at_ceilings, providers};
 use store::Store;
 
+pub(crate) use view::PaceSeen;
+
 use super::queue::order::{Hand, Signed};
 use super::{Global, history, no_history};
 use crate::config::Config;
@@ -144,7 +146,7 @@ fn span(text: &str) -> Result<Duration, String> {
 }
 
 /// The platform, as these commands look at it.
-struct Desk<'a> {
+pub(crate) struct Desk<'a> {
     store: &'a Store,
     config: &'a Config,
     /// History, if there is any on this machine.
@@ -175,7 +177,7 @@ impl Sites {
 }
 
 impl<'a> Desk<'a> {
-    fn new(store: &'a Store, config: &'a Config, as_json: bool) -> anyhow::Result<Self> {
+    pub(crate) fn new(store: &'a Store, config: &'a Config, as_json: bool) -> anyhow::Result<Self> {
         let known = providers(&config.relay.providers)?;
         let ledger = history(config)?;
         Ok(Self { store, config, ledger, known, as_json })

@@ -1,11 +1,12 @@
 //! One source at one site, judged for people: what holds, since when, and how interesting that is.
 
-use mail::Timestamp;
 use mail::orders::{Order, Orders};
 use mail::throttle::{Binding, Dimension, Fixed, Limits};
-use relay::{Insight, limits_at};
+use mail::{Site, Timestamp};
+use relay::{Insight, insights_of, limits_at};
 
 use super::Desk;
+use crate::commands::now;
 
 /// How things stand; the most interesting first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,7 +46,48 @@ impl Desk<'_> {
     }
 }
 
+/// A pace as those see it who watch all of them.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct PaceSeen {
+    pub(crate) source: String,
+    pub(crate) site: Site,
+    /// Messages a second that may go.
+    pub(crate) rate: f64,
+    /// At which it was last refused; 0: never.
+    pub(crate) rate_refused: f64,
+    pub(crate) connections: u32,
+    pub(crate) connections_max: u32,
+    pub(crate) waiting: u64,
+    /// Whether the site blocks the source.
+    pub(crate) is_blocked: bool,
+    pub(crate) binding: Binding,
+}
+
+impl Desk<'_> {
+    /// Those of these paces that have a record.
+    pub(crate) async fn seen(&self, paces: Vec<(String, Site)>) -> anyhow::Result<Vec<PaceSeen>> {
+        let found = self.looked_at(insights_of(self.store, paces).await?).await?;
+        let (orders, at) = (self.orders().await?, now());
+        Ok(found.iter().map(|known| self.view(known, &orders, at).seen()).collect())
+    }
+}
+
 impl View<'_> {
+    fn seen(&self) -> PaceSeen {
+        let Insight { source, site, pace, now, .. } = self.known;
+        PaceSeen {
+            source: source.clone(),
+            site: site.clone(),
+            rate: self.rate(),
+            rate_refused: pace.rate_refused().unwrap_or(0.0),
+            connections: now.in_use(),
+            connections_max: self.connections(),
+            waiting: now.waiting(),
+            is_blocked: pace.hold_until().is_some_and(|until| until > self.at),
+            binding: self.binding(),
+        }
+    }
+
     pub(super) fn rate(&self) -> f64 {
         self.fixed.rate_of(&self.known.pace, &self.limits, self.at)
     }

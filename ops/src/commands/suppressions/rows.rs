@@ -7,6 +7,8 @@ use mail::{Address, Category, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{Suppression, SuppressionRecord};
 
+use crate::commands::tame;
+
 /// Characters of a reason or an evidence.
 const TEXT_CHARS_MAX: usize = 1_000;
 
@@ -64,12 +66,6 @@ impl Row {
         };
         Ok(Suppression { address: address.folded(), record })
     }
-}
-
-/// What servers said is a stranger's: a spreadsheet must not take it for a formula.
-fn tame(text: &str) -> String {
-    let text = mail::reply::clean_text(text);
-    if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text }
 }
 
 /// Writes rows, the header first.

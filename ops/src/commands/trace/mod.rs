@@ -11,6 +11,7 @@ use mail::Address;
 use mail::plain::{Lang, explain_told};
 use serde_json::{Value, json};
 
+use super::criteria::Criteria;
 use super::{Global, history, no_history, now};
 
 /// Tell a recipient's story: each attempt, each answer, what it means and what was done. By other
@@ -20,42 +21,20 @@ use super::{Global, history, no_history, now};
 pub(super) struct Trace {
     /// The recipient's address, or a part of it
     address: Option<String>,
-    /// One recipient's domain
-    #[arg(long)]
-    domain: Option<String>,
-    /// One tenant
-    #[arg(long)]
-    tenant: Option<String>,
-    /// A part of the sender's address
-    #[arg(long)]
-    sender: Option<String>,
-    /// One campaign
-    #[arg(long)]
-    campaign: Option<String>,
     /// What happened: delivered, failed, deferred, returned, complained …
     #[arg(long)]
     kind: Option<String>,
-    /// Why: no-mailbox, mailbox-full, reputation-block …
-    #[arg(long)]
-    category: Option<String>,
     /// A part of the site's name
     #[arg(long)]
     site: Option<String>,
-    /// One egress source
-    #[arg(long)]
-    source: Option<String>,
-    /// One relay
-    #[arg(long)]
-    relay: Option<String>,
     /// A part of a reply or a note, whatever its case
     #[arg(long)]
     text: Option<String>,
     /// From when on: 24h, 7d ago, today, 2026-11-01, or a whole moment
     #[arg(long, value_name = "WHEN")]
     since: Option<String>,
-    /// Up to when
-    #[arg(long, value_name = "WHEN")]
-    until: Option<String>,
+    #[command(flatten)]
+    criteria: Criteria,
     /// So many entries; 0: all
     #[arg(long, default_value_t = 50)]
     limit: usize,
@@ -108,20 +87,22 @@ impl Trace {
     }
 
     fn wish(self) -> TraceWish {
+        let Criteria { tenant, sender, campaign, relay, source, domain, category, until } =
+            self.criteria;
         TraceWish {
             address: self.address,
-            domain: self.domain,
-            tenant: self.tenant,
-            sender: self.sender,
-            campaign: self.campaign,
+            domain,
+            tenant,
+            sender,
+            campaign,
             kind: self.kind,
-            category: self.category,
+            category,
             site: self.site,
-            source: self.source,
-            relay: self.relay,
+            source,
+            relay,
             text: self.text,
             since: self.since,
-            until: self.until,
+            until,
         }
     }
 }

@@ -2,7 +2,7 @@
 //! told in the catalogue.
 
 pub(crate) mod catalogue;
-mod vitals;
+pub(crate) mod vitals;
 
 use std::fmt;
 use std::net::SocketAddr;

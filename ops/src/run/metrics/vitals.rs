@@ -26,12 +26,28 @@ pub(super) async fn tell(data_dir: PathBuf, stop: CancellationToken) -> anyhow::
     Ok(())
 }
 
+/// A file system, in octets.
+pub(crate) struct Disk {
+    pub(crate) all: u64,
+    pub(crate) free: u64,
+}
+
+impl Disk {
+    /// The one that a folder is in.
+    ///
+    /// # Errors
+    /// When there is no such folder.
+    pub(crate) fn of(folder: &Path) -> std::io::Result<Self> {
+        let stat = rustix::fs::statvfs(folder)?;
+        Ok(Self { all: stat.f_blocks * stat.f_frsize, free: stat.f_bavail * stat.f_frsize })
+    }
+}
+
 /// The folder may not be made yet: then the one that it will be in.
 fn disk(folder: &Path) {
     let there = folder.ancestors().find(|part| part.exists()).unwrap_or(Path::new("/"));
-    let Ok(stat) = rustix::fs::statvfs(there) else { return };
+    let Ok(Disk { all, free }) = Disk::of(there) else { return };
     let name = folder.display().to_string();
-    let bytes = |blocks: u64| (blocks * stat.f_frsize) as f64;
-    gauge!("malleposte_disk_free_bytes", "folder" => name.clone()).set(bytes(stat.f_bavail));
-    gauge!("malleposte_disk_bytes", "folder" => name).set(bytes(stat.f_blocks));
+    gauge!("malleposte_disk_free_bytes", "folder" => name.clone()).set(free as f64);
+    gauge!("malleposte_disk_bytes", "folder" => name).set(all as f64);
 }
