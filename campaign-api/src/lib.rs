@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use config::Config;
-pub use lifecycle::{cancel, resume};
+pub use lifecycle::{cancel, pause, possible, resume};
 pub use proof::{TxtError, TxtRecords};
 pub use server::{Api, ServeError, serve};
 
@@ -49,6 +49,8 @@ pub struct Parts {
     /// Folder for uploads that are not accepted yet. Whoever takes it over goes on with them;
     /// two API processes must not share one.
     pub staging: std::path::PathBuf,
+    /// Pages that are served beside it: the console.
+    pub beside: Option<axum::Router>,
 }
 
 /// What every request and task shares.

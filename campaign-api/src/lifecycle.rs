@@ -67,7 +67,8 @@ pub(crate) fn step(verb: Verb, status: CampaignStatus, start: StartAt, now: Time
 }
 
 /// The verbs that change something now.
-pub(crate) fn possible(campaign: &Campaign) -> Vec<&'static str> {
+#[must_use]
+pub fn possible(campaign: &Campaign) -> Vec<&'static str> {
     let now = clock::now();
     let helps = |verb: &&Verb| match step(**verb, campaign.status, campaign.record.start, now) {
         Step::To(_) => true,
@@ -130,6 +131,19 @@ pub async fn cancel(
     who: &str,
 ) -> Result<Result<Campaign, String>, StoreError> {
     ask(store, campaign, Verb::Cancel, who).await
+}
+
+/// Lets a campaign stand still for an operator, from wherever the store can be reached. Answers what
+/// it was or became, or in words why it cannot be.
+///
+/// # Errors
+/// When Redis does not answer; doing it again is harmless.
+pub async fn pause(
+    store: &Store,
+    campaign: Campaign,
+    who: &str,
+) -> Result<Result<Campaign, String>, StoreError> {
+    ask(store, campaign, Verb::Pause, who).await
 }
 
 /// Lets a paused campaign go on for an operator, from wherever the store can be reached. Answers

@@ -58,6 +58,7 @@ pub enum ServeError {
 pub struct Api {
     app: App,
     listener: TcpListener,
+    beside: Option<Router>,
 }
 
 /// Binds and runs until `shutdown`.
@@ -97,7 +98,7 @@ impl Api {
             tasks: TaskTracker::new(),
             config,
         });
-        Ok(Self { app, listener })
+        Ok(Self { app, listener, beside: parts.beside })
     }
 
     /// The address that is listened on.
@@ -114,13 +115,13 @@ impl Api {
     /// # Errors
     /// When the socket fails.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ServeError> {
-        let Self { app, listener } = self;
+        let Self { app, listener, beside } = self;
         tracing::info!(listen = ?listener.local_addr().ok(), "the API listens");
         let tending = app.tasks.spawn(housekeeping::run(Arc::clone(&app)));
         let stopping = shutdown.clone();
         let idle = app.config.close_wait() + app.config.upload_idle();
         let listener = Bounded::new(listener, app.config.connections_max, idle);
-        let serving = axum::serve(listener, router(Arc::clone(&app)))
+        let serving = axum::serve(listener, router(Arc::clone(&app), beside))
             .with_graceful_shutdown(async move { stopping.cancelled().await });
         let overdue = async {
             shutdown.cancelled().await;
@@ -140,8 +141,8 @@ impl Api {
     }
 }
 
-fn router(app: App) -> Router {
-    Router::new()
+fn router(app: App, beside: Option<Router>) -> Router {
+    let routes = Router::new()
         .route("/v1/campaigns", get(campaigns::list).post(campaigns::create))
         .route("/v1/campaigns/{id}", get(campaigns::show))
         .route("/v1/campaigns/{id}/recipients", get(recipients::offset).post(recipients::append))
@@ -172,8 +173,8 @@ fn router(app: App) -> Router {
             let detail = "this resource does not take that method; see docs/API.md";
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
         })
-        .layer(from_fn(count))
-        .with_state(app)
+        .with_state(app);
+    routes.merge(beside.unwrap_or_default()).layer(from_fn(count))
 }
 
 /// Requests by route and class of status: both sets are small and ours.

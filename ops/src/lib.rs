@@ -4,6 +4,7 @@
 pub mod backup;
 pub mod commands;
 pub mod config;
+mod console;
 pub mod demo;
 pub mod redis_child;
 pub mod run;

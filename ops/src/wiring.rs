@@ -13,10 +13,11 @@ use mail::verp::ReturnPathKeys;
 use store::{SealKeys, Store};
 
 use crate::config::Config;
+use crate::console;
 use crate::redis_child;
 use crate::run::frame::Frame;
 use crate::secrets::Secrets;
-use crate::watch;
+use crate::watch::{self, Eyes};
 
 /// Past the final dot a server may take ten minutes to answer; nobody waits that long for a
 /// restart. What is not answered by then may be sent twice, and is counted.
@@ -100,13 +101,14 @@ pub fn host_name() -> String {
 }
 
 /// Starts the ledger, and beside it whoever watches the platform: there is one of each.
-pub fn start_ledger(frame: &mut Frame, store: &Store) -> anyhow::Result<()> {
+pub fn start_ledger(frame: &mut Frame, store: &Store) -> anyhow::Result<Arc<Eyes>> {
     let ledger = ledger::Ledger::open(&frame.config.ledger)?;
-    let (read, watched) = (store.clone(), store.clone());
-    let config = frame.config.clone();
+    let read = store.clone();
+    let eyes = Arc::new(Eyes::new(store, &frame.config)?);
+    let watching = Arc::clone(&eyes);
     frame.services.start("ledger", GRACE, |stop| async move { Ok(ledger.run(&read, stop).await?) });
-    frame.services.start("watch", GRACE, |stop| watch::run(watched, config, stop));
-    Ok(())
+    frame.services.start("watch", GRACE, |stop| watch::run(watching, stop));
+    Ok(eyes)
 }
 
 /// What the bounce processor needs.
@@ -156,8 +158,13 @@ pub fn start_relay(frame: &mut Frame, store: &Store, keys: &Keys) -> anyhow::Res
     Ok(())
 }
 
-/// Starts the API.
-pub fn start_api(frame: &mut Frame, store: &Store, keys: &Keys) -> anyhow::Result<()> {
+/// Starts the API, and the console with it: it looks with these eyes.
+pub fn start_api(
+    frame: &mut Frame,
+    store: &Store,
+    keys: &Keys,
+    eyes: Arc<Eyes>,
+) -> anyhow::Result<()> {
     let config = frame.config.api.clone();
     let parts = campaign_api::Parts {
         store: store.clone(),
@@ -165,6 +172,7 @@ pub fn start_api(frame: &mut Frame, store: &Store, keys: &Keys) -> anyhow::Resul
         links: keys.links()?,
         history: frame.config.ledger.clone(),
         staging: staging(&frame.config.data_dir),
+        beside: console::router(&frame.config, store, eyes),
     };
     frame.services.start("api", GRACE, |stop| async move {
         Ok(campaign_api::serve(config, parts, stop).await?)

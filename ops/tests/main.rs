@@ -8,6 +8,7 @@ mod dkim;
 mod heavy_attachments;
 mod heavy_backup;
 mod heavy_chaos;
+mod heavy_console;
 mod heavy_demo;
 mod heavy_failover;
 mod heavy_fairness;

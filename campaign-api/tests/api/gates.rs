@@ -91,6 +91,7 @@ async fn a_bad_list_is_paused_once_with_the_reason_and_goes_on_when_a_person_say
         links: links(),
         history: world.history(),
         staging: world.folder.path().join("staging-2"),
+        beside: None,
     };
     let second = Api::bind(world.config.clone(), parts).await.unwrap();
     let stop = CancellationToken::new();

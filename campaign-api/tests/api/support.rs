@@ -113,6 +113,7 @@ impl World {
             links: links(),
             history: self.history(),
             staging: self.folder.path().join("staging"),
+            beside: None,
         };
         let api = Api::bind(self.config.clone(), parts).await.unwrap();
         self.address = api.local_addr().unwrap();

@@ -27,6 +27,9 @@ pub(super) struct Demo {
     /// Makes other recipients
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Stay after the end, until Ctrl-C: for a look at the console
+    #[arg(long)]
+    stay: bool,
     /// Keep everything in this folder, which must be new, to look at it afterwards
     #[arg(long, value_name = "FOLDER")]
     keep: Option<PathBuf>,
@@ -49,6 +52,7 @@ impl Demo {
             recipients: self.recipients,
             seed: self.seed,
             is_watched: !self.json && std::io::stderr().is_terminal(),
+            stays: self.stay,
             program: std::env::current_exe()?,
             data_dir: self.keep.map(std::path::absolute).transpose()?,
         };

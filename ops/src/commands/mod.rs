@@ -4,6 +4,7 @@ mod backup;
 mod bounces;
 mod check;
 mod completions;
+mod console;
 mod criteria;
 mod demo;
 mod dkim;
@@ -30,8 +31,10 @@ use anyhow::anyhow;
 use clap::{Args, Parser, Subcommand};
 use ledger::Ledger;
 
+pub(crate) use console::add_operator;
 pub(crate) use dkim::add as add_sender;
-pub(crate) use site::{Desk, PaceSeen, told_of_the_busiest};
+pub(crate) use queue::order::{About, Signed};
+pub(crate) use site::{Desk, PaceSeen, SiteTold, Which, told_of_the_busiest};
 pub(crate) use why::told_of;
 
 use crate::config::{Config, Problems, Sources, default_files};
@@ -50,6 +53,7 @@ const EXAMPLES: &str = "\
 Examples:
   malleposte demo                      a campaign through everything, on this machine
   malleposte up                        everything on this machine, no configuration needed
+  malleposte console add ann           a name and a password for the console
   malleposte dkim add news.example     a signing key, and the DNS record that proves the domain
   malleposte trace ann@example.org     everything that happened to a recipient
   malleposte stats --by site           what was delivered, put off and refused, and how fast
@@ -123,6 +127,7 @@ enum Command {
     Health(health::Health),
     Nagios(nagios::Nagios),
     Completions(completions::Completions),
+    Console(console::Console),
     Redis(redis::Redis),
 }
 
@@ -154,6 +159,7 @@ pub fn main() -> ExitCode {
         Command::Health(command) => command.run(&global),
         Command::Nagios(command) => command.run(&global),
         Command::Completions(command) => command.run(),
+        Command::Console(command) => command.run(&global),
         Command::Redis(command) => command.run(&global),
     };
     result.unwrap_or_else(|error| {
@@ -184,6 +190,43 @@ fn no_history(config: &Config) -> anyhow::Error {
 pub(crate) fn tame(text: &str) -> String {
     let text = mail::reply::clean_text(text);
     if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text }
+}
+
+/// How a command speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Voice {
+    /// To people.
+    Text,
+    /// To programs, a JSON object a line.
+    Json,
+    /// Not at all: the console shows what is so afterwards.
+    Silent,
+}
+
+impl Voice {
+    fn of(as_json: bool) -> Self {
+        if as_json { Self::Json } else { Self::Text }
+    }
+
+    fn is_json(self) -> bool {
+        self == Self::Json
+    }
+
+    /// Says what was done.
+    fn say(self, text: impl FnOnce() -> String, json: impl FnOnce() -> serde_json::Value) {
+        match self {
+            Self::Text => println!("{}", text()),
+            Self::Json => println!("{}", json()),
+            Self::Silent => {}
+        }
+    }
+
+    /// Says to people what should be known besides.
+    fn remark(self, text: &str) {
+        if self != Self::Silent {
+            eprintln!("{text}");
+        }
+    }
 }
 
 /// The clock.

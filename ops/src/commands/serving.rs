@@ -1,20 +1,23 @@
 //! The commands that serve: everything at once, or one service against a shared Redis.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
+use console::new_password;
 use store::{ApiKey, ApiKeyRecord, Durability, Right, Store};
 
 use super::Global;
 use crate::config::Config;
 use crate::redis_child::{Fsync, RedisChild, STOP_GRACE};
 use crate::run::frame::{Frame, serve};
+use crate::watch::Eyes;
 use crate::wiring::{self, Keys, connect, open_store};
 
 /// Run everything on this machine: private Redis, ledger, bounce processor, relay and API
 ///
 /// Needs no configuration. With `store.url` set it uses that Redis instead of its own.
-/// The first start makes an API key and shows it once. Ends on SIGTERM in good order: nothing
+/// The first start makes an API key and a password for the console, and shows them once. Ends on SIGTERM in good order: nothing
 /// more is leased, what is past DATA is finished, the rest is handed back, Redis goes last.
 #[derive(Debug, Args)]
 pub(super) struct Up {
@@ -40,12 +43,12 @@ impl Up {
         serve(global.read()?, "up", async |frame| {
             let store = own_or_shared(frame).await?;
             let keys = Keys::open(&frame.config)?;
-            wiring::start_ledger(frame, &store)?;
+            let eyes = wiring::start_ledger(frame, &store)?;
             wiring::start_bounces(frame, &store, &keys).await?;
             if !self.no_relay {
                 wiring::start_relay(frame, &store, &keys)?;
             }
-            wiring::start_api(frame, &store, &keys)?;
+            wiring::start_api(frame, &store, &keys, eyes)?;
             first_key(&store, &frame.config).await
         })
     }
@@ -72,7 +75,8 @@ impl Api {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
         serve(global.read()?, "api", async |frame| {
             let store = connect(&frame.config).await?;
-            wiring::start_api(frame, &store, &Keys::open(&frame.config)?)?;
+            let eyes = Arc::new(Eyes::new(&store, &frame.config)?);
+            wiring::start_api(frame, &store, &Keys::open(&frame.config)?, eyes)?;
             first_key(&store, &frame.config).await
         })
     }
@@ -82,7 +86,7 @@ impl Ledger {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
         serve(global.read()?, "ledger", async |frame| {
             let store = connect(&frame.config).await?;
-            wiring::start_ledger(frame, &store)
+            wiring::start_ledger(frame, &store).map(drop)
         })
     }
 }
@@ -103,7 +107,8 @@ async fn own_or_shared(frame: &mut Frame) -> anyhow::Result<Store> {
     open_store(&settings).await
 }
 
-/// A platform without any key gets one for its administrator, shown this once.
+/// A platform without any key gets one for its administrator, and a way into the console, shown this
+/// once.
 async fn first_key(store: &Store, config: &Config) -> anyhow::Result<()> {
     if store.api_key_count().await? > 0 {
         return Ok(());
@@ -118,5 +123,11 @@ async fn first_key(store: &Store, config: &Config) -> anyhow::Result<()> {
     store.put_api_key(&key, &record).await?;
     println!("API at http://{}", config.api.listen);
     println!("API key of the administrator, shown only now: {}", key.0);
+    if config.console.enabled {
+        let password = new_password();
+        super::add_operator(store, "admin", &password).await?;
+        println!("Console at http://{}/console", config.api.listen);
+        println!("Name admin, password, shown only now: {password}");
+    }
     Ok(())
 }

@@ -33,6 +33,8 @@ pub struct Config {
     pub api: campaign_api::Config,
     /// The bounce processor, which mail that comes back is delivered to.
     pub bounces: bounce_processor::Config,
+    /// The console, which the API serves.
+    pub console: console::Config,
     /// The resolver that all services share.
     pub dns: dns::Config,
     /// The history.
@@ -57,6 +59,7 @@ impl Default for Config {
             data_dir: PathBuf::from("malleposte-data"),
             api: Default::default(),
             bounces: Default::default(),
+            console: Default::default(),
             dns: Default::default(),
             ledger: Default::default(),
             log: Default::default(),
@@ -85,6 +88,7 @@ impl Config {
         };
         judge("log", config.log.check());
         judge("api", config.api.check().map_err(|e| e.to_string()));
+        judge("console", config.console.check());
         judge("dns", config.dns.check().map_err(|e| e.to_string()));
         judge("relay", config.relay.check().map_err(|e| e.to_string()));
         judge("store", config.store.check().map_err(|e| e.to_string()));

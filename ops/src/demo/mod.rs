@@ -14,7 +14,7 @@ use loadtests::client::Client;
 use loadtests::{Audit, Generator, Scenario};
 use mail::CampaignId;
 
-pub use platform::{Platform, RelayProcess, SENDER, Stage};
+pub use platform::{OPERATOR, Platform, RelayProcess, SENDER, Stage};
 pub use summary::Summary;
 
 use kill::Kill;
@@ -31,6 +31,8 @@ pub struct Wish {
     pub is_watched: bool,
     /// The program to run relays with: this one.
     pub program: std::path::PathBuf,
+    /// Whether to stay after the end until Ctrl-C, for whoever looks at the console.
+    pub stays: bool,
     /// Where everything is kept; a temporary folder when it is not given.
     pub data_dir: Option<std::path::PathBuf>,
 }
@@ -61,6 +63,10 @@ pub async fn run(wish: &Wish) -> anyhow::Result<Summary> {
     })
     .await?;
     let told = tell(wish, &mut platform, began).await;
+    if wish.stays && told.is_ok() {
+        eprintln!("it stays until Ctrl-C; {}", platform.invitation());
+        tokio::signal::ctrl_c().await?;
+    }
     let ended = platform.stop().await;
     let summary = told?;
     ended?;
@@ -71,6 +77,7 @@ async fn tell(wish: &Wish, platform: &mut Platform, began: Instant) -> anyhow::R
     let recipients = Generator::new(wish.seed, wish.recipients);
     let campaign = submit(platform, &recipients).await?;
     let mut watch = Watch::new(wish, platform, campaign);
+    watch.say(&platform.invitation());
     let deadline = began + PATIENCE + PATIENCE_PER_RECIPIENT * wish.recipients as u32;
     let mut kill: Option<Kill> = None;
     loop {

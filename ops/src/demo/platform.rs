@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use console::new_password;
 use ledger::Ledger;
 use loadtests::{Books, Internet, Listen, Scenario};
 use mail::{Domain, retry};
@@ -16,7 +17,7 @@ use store::{ApiKey, ApiKeyRecord, Right, Store};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-use crate::commands::{add_sender, now};
+use crate::commands::{add_operator, add_sender, now};
 use crate::config::Config;
 use crate::redis_child::{RedisChild, STOP_GRACE};
 use crate::run::frame::Frame;
@@ -25,6 +26,8 @@ use crate::wiring::{self, Keys};
 
 /// The sender domain of the campaigns here.
 pub const SENDER: &str = "news.malleposte.test";
+/// Who may open the console here.
+pub const OPERATOR: &str = "demo";
 const RETURNS: &str = "returns.malleposte.test";
 /// The relays' own addresses, by which the pretend internet tells them apart.
 pub(super) const RELAYS: [(&str, Ipv4Addr); 2] =
@@ -54,6 +57,8 @@ pub struct Platform {
     pub ledger: Ledger,
     /// A key of the API that may submit campaigns.
     pub api_key: String,
+    /// The password of [`OPERATOR`], who may open the console.
+    pub console_password: String,
     /// Two, in processes of their own.
     pub relays: Vec<RelayProcess>,
     pub(super) config: Config,
@@ -116,9 +121,11 @@ impl Platform {
         let keys = Keys::open(&config)?;
         publish(&internet, &store, &keys, config.bounces.listen).await?;
         let api_key = make_key(&store).await?;
-        wiring::start_ledger(&mut frame, &store)?;
+        let console_password = new_password();
+        add_operator(&store, OPERATOR, &console_password).await?;
+        let eyes = wiring::start_ledger(&mut frame, &store)?;
         wiring::start_bounces(&mut frame, &store, &keys).await?;
-        wiring::start_api(&mut frame, &store, &keys)?;
+        wiring::start_api(&mut frame, &store, &keys, eyes)?;
         let ledger = Ledger::open(&config.ledger)?;
         let services = tokio::spawn(frame.services.run(asked.clone()));
         let mut relays = Vec::new();
@@ -130,6 +137,7 @@ impl Platform {
             store,
             ledger,
             api_key,
+            console_password,
             relays,
             config,
             services: Some(services),
@@ -144,6 +152,13 @@ impl Platform {
     #[must_use]
     pub fn api_url(&self) -> String {
         format!("http://{}", self.config.api.listen)
+    }
+
+    /// Where it can be watched, and how to come in.
+    #[must_use]
+    pub fn invitation(&self) -> String {
+        let (url, password) = (self.api_url(), &self.console_password);
+        format!("watch it at {url}/console: name {OPERATOR}, password {password}")
     }
 
     /// What is compared at the end.

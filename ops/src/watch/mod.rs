@@ -1,52 +1,93 @@
-//! The eyes of the platform, one pair of them, where the ledger runs: every few seconds they look at
-//! the queue, the paces, the relays and Redis, and say what they see as metrics. They decide nothing
-//! about mail; a relay that has been silent for a day they take off the register.
+//! The eyes of the platform: they look at the queue, the paces, the relays and Redis. Where the ledger
+//! runs, one pair looks every few seconds and says what it sees as metrics; the console looks with the
+//! same pair, or with one of its own. They decide nothing about mail; a relay that has been silent for
+//! a day they take off the register.
 
 mod gauges;
 mod paces;
 mod sights;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use store::Store;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use sights::Sights;
-pub(crate) use sights::{Campaigns, Memory};
+pub(crate) use sights::{Campaigns, Memory, Sights};
 
-use crate::commands::Desk;
+use crate::commands::{Desk, Voice};
 use crate::config::Config;
 
-/// Between two looks.
+/// Between two looks for metrics.
 const EVERY: Duration = Duration::from_secs(10);
 
 /// A relay that was killed is news for so long; whoever comes back says so itself.
 const BURIED_AFTER_MS: u64 = 24 * 3_600_000;
 
-/// Looks until `stop`.
+/// A pair of eyes, for as many as want to see.
+pub struct Eyes {
+    store: Store,
+    desk: Desk,
+    seen: Mutex<Seen>,
+}
+
+/// What was seen last, and what is remembered from look to look.
+#[derive(Default)]
+struct Seen {
+    memory: Memory,
+    last: Option<(Instant, Arc<Sights>)>,
+}
+
+impl Eyes {
+    /// Eyes on a platform.
+    ///
+    /// # Errors
+    /// When what is known of providers does not read.
+    pub fn new(store: &Store, config: &Config) -> anyhow::Result<Self> {
+        let desk = Desk::new(store, config, Voice::Silent)?;
+        Ok(Self { store: store.clone(), desk, seen: Mutex::default() })
+    }
+
+    /// What there is to see; a look that is younger than `fresh` is not repeated. Of several who ask at
+    /// once, one looks.
+    pub(crate) async fn look(&self, fresh: Duration) -> anyhow::Result<Arc<Sights>> {
+        let mut seen = self.seen.lock().await;
+        if let Some((at, sights)) = &seen.last
+            && at.elapsed() < fresh
+        {
+            return Ok(Arc::clone(sights));
+        }
+        let sights = Arc::new(Sights::look(&self.desk, &self.store, &mut seen.memory).await?);
+        seen.last = Some((Instant::now(), Arc::clone(&sights)));
+        Ok(sights)
+    }
+
+    /// Something was done: the next look is a new one.
+    pub(crate) async fn blink(&self) {
+        self.seen.lock().await.last = None;
+    }
+
+    pub(crate) fn desk(&self) -> &Desk {
+        &self.desk
+    }
+}
+
+/// Looks until `stop`, and says what it sees as metrics.
 ///
 /// # Errors
 /// None: what cannot be seen is said and looked at again.
-pub async fn run(store: Store, config: Config, stop: CancellationToken) -> anyhow::Result<()> {
-    let mut memory = Memory::default();
+pub async fn run(eyes: Arc<Eyes>, stop: CancellationToken) -> anyhow::Result<()> {
     let mut shown = gauges::Shown::default();
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut desk = None;
     let mut is_blind = false;
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        let look = async {
-            let desk = match &desk {
-                Some(desk) => desk,
-                None => desk.insert(Desk::new(&store, &config, false)?),
-            };
-            Sights::look(desk, &store, &mut memory).await
-        };
-        let Some(looked) = stop.run_until_cancelled(look).await else { break };
+        let Some(looked) = stop.run_until_cancelled(eyes.look(EVERY / 2)).await else { break };
         match &looked {
             Ok(sights) => {
                 shown.show(sights);
-                bury(&store, sights).await;
+                bury(&eyes.store, sights).await;
             }
             Err(error) if !is_blind => {
                 tracing::warn!("the platform cannot be watched: {error:#}");

@@ -30,7 +30,7 @@ pub(super) struct Paces {
 
 impl Paces {
     /// Looks at some; answers all, those with the most to do first.
-    pub(super) async fn look(&mut self, desk: &Desk<'_>, store: &Store) -> Result<Vec<PaceSeen>> {
+    pub(super) async fn look(&mut self, desk: &Desk, store: &Store) -> Result<Vec<PaceSeen>> {
         if self.listed.len() <= LOOKED_AT || self.looks.is_multiple_of(LISTED_EVERY) {
             self.list(store.paces().await?);
         }
@@ -96,6 +96,9 @@ mod tests {
             connections_max: 1,
             waiting,
             is_blocked: false,
+            provider: None,
+            is_fixed: false,
+            is_suspended: false,
             binding: Binding::Nothing,
         }
     }

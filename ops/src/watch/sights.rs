@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Result;
+use mail::orders::Orders;
 use mail::{CampaignId, Timestamp};
 use store::{CampaignStatus, RelayRecord, ServerState, Store};
 
@@ -36,16 +37,18 @@ const KEYS_EVERY: u32 = 30;
 
 /// Everything that was seen.
 #[derive(Debug, Clone)]
-pub(super) struct Sights {
-    pub(super) servers: Vec<ServerState>,
-    pub(super) relays: Vec<(String, RelayRecord)>,
-    pub(super) campaigns: Campaigns,
+pub(crate) struct Sights {
+    pub(crate) servers: Vec<ServerState>,
+    pub(crate) relays: Vec<(String, RelayRecord)>,
+    pub(crate) campaigns: Campaigns,
     /// Age of the oldest DKIM key that signs, in seconds.
-    pub(super) oldest_key_s: f64,
-    pub(super) paces: Vec<PaceSeen>,
-    pub(super) outbox_fullness: f64,
-    pub(super) feedback_waiting: u64,
-    pub(super) at: Timestamp,
+    pub(crate) oldest_key_s: f64,
+    pub(crate) paces: Vec<PaceSeen>,
+    pub(crate) outbox_fullness: f64,
+    pub(crate) feedback_waiting: u64,
+    /// The operators' orders that hold.
+    pub(crate) orders: Orders,
+    pub(crate) at: Timestamp,
 }
 
 /// Campaigns that are not over.
@@ -72,7 +75,7 @@ pub(crate) struct Memory {
 const CAMPAIGNS_MAX: usize = 10_000;
 
 impl Sights {
-    pub(super) async fn look(desk: &Desk<'_>, store: &Store, memory: &mut Memory) -> Result<Self> {
+    pub(super) async fn look(desk: &Desk, store: &Store, memory: &mut Memory) -> Result<Self> {
         let at = now();
         if memory.looks.is_multiple_of(KEYS_EVERY) {
             memory.oldest_key = oldest_key(store).await?;
@@ -87,6 +90,7 @@ impl Sights {
             paces: memory.paces.look(desk, store).await?,
             outbox_fullness: store.outbox_fullness().await?,
             feedback_waiting: store.feedback_waiting().await?,
+            orders: store.orders(at).await?,
             at,
         })
     }

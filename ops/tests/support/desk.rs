@@ -16,7 +16,7 @@ use super::{Process, command, free_port, publish, settings};
 
 pub struct Desk {
     dir: TempDir,
-    runtime: Runtime,
+    pub runtime: Runtime,
     pub internet: Internet,
     config: PathBuf,
     api: String,
@@ -60,6 +60,11 @@ impl Desk {
     /// Where the page of metrics is.
     pub fn metrics(&self) -> &str {
         &self.metrics
+    }
+
+    /// Where the API is, and the console.
+    pub fn api(&self) -> &str {
+        &self.api
     }
 
     /// Where returned mail is taken.

@@ -7,6 +7,7 @@
     reason = "shared by test files that each use a part"
 )]
 
+mod browser;
 mod desk;
 
 use std::net::{Ipv4Addr, TcpListener};
@@ -24,6 +25,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use store::Store;
 use tokio::runtime::Runtime;
 
+pub use browser::Browser;
 pub use desk::Desk;
 
 pub const RETURNS: &str = "returns.malleposte.test";

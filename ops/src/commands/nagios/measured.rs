@@ -8,7 +8,7 @@ use mail::Timestamp;
 use mail::throttle::Binding;
 use store::{RelayRecord, ServerState};
 
-use super::super::{Desk, health, history, no_history, now};
+use super::super::{Desk, Voice, health, history, no_history, now};
 use super::{Check, Measured};
 use crate::config::Config;
 use crate::run::metrics::vitals::Disk;
@@ -86,7 +86,7 @@ fn relays(relays: &[(String, RelayRecord)]) -> Measured {
 
 async fn blocked(config: &Config) -> Result<Measured> {
     let store = connect(config).await?;
-    let paces = Desk::new(&store, config, false)?.seen(store.paces().await?).await?;
+    let paces = Desk::new(&store, config, Voice::Silent)?.seen(store.paces().await?).await?;
     let blocked: Vec<_> = paces.iter().filter(|pace| pace.is_blocked).collect();
     let mut says = format!("{} of {} paces are blocked", blocked.len(), paces.len());
     if let Some(first) = blocked.first() {

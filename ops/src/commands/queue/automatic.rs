@@ -112,12 +112,11 @@ impl Hand<'_> {
                 self.store.expedite(campaign).await?;
             }
         }
-        if self.as_json {
-            println!("{}", json!({ "hold": hold, "is": "is undone" }));
-        } else {
-            let minutes = respite.as_secs() / 60;
-            println!("order {id} is undone: {hold}; it is not held again for {minutes} minutes");
-        }
+        let minutes = respite.as_secs() / 60;
+        self.voice.say(
+            || format!("order {id} is undone: {hold}; it is not held again for {minutes} minutes"),
+            || json!({ "hold": hold, "is": "is undone" }),
+        );
         Ok(true)
     }
 
@@ -136,7 +135,7 @@ impl Hand<'_> {
             Err(why) => bail!(why),
             Ok(campaign) => {
                 self.tell_about(id, &format!("resume campaign {id}"), signed).await?;
-                println!("campaign {id} is {}", campaign.status);
+                self.say_campaign(id, campaign.status);
                 Ok(true)
             }
         }

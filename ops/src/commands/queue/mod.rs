@@ -2,7 +2,7 @@
 
 mod aside;
 pub(super) mod automatic;
-pub(super) mod order;
+pub(in crate::commands) mod order;
 mod rest;
 
 use std::process::ExitCode;
@@ -17,7 +17,7 @@ use mail::queue::Counters;
 use serde_json::json;
 use store::Store;
 
-use super::Global;
+use super::{Global, Voice};
 use crate::wiring::connect;
 pub(super) use order::Signed;
 use order::{About, Hand};
@@ -109,7 +109,7 @@ impl Queue {
         let config = global.read()?;
         super::block_on(async move {
             let store = connect(&config).await?;
-            let hand = Hand { store: &store, config: &config, as_json: self.json };
+            let hand = Hand { store: &store, config: &config, voice: Voice::of(self.json) };
             match self.verb.unwrap_or(Verb::List) {
                 Verb::List => list(&store, self.json).await?,
                 Verb::Show { campaign } => {

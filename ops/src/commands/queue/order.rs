@@ -12,9 +12,9 @@ use mail::orders::{Order, Scope, ScopeKind, Verb};
 use mail::queue::Lane;
 use mail::{CampaignId, Domain, Event, ShardId, Site};
 use serde_json::json;
-use store::{NewOrder, Store, relay_name};
+use store::{CampaignStatus, NewOrder, Store, relay_name};
 
-use crate::commands::now;
+use crate::commands::{Voice, now};
 use crate::config::Config;
 
 /// An order outlives every recipient that it can be about: no lifetime is longer (30 days).
@@ -26,7 +26,7 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(600);
 
 /// Who and why.
 #[derive(Debug, Args)]
-pub(in crate::commands) struct Signed {
+pub(crate) struct Signed {
     /// Why; it stands in the event and in the list of orders
     #[arg(long, value_name = "TEXT")]
     pub(in crate::commands) why: String,
@@ -36,6 +36,11 @@ pub(in crate::commands) struct Signed {
 }
 
 impl Signed {
+    /// By somebody whose name is known.
+    pub(crate) fn new(by: &str, why: &str) -> Self {
+        Self { why: why.to_owned(), by: Some(by.to_owned()) }
+    }
+
     pub(in crate::commands) fn by(&self) -> String {
         let user = |name: &str| std::env::var(name).ok().filter(|user| !user.is_empty());
         let given = self.by.clone().or_else(|| user("SUDO_USER")).or_else(|| user("USER"));
@@ -52,7 +57,7 @@ impl Signed {
 
 /// What an order is about.
 #[derive(Debug, Args)]
-pub(in crate::commands) struct About {
+pub(crate) struct About {
     /// all, site, source, tenant, campaign or domain
     #[arg(value_name = "KIND", value_parser = kind)]
     kind: ScopeKind,
@@ -63,6 +68,12 @@ pub(in crate::commands) struct About {
     signed: Signed,
 }
 
+impl About {
+    pub(crate) fn new(kind: ScopeKind, name: &str, signed: Signed) -> Self {
+        Self { kind, name: name.to_owned(), signed }
+    }
+}
+
 fn kind(word: &str) -> Result<ScopeKind, String> {
     ScopeKind::from_word(word).ok_or_else(|| {
         let all: Vec<&str> = ScopeKind::ALL.iter().map(|kind| kind.as_str()).collect();
@@ -71,20 +82,15 @@ fn kind(word: &str) -> Result<ScopeKind, String> {
 }
 
 /// The platform, as the verbs need it.
-pub(in crate::commands) struct Hand<'a> {
+pub(crate) struct Hand<'a> {
     pub(in crate::commands) store: &'a Store,
     pub(in crate::commands) config: &'a Config,
-    pub(in crate::commands) as_json: bool,
+    pub(in crate::commands) voice: Voice,
 }
 
 impl Hand<'_> {
     /// Gives an order about a scope, and makes due what should notice it.
-    pub(in crate::commands) async fn order(
-        &self,
-        verb: Verb,
-        about: About,
-        pool: String,
-    ) -> anyhow::Result<()> {
+    pub(crate) async fn order(&self, verb: Verb, about: About, pool: String) -> anyhow::Result<()> {
         about.signed.check()?;
         let scope = self.scope(about.kind, &about.name).await?;
         verb.check(&scope)?;
@@ -106,7 +112,7 @@ impl Hand<'_> {
     }
 
     /// Ends every order of a kind about a scope, as `resume` does, and a campaign's pause.
-    pub(in crate::commands) async fn resume(&self, about: About) -> anyhow::Result<()> {
+    pub(crate) async fn resume(&self, about: About) -> anyhow::Result<()> {
         about.signed.check()?;
         let scope = self.scope(about.kind, &about.name).await?;
         let orders = self.store.orders(now()).await?;
@@ -124,7 +130,7 @@ impl Hand<'_> {
     }
 
     /// Ends one order. What it held back goes at once.
-    pub(in crate::commands) async fn undo(&self, id: u64, signed: &Signed) -> anyhow::Result<()> {
+    pub(crate) async fn undo(&self, id: u64, signed: &Signed) -> anyhow::Result<()> {
         signed.check()?;
         let undone = self.store.undo_order(id, &signed.by(), &signed.why, now()).await?;
         if undone.is_none() && self.undo_hold(id, signed).await? {
@@ -135,7 +141,7 @@ impl Hand<'_> {
         })?;
         match order.verb {
             Verb::Suspend => self.make_due(&order.scope).await?,
-            Verb::Bounce => eprintln!("what has failed by it stays failed"),
+            Verb::Bounce => self.voice.remark("what has failed by it stays failed"),
             Verb::Reroute | Verb::Retry | Verb::Drain | Verb::Fix => {}
         }
         self.say(&order, "is undone");
@@ -145,7 +151,7 @@ impl Hand<'_> {
     pub(in crate::commands) async fn list(&self) -> anyhow::Result<()> {
         let orders = self.store.orders(now()).await?;
         let automatic = self.automatic().await?;
-        if self.as_json {
+        if self.voice.is_json() {
             println!(
                 "{}",
                 json!({ "orders": orders.all(), "holds": automatic.holds_as_json(),
@@ -167,7 +173,7 @@ impl Hand<'_> {
         Ok(())
     }
 
-    pub(in crate::commands) async fn drain(
+    pub(crate) async fn drain(
         &self,
         name: &str,
         signed: &Signed,
@@ -193,7 +199,10 @@ impl Hand<'_> {
                 .filter(|(id, _)| is_named(id, name))
                 .any(|(_, r)| !r.draining || r.leased > 0);
             if !busy {
-                println!("{name} holds nothing any more: it can be stopped");
+                self.voice.say(
+                    || format!("{name} holds nothing any more: it can be stopped"),
+                    || json!({ "relay": name, "is": "drained" }),
+                );
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
@@ -201,11 +210,7 @@ impl Hand<'_> {
         bail!("{name} still has recipients in hand after {} s", DRAINED_WITHIN.as_secs());
     }
 
-    pub(in crate::commands) async fn cancel(
-        &self,
-        campaign: &str,
-        signed: &Signed,
-    ) -> anyhow::Result<()> {
+    pub(crate) async fn cancel(&self, campaign: &str, signed: &Signed) -> anyhow::Result<()> {
         signed.check()?;
         let id: CampaignId = campaign.parse()?;
         let found = self.store.campaign(id).await?;
@@ -215,14 +220,14 @@ impl Hand<'_> {
             Err(why) => bail!(why),
             Ok(campaign) => {
                 self.tell_about(id, &format!("cancel campaign {id}"), signed).await?;
-                println!("campaign {id} is {}", campaign.status);
+                self.say_campaign(id, campaign.status);
                 Ok(())
             }
         }
     }
 
     /// Tells what was done to a campaign that is no lasting order.
-    pub(in crate::commands) async fn tell_about(
+    pub(crate) async fn tell_about(
         &self,
         id: CampaignId,
         what: &str,
@@ -234,11 +239,17 @@ impl Hand<'_> {
     }
 
     pub(in crate::commands) fn say(&self, order: &Order, what: &str) {
-        if self.as_json {
-            println!("{}", json!({ "order": order, "is": what }));
-        } else {
-            println!("order {} {what}: {order}", order.id);
-        }
+        self.voice.say(
+            || format!("order {} {what}: {order}", order.id),
+            || json!({ "order": order, "is": what }),
+        );
+    }
+
+    pub(super) fn say_campaign(&self, id: CampaignId, status: CampaignStatus) {
+        self.voice.say(
+            || format!("campaign {id} is {status}"),
+            || json!({ "campaign": id.to_string(), "is": status }),
+        );
     }
 
     /// What was accepted of a campaign that does not run is not leased, and so fails later.
@@ -252,10 +263,10 @@ impl Hand<'_> {
         let still = states.iter().zip(told).filter(|(_, s)| s.is_some_and(|s| !s.is_leasable()));
         let still: Vec<String> = still.map(|(id, _)| id.to_string()).collect();
         if !still.is_empty() {
-            eprintln!(
-                "{} not running: what waits there fails once it is resumed, or cancel it",
-                still.join(", ")
-            );
+            let still = still.join(", ");
+            self.voice.remark(&format!(
+                "{still} not running: what waits there fails once it is resumed, or cancel it"
+            ));
         }
         Ok(())
     }

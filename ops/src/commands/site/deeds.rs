@@ -1,21 +1,23 @@
 //! What operators do to a pace: fix it, lift a block, undo a change.
 
+use std::time::Duration;
+
 use anyhow::Context;
-use mail::orders::{Scope, ScopeKind, Verb};
-use mail::throttle::Change;
+use mail::orders::{Order, Scope, ScopeKind, Verb};
+use mail::throttle::{Change, Fixed};
 use mail::{Site, Timestamp};
 use relay::{Deed, by_hand, limits_at};
 use serde_json::json;
 use store::NewOrder;
 
 use super::{Desk, Numbers, Signed, Which};
-use crate::commands::now;
 use crate::commands::queue::automatic::HEARD_WITHIN;
+use crate::commands::{Voice, now};
 
 /// Changes among which one is looked for by its number.
 const LOOKED_THROUGH: usize = 10_000;
 
-impl Desk<'_> {
+impl Desk {
     pub(super) async fn fix(
         &self,
         which: &Which,
@@ -24,22 +26,33 @@ impl Desk<'_> {
     ) -> anyhow::Result<()> {
         signed.check()?;
         let site = self.find(&which.site).await?;
-        let fixed = fix.fixed();
-        let (limits, _) = limits_at(&self.config.relay, &self.known, &site);
-        fixed.check(&limits).with_context(|| format!("{site}"))?;
-        let scope = Scope::new(ScopeKind::Site, site.as_str())?;
-        let (source, now) = (which.source.clone().unwrap_or_default(), now());
-        let until = fix.lasts.map(|lasts| now + lasts);
-        let new = NewOrder::new(Verb::Fix, scope, signed.by(), signed.why.clone());
-        let order = self.store.give_order(NewOrder { fixed, source, until, ..new }, now).await?;
+        let source = which.source.clone().unwrap_or_default();
+        let order = self.fix_pace(&site, source, fix.fixed(), fix.lasts, signed).await?;
         self.hand().say(&order, "holds");
-        if !self.as_json {
+        if self.voice == Voice::Text {
             println!("`malleposte queue undo {} --why …` lifts it", order.id);
         }
         Ok(())
     }
 
-    pub(super) async fn release(&self, which: &Which, signed: &Signed) -> anyhow::Result<()> {
+    /// Fixes the pace of a source at a site, or of all sources where none is named.
+    pub(crate) async fn fix_pace(
+        &self,
+        site: &Site,
+        source: String,
+        fixed: Fixed,
+        lasts: Option<Duration>,
+        signed: &Signed,
+    ) -> anyhow::Result<Order> {
+        let (limits, _) = limits_at(&self.config.relay, &self.known, site);
+        fixed.check(&limits).with_context(|| format!("{site}"))?;
+        let (scope, now) = (Scope::new(ScopeKind::Site, site.as_str())?, now());
+        let new = NewOrder::new(Verb::Fix, scope, signed.by(), signed.why.clone());
+        let until = lasts.map(|lasts| now + lasts);
+        Ok(self.store.give_order(NewOrder { fixed, source, until, ..new }, now).await?)
+    }
+
+    pub(crate) async fn release(&self, which: &Which, signed: &Signed) -> anyhow::Result<()> {
         signed.check()?;
         let site = self.find(&which.site).await?;
         let known = self.one_held(&site, which.source.as_deref()).await?;
@@ -56,7 +69,7 @@ impl Desk<'_> {
         }
     }
 
-    pub(super) async fn undo(
+    pub(crate) async fn undo(
         &self,
         which: &Which,
         number: &str,
@@ -91,7 +104,7 @@ impl Desk<'_> {
         let (limits, _) = limits_at(&self.config.relay, &self.known, site);
         let (by, at) = (signed.by(), now());
         let hand = relay::Hand { by: &by, reason: &signed.why };
-        let done = by_hand(self.store, (source, site), deed, &limits, hand, at).await;
+        let done = by_hand(&self.store, (source, site), deed, &limits, hand, at).await;
         let changes = done.with_context(|| format!("{source} at {site}"))?;
         let ends_hold = changes.iter().any(|c| c.what == mail::throttle::Dimension::Hold);
         if ends_hold {
@@ -104,13 +117,13 @@ impl Desk<'_> {
     }
 
     fn say_changes(&self, source: &str, site: &Site, changes: &[Change]) {
-        if self.as_json {
-            let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
-            println!("{}", json!({ "source": source, "site": site.as_str(), "changes": changes }));
-            return;
-        }
-        for change in changes {
-            println!("{source} at {site}: {change:.1}");
-        }
+        let line = |change: &Change| format!("{source} at {site}: {change:.1}");
+        self.voice.say(
+            || changes.iter().map(line).collect::<Vec<_>>().join("\n"),
+            || {
+                let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+                json!({ "source": source, "site": site.as_str(), "changes": changes })
+            },
+        );
     }
 }

@@ -10,7 +10,7 @@ use super::Desk;
 /// Sites that are listed for whoever named none of them.
 const LISTED_MAX: usize = 20;
 
-impl Desk<'_> {
+impl Desk {
     /// The site of a name: its own, a domain that it serves, or the end of it.
     pub(super) async fn find(&self, text: &str) -> anyhow::Result<Site> {
         let wanted = text.trim().to_lowercase();

@@ -9,7 +9,7 @@ use super::Desk;
 use super::view::{Standing, View, moment, per_second};
 use crate::commands::now;
 
-impl Desk<'_> {
+impl Desk {
     pub(super) async fn list(&self) -> anyhow::Result<()> {
         let (all, orders, at) = (self.all().await?, self.orders().await?, now());
         let mut views: Vec<View<'_>> =
@@ -17,7 +17,7 @@ impl Desk<'_> {
         views.sort_by_cached_key(|view| {
             (view.standing(), view.known.site.clone(), view.known.source.clone())
         });
-        if self.as_json {
+        if self.voice.is_json() {
             println!("{}", json!({ "sites": views.iter().map(row).collect::<Vec<_>>() }));
         } else if views.is_empty() {
             println!("no site is known yet: a pace begins with the first mail to a site");

@@ -21,10 +21,11 @@ use mail::{Site, Timestamp};
 use relay::{Insight, insights, insights_at, look_at_ceilings, providers};
 use store::Store;
 
+pub(crate) use show::SiteTold;
 pub(crate) use view::PaceSeen;
 
 use super::queue::order::{Hand, Signed};
-use super::{Global, history, no_history};
+use super::{Global, Voice, history, no_history};
 use crate::config::Config;
 use crate::wiring::connect;
 
@@ -94,13 +95,19 @@ enum Verb {
 
 /// A site, and one source or all.
 #[derive(Debug, Args)]
-struct Which {
+pub(crate) struct Which {
     /// The site, a domain that it serves, or the end of its name
     #[arg(value_name = "SITE")]
     site: String,
     /// This source alone
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
+}
+
+impl Which {
+    pub(crate) fn new(site: &str, source: &str) -> Self {
+        Self { site: site.to_owned(), source: Some(source.to_owned()) }
+    }
 }
 
 /// What is to be fixed.
@@ -146,13 +153,13 @@ fn span(text: &str) -> Result<Duration, String> {
 }
 
 /// The platform, as these commands look at it.
-pub(crate) struct Desk<'a> {
-    store: &'a Store,
-    config: &'a Config,
+pub(crate) struct Desk {
+    store: Store,
+    config: Config,
     /// History, if there is any on this machine.
     ledger: Option<Ledger>,
     known: Arc<Providers>,
-    as_json: bool,
+    voice: Voice,
 }
 
 impl Sites {
@@ -160,7 +167,7 @@ impl Sites {
         let config = global.read()?;
         super::block_on(async move {
             let store = connect(&config).await?;
-            let desk = Desk::new(&store, &config, self.json)?;
+            let desk = Desk::new(&store, &config, Voice::of(self.json))?;
             match self.verb.unwrap_or(Verb::List) {
                 Verb::List => desk.list().await?,
                 Verb::Show(which) => desk.show(&which).await?,
@@ -176,15 +183,15 @@ impl Sites {
     }
 }
 
-impl<'a> Desk<'a> {
-    pub(crate) fn new(store: &'a Store, config: &'a Config, as_json: bool) -> anyhow::Result<Self> {
+impl Desk {
+    pub(crate) fn new(store: &Store, config: &Config, voice: Voice) -> anyhow::Result<Self> {
         let known = providers(&config.relay.providers)?;
         let ledger = history(config)?;
-        Ok(Self { store, config, ledger, known, as_json })
+        Ok(Self { store: store.clone(), config: config.clone(), ledger, known, voice })
     }
 
-    fn hand(&self) -> Hand<'a> {
-        Hand { store: self.store, config: self.config, as_json: self.as_json }
+    pub(crate) fn hand(&self) -> Hand<'_> {
+        Hand { store: &self.store, config: &self.config, voice: self.voice }
     }
 
     async fn orders(&self) -> anyhow::Result<Orders> {
@@ -193,7 +200,7 @@ impl<'a> Desk<'a> {
 
     /// What is known of a site, of one source or of all.
     async fn at(&self, site: &Site, source: Option<&str>) -> anyhow::Result<Vec<Insight>> {
-        self.looked_at(insights_at(self.store, site, source).await?).await
+        self.looked_at(insights_at(&self.store, site, source).await?).await
     }
 
     /// The one source that something is to be done to.
@@ -211,17 +218,17 @@ impl<'a> Desk<'a> {
     }
 
     async fn all(&self) -> anyhow::Result<Vec<Insight>> {
-        self.looked_at(insights(self.store).await?).await
+        self.looked_at(insights(&self.store).await?).await
     }
 
     async fn looked_at(&self, mut found: Vec<Insight>) -> anyhow::Result<Vec<Insight>> {
         let (config, now) = (&self.config.relay, super::now());
-        look_at_ceilings(&mut found, self.store, config, &self.known, now).await?;
+        look_at_ceilings(&mut found, &self.store, config, &self.known, now).await?;
         Ok(found)
     }
 
     fn ledger(&self) -> anyhow::Result<&Ledger> {
-        self.ledger.as_ref().ok_or_else(|| no_history(self.config))
+        self.ledger.as_ref().ok_or_else(|| no_history(&self.config))
     }
 }
 
@@ -234,7 +241,7 @@ pub(crate) async fn told_of_the_busiest(
     store: &Store,
     config: &Config,
 ) -> anyhow::Result<Option<String>> {
-    let desk = Desk::new(store, config, false)?;
+    let desk = Desk::new(store, config, Voice::Silent)?;
     let (mut busiest, mut most) = (None, 0);
     for known in desk.all().await? {
         let of = |ledger: &Ledger| {

@@ -16,7 +16,7 @@ const CHANGES_MAX: usize = 100_000;
 const LOOKS: u32 = 10;
 const BETWEEN: Duration = Duration::from_millis(700);
 
-impl Desk<'_> {
+impl Desk {
     pub(super) async fn replay(&self, which: &Which) -> anyhow::Result<ExitCode> {
         let site = self.find(&which.site).await?;
         let source = self.one(&site, which.source.as_deref()).await?.source;
@@ -24,7 +24,7 @@ impl Desk<'_> {
         let mut look = 1;
         loop {
             // The record first: what history tells later cannot be missing in it.
-            let known = insight(self.store, &source, &site).await?;
+            let known = insight(&self.store, &source, &site).await?;
             let Some(known) = known else {
                 anyhow::bail!("the record of {source} at {site} is gone")
             };
@@ -41,7 +41,7 @@ impl Desk<'_> {
                 tokio::time::sleep(BETWEEN).await;
                 continue;
             }
-            if self.as_json {
+            if self.voice.is_json() {
                 println!(
                     "{}",
                     json!({ "source": source, "site": site.as_str(), "changes": changes.len(),

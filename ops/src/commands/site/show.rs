@@ -6,12 +6,12 @@ use ledger::PaceChange;
 use mail::holds::Hold;
 use mail::orders::{Order, Orders, ScopeKind};
 use mail::reply::clean_text;
-use mail::throttle::{Dimension, Fixed, HourKnown};
+use mail::throttle::{Dimension, Fixed, HourKnown, Limits};
 use mail::{Site, Timestamp};
 use serde_json::{Value, json};
 
 use super::list::row;
-use super::view::{View, moment, per_second};
+use super::view::{PaceSeen, View, moment, per_second};
 use super::{Desk, Which};
 use crate::commands::now;
 
@@ -28,7 +28,43 @@ struct Evidence {
     blocked: Option<String>,
 }
 
-impl Desk<'_> {
+/// A source at a site, for the console.
+pub(crate) struct SiteTold {
+    pub(crate) seen: PaceSeen,
+    pub(crate) messages_per_connection: u32,
+    pub(crate) limits: Limits,
+    pub(crate) held_until: Option<Timestamp>,
+    /// What the site said when it last blocked the source.
+    pub(crate) blocked: Option<String>,
+    /// The orders that hold for it.
+    pub(crate) orders: Vec<Order>,
+    /// The newest first.
+    pub(crate) changes: Vec<PaceChange>,
+}
+
+impl Desk {
+    /// One source at one site; `None`: there is no record.
+    pub(crate) async fn told(&self, source: &str, site: &Site) -> anyhow::Result<Option<SiteTold>> {
+        let seen = self.seen(vec![(source.to_owned(), site.clone())]).await?;
+        let (Some(seen), Some(known)) =
+            (seen.into_iter().next(), self.at(site, Some(source)).await?.into_iter().next())
+        else {
+            return Ok(None);
+        };
+        let (orders, at) = (self.orders().await?, now());
+        let view = self.view(&known, &orders, at);
+        let (changes, blocked) = self.changes(source, site)?;
+        Ok(Some(SiteTold {
+            seen,
+            messages_per_connection: view.messages_per_connection(),
+            limits: view.limits,
+            held_until: known.pace.hold_until(),
+            blocked,
+            orders: concerning(&orders, site, Some(source)).into_iter().cloned().collect(),
+            changes,
+        }))
+    }
+
     pub(super) async fn show(&self, which: &Which) -> anyhow::Result<()> {
         let site = self.find(&which.site).await?;
         print!("{}", self.shown(&site, which.source.as_deref()).await?);
@@ -49,7 +85,7 @@ impl Desk<'_> {
             told.push((view, evidence));
         }
         let concern = concerning(&orders, site, source);
-        if self.as_json {
+        if self.voice.is_json() {
             let sources: Vec<Value> = told.iter().map(|(v, e)| source_json(v, e)).collect();
             let shown = json!({
                 "site": site.as_str(), "sources": sources, "orders": concern, "holds": holds,
@@ -60,15 +96,22 @@ impl Desk<'_> {
     }
 
     fn evidence(&self, source: &str, site: &Site) -> anyhow::Result<Evidence> {
-        let Some(ledger) = &self.ledger else {
-            return Ok(Evidence { changes: Vec::new(), blocked: None });
-        };
-        let mut changes =
-            ledger.pace_changes(source, site.as_str(), Timestamp(0), LOOKED_THROUGH)?;
-        let reply = changes.iter().find_map(|change| change.entry.event.reply.as_ref());
-        let blocked = reply.map(|reply| clean_text(&reply.to_string()));
+        let (mut changes, blocked) = self.changes(source, site)?;
         changes.truncate(CHANGES);
         Ok(Evidence { changes, blocked })
+    }
+
+    /// The newest changes of a pace, and what the site said last.
+    fn changes(
+        &self,
+        source: &str,
+        site: &Site,
+    ) -> anyhow::Result<(Vec<PaceChange>, Option<String>)> {
+        let Some(ledger) = &self.ledger else { return Ok((Vec::new(), None)) };
+        let changes = ledger.pace_changes(source, site.as_str(), Timestamp(0), LOOKED_THROUGH)?;
+        let reply = changes.iter().find_map(|change| change.entry.event.reply.as_ref());
+        let said = reply.map(|reply| clean_text(&reply.to_string()));
+        Ok((changes, said))
     }
 
     fn tell(

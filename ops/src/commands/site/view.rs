@@ -1,6 +1,6 @@
 //! One source at one site, judged for people: what holds, since when, and how interesting that is.
 
-use mail::orders::{Order, Orders};
+use mail::orders::{Order, Orders, ScopeKind, Verb};
 use mail::throttle::{Binding, Dimension, Fixed, Limits};
 use mail::{Site, Timestamp};
 use relay::{Insight, insights_of, limits_at};
@@ -31,7 +31,7 @@ pub(super) struct View<'a> {
     pub(super) at: Timestamp,
 }
 
-impl Desk<'_> {
+impl Desk {
     pub(super) fn view<'a>(&self, known: &'a Insight, orders: &Orders, at: Timestamp) -> View<'a> {
         let (limits, provider) = limits_at(&self.config.relay, &self.known, &known.site);
         let site = known.site.as_str();
@@ -60,16 +60,38 @@ pub(crate) struct PaceSeen {
     pub(crate) waiting: u64,
     /// Whether the site blocks the source.
     pub(crate) is_blocked: bool,
+    /// The provider's title, if it is a provider's site.
+    pub(crate) provider: Option<String>,
+    /// Whether an operator has fixed some of it.
+    pub(crate) is_fixed: bool,
+    /// Whether an operator has suspended the site or the source.
+    pub(crate) is_suspended: bool,
     pub(crate) binding: Binding,
 }
 
-impl Desk<'_> {
+impl Desk {
     /// Those of these paces that have a record.
     pub(crate) async fn seen(&self, paces: Vec<(String, Site)>) -> anyhow::Result<Vec<PaceSeen>> {
-        let found = self.looked_at(insights_of(self.store, paces).await?).await?;
+        let found = self.looked_at(insights_of(&self.store, paces).await?).await?;
         let (orders, at) = (self.orders().await?, now());
-        Ok(found.iter().map(|known| self.view(known, &orders, at).seen()).collect())
+        let seen = |known: &Insight| PaceSeen {
+            is_suspended: is_suspended(&orders, known),
+            ..self.view(known, &orders, at).seen()
+        };
+        Ok(found.iter().map(seen).collect())
     }
+}
+
+/// Whether an order lets nothing go there, whoever it is for.
+fn is_suspended(orders: &Orders, known: &Insight) -> bool {
+    orders.all().iter().filter(|order| order.verb == Verb::Suspend).any(|order| {
+        match order.scope.kind {
+            ScopeKind::All => true,
+            ScopeKind::Site => order.scope.name == known.site.as_str(),
+            ScopeKind::Source => order.scope.name == known.source,
+            ScopeKind::Tenant | ScopeKind::Campaign | ScopeKind::Domain | ScopeKind::Relay => false,
+        }
+    })
 }
 
 impl View<'_> {
@@ -84,6 +106,9 @@ impl View<'_> {
             connections_max: self.connections(),
             waiting: now.waiting(),
             is_blocked: pace.hold_until().is_some_and(|until| until > self.at),
+            provider: self.provider.as_ref().map(|(_, title)| title.clone()),
+            is_fixed: !self.fixed.is_nothing(),
+            is_suspended: false,
             binding: self.binding(),
         }
     }

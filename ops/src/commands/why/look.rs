@@ -11,6 +11,7 @@ use relay::{Insight, insights_at, look_at_ceilings};
 use store::{Campaign, CampaignStatus, RelayRecord, Rests, StartAt, Whereabouts};
 
 use super::{Asked, Past};
+use crate::commands::Voice;
 use crate::commands::queue::automatic::is_held;
 use crate::commands::queue::order::Hand;
 
@@ -96,7 +97,7 @@ impl Asked<'_> {
         {
             return Ok(Some(Site::from_name(&site)));
         }
-        let hand = Hand { store: self.store, config: self.config, as_json: false };
+        let hand = Hand { store: self.store, config: self.config, voice: Voice::Silent };
         hand.site_of(&domain).await
     }
 
