@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::BounceError;
-use crate::replies::{Password, secret};
+use crate::hop::{Password, secret};
 use crate::returned::Returns;
 
 /// What a look may take; a mailbox with more is emptied over several.

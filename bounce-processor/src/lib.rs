@@ -7,6 +7,7 @@ mod clock;
 mod config;
 mod desk;
 mod error;
+mod hop;
 mod house;
 mod imap;
 mod import;
@@ -26,8 +27,9 @@ mod wire;
 
 pub use config::{Config, Tls};
 pub use error::BounceError;
+pub use hop::{Hop, HopError, NextHop, NextHopTls};
 pub use imap::{ImapMailbox, ImapTls, Then};
 pub use import::{Fate, Importer};
 pub use listener::{Bounces, Parts};
-pub use replies::{NextHop, NextHopTls, Replies};
+pub use replies::Replies;
 pub use tls::certificate_ends;

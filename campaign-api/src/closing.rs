@@ -93,7 +93,7 @@ async fn close(app: &App, id: CampaignId, who: &str) -> Result<(), IntakeError> 
     metrics::histogram!("malleposte_api_intake_seconds").record(seconds);
     metrics::counter!("malleposte_api_recipients_accepted_total").increment(counters.accepted);
     metrics::counter!("malleposte_api_recipients_suppressed_total").increment(counters.suppressed);
-    tracing::info!(campaign = %id, accepted = counters.accepted, refused = totals.refused, seconds, "recipients accepted");
+    tracing::info!(request = campaign.record.request, campaign = %id, accepted = counters.accepted, refused = totals.refused, seconds, "recipients accepted");
     let note = serde_json::to_string(&Intake::from(totals)).unwrap_or_default();
     app.store.note_campaign(id, view::INTAKE_NOTE, &note).await?;
     lifecycle::change(&app.store, &campaign, CampaignStatus::Ready, who).await?;

@@ -130,8 +130,8 @@ pub(crate) struct Checked {
 }
 
 impl Definition {
-    /// Everything that can be told without asking anybody. The time and author of the record
-    /// are for the caller to fill in.
+    /// Everything that can be told without asking anybody. Time, author and request of the
+    /// record are for the caller to fill in.
     pub(crate) fn check(self, tenant: String, config: &Config) -> Answer<Checked> {
         self.check_sizes(config)?;
         let start = match &self.start_at {
@@ -169,6 +169,7 @@ impl Definition {
             gates: self.gates.unwrap_or(true),
             created_at: Timestamp(0),
             created_by: String::new(),
+            request: String::new(),
         };
         Ok(Checked { record, defaults: self.defaults })
     }

@@ -16,6 +16,7 @@ pub mod intake;
 mod lifecycle;
 mod problem;
 mod proof;
+mod request_id;
 mod routes;
 mod server;
 mod staging;

@@ -198,7 +198,7 @@ pub(crate) async fn change(
     if is_now != to {
         return Ok(false);
     }
-    tracing::info!(campaign = %campaign.id, from = %campaign.status, to = %to, by = who, "campaign changed");
+    tracing::info!(request = campaign.record.request, campaign = %campaign.id, from = %campaign.status, to = %to, by = who, "campaign changed");
     let event = Event {
         campaign: Some(campaign.id),
         service: "api".into(),

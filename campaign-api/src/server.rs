@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::closing::Closings;
 use crate::connections::Bounded;
 use crate::problem::Problem;
+use crate::request_id::with_id;
 use crate::routes::{
     attachments, campaigns, health, history, lists, recipients, unsubscribe, verbs,
 };
@@ -174,7 +175,7 @@ fn router(app: App, beside: Option<Router>) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
         })
         .with_state(app);
-    routes.merge(beside.unwrap_or_default()).layer(from_fn(count))
+    routes.merge(beside.unwrap_or_default()).layer(from_fn(count)).layer(from_fn(with_id))
 }
 
 /// Requests by route and class of status: both sets are small and ours.

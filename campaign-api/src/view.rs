@@ -67,6 +67,7 @@ pub(crate) fn brief(campaign: &Campaign) -> Value {
         "changed_at": campaign.changed_at.to_string(),
         "created_at": record.created_at.to_string(),
         "created_by": record.created_by,
+        "request": record.request,
         "possible": lifecycle::possible(campaign),
     })
 }

@@ -6,6 +6,7 @@ use axum::Form;
 use axum::extract::{Extension, Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Redirect, Response};
+use mail::alarm::Condition;
 use mail::throttle::Fixed;
 
 use crate::Console;
@@ -102,6 +103,25 @@ fn deed(verb: &str, fields: &Fields) -> Answer<Deed> {
         "resume" => Deed::ResumeCampaign(campaign()?),
         "cancel" => Deed::CancelCampaign(campaign()?),
         "drain" => Deed::DrainRelay(text(fields, "relay")?),
+        "silence" => {
+            let word = text(fields, "condition")?;
+            let condition = match word.as_str() {
+                "all" => None,
+                word => Some(Condition::from_word(word).ok_or_else(|| {
+                    Trouble::Refused(format!("{word:?} is no condition that an alarm can have"))
+                })?),
+            };
+            let minutes = number(fields, "minutes")?.filter(|minutes| *minutes > 0);
+            Deed::Silence {
+                condition,
+                subject: text(fields, "subject").unwrap_or_default(),
+                minutes: minutes.ok_or_else(|| missing("minutes"))?,
+            }
+        }
+        "lift-silence" => {
+            let id = number(fields, "silence")?;
+            Deed::LiftSilence(id.ok_or_else(|| missing("silence"))?)
+        }
         "suppress" => {
             let (tenant, address) = listed()?;
             Deed::Suppress { tenant, address }

@@ -27,8 +27,8 @@ use axum::routing::{get, post};
 pub use config::Config;
 pub use doors::{Account, Doors, Session, check_password, hash_password, new_password};
 pub use platform::{
-    Answer, CampaignPage, CampaignSeen, ChangeSeen, Deed, Hand, OrderSeen, Pace, Platform, Relay,
-    Server, Sights, SiteSeen, SuppressionPage, SuppressionSeen, Trouble, Waiting,
+    AlarmsSeen, Answer, CampaignPage, CampaignSeen, ChangeSeen, Deed, Hand, OrderSeen, Pace,
+    Platform, Relay, Server, Sights, SiteSeen, SuppressionPage, SuppressionSeen, Trouble, Waiting,
 };
 
 use live::Live;

@@ -3,6 +3,7 @@
 
 use async_trait::async_trait;
 use ledger::{Cursor, StatsAnswer, StatsQuestion, Story, TraceFilter, TracePage};
+use mail::alarm::{Alarm, Condition, Silence};
 use mail::queue::Counters;
 use mail::throttle::{Binding, Fixed};
 use mail::{CampaignId, Timestamp};
@@ -255,6 +256,23 @@ pub struct SuppressionPage {
     pub next: Option<String>,
 }
 
+/// What is wrong, and what is silenced.
+#[derive(Debug, Clone, Default)]
+pub struct AlarmsSeen {
+    /// Every alarm, those that are raised first.
+    pub alarms: Vec<Alarm>,
+    /// Of what nobody is told.
+    pub silences: Vec<Silence>,
+    /// News that somebody has not taken yet.
+    pub untold: u64,
+    /// When somebody last looked; 0: never.
+    pub looked_at: Timestamp,
+    /// Whether anybody is told at all.
+    pub is_told: bool,
+    /// Now.
+    pub at: Timestamp,
+}
+
 /// What is done by hand. Each is an order or an event with who and why.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Deed {
@@ -299,6 +317,17 @@ pub enum Deed {
     CancelCampaign(CampaignId),
     /// A relay finishes what it has and takes no more.
     DrainRelay(String),
+    /// Nobody is told of something for a while.
+    Silence {
+        /// The condition; `None`: all of them.
+        condition: Option<Condition>,
+        /// Which one; empty: all of them.
+        subject: String,
+        /// For how long.
+        minutes: u64,
+    },
+    /// A silence is over.
+    LiftSilence(u64),
     /// An address gets no mail.
     Suppress {
         /// Whose list.
@@ -353,6 +382,8 @@ pub trait Platform: Send + Sync + 'static {
         address: Option<&str>,
         cursor: Option<&str>,
     ) -> Answer<SuppressionPage>;
+    /// What is wrong.
+    async fn alarms(&self) -> Answer<AlarmsSeen>;
     /// Does it.
     async fn act(&self, hand: Hand, deed: Deed) -> Answer<()>;
 }

@@ -1,4 +1,5 @@
 //! The console over a platform of paper: what it lets in, what it shows, what it sends.
+#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
 mod doors;
 mod live;

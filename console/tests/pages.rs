@@ -21,6 +21,7 @@ const PAGES: &[&str] = &[
     "/trace",
     "/trace?address=ann&domain=&kind=failed&category=no-mailbox&since=24h&text=%3Cscript%3E",
     "/people/ann@example.org",
+    "/alarms",
     "/suppressions",
     "/suppressions?address=bob@example.org&tenant=*",
 ];

@@ -15,6 +15,7 @@ use ledger::{
     Chapter, Cursor, Entry, Measures, StatsAnswer, StatsQuestion, StatsRow, Story, TraceFilter,
     TracePage,
 };
+use mail::alarm::{Alarm, Condition, Silence, Standing};
 use mail::event::EventKind;
 use mail::queue::Counters;
 use mail::throttle::Binding;
@@ -301,6 +302,37 @@ impl Platform for Paper {
             expires_at: Some(NOW),
         };
         Ok(SuppressionPage { suppressions: vec![suppression], next: Some("1.7".into()) })
+    }
+
+    async fn alarms(&self) -> Answer<AlarmsSeen> {
+        self.fine()?;
+        let alarm = |standing| Alarm {
+            condition: Condition::SiteBounces,
+            subject: hostile(),
+            standing,
+            since: NOW,
+            raised_at: Some(NOW),
+            told_at: None,
+            value: 0.3,
+            says: hostile(),
+        };
+        let silence = Silence {
+            id: 4,
+            condition: None,
+            subject: hostile(),
+            until: Timestamp(NOW.0 + 1),
+            by: hostile(),
+            why: hostile(),
+            at: NOW,
+        };
+        Ok(AlarmsSeen {
+            alarms: vec![alarm(Standing::Raised), alarm(Standing::Rising)],
+            silences: vec![silence],
+            untold: 3,
+            looked_at: NOW,
+            is_told: false,
+            at: NOW,
+        })
     }
 
     async fn act(&self, hand: Hand, deed: Deed) -> Answer<()> {

@@ -22,6 +22,7 @@ pub mod scenario;
 pub mod simulate;
 
 pub use audit::{Audit, Books};
+pub use bench::Figures;
 pub use book::Book;
 pub use generator::Generator;
 pub use internet::{Hold, Internet, Listen};

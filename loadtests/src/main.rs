@@ -27,6 +27,8 @@ enum Command {
     Durability(command::durability::Arguments),
     /// Measures the queue: memory, intake, lease and settle, the first message.
     Queue(command::queue::Arguments),
+    /// Measures in short what `malleposte plan` reckons with, and writes it down.
+    Figures(command::figures::Arguments),
     /// Measures what one large tenant leaves to many small ones at one site.
     Fairness(command::fairness::Arguments),
     /// Measures what a relay does while others take its host.
@@ -55,6 +57,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Compare(arguments) => command::compare::run(arguments).await,
         Command::Durability(arguments) => command::durability::run(arguments).await,
         Command::Queue(arguments) => command::queue::run(arguments).await,
+        Command::Figures(arguments) => command::figures::run(arguments).await,
         Command::Fairness(arguments) => command::fairness::run(arguments).await,
         Command::Load(arguments) => command::load::run(arguments).await,
         Command::Longtail(arguments) => command::longtail::run(arguments).await,

@@ -6,6 +6,7 @@
 //! run a million times a second in a test.
 
 pub mod address;
+pub mod alarm;
 pub mod category;
 pub mod classify;
 pub mod egress;

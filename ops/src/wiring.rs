@@ -105,9 +105,11 @@ pub fn start_ledger(frame: &mut Frame, store: &Store) -> anyhow::Result<Arc<Eyes
     let ledger = ledger::Ledger::open(&frame.config.ledger)?;
     let read = store.clone();
     let eyes = Arc::new(Eyes::new(store, &frame.config)?);
-    let watching = Arc::clone(&eyes);
+    let (watching, config) = (Arc::clone(&eyes), frame.config.clone());
+    let ways = watch::Ways::new(&config.alarms, &config.dns);
+    let ways = ways.map_err(|why| anyhow::anyhow!("alarms.{why}"))?;
     frame.services.start("ledger", GRACE, |stop| async move { Ok(ledger.run(&read, stop).await?) });
-    frame.services.start("watch", GRACE, |stop| watch::run(watching, stop));
+    frame.services.start("watch", GRACE, |stop| watch::run(watching, config, ways, stop));
     Ok(eyes)
 }
 

@@ -45,6 +45,7 @@ const PAGES: &[&str] = &[
     "/trace",
     "/people/u0@a.pretend.example",
     "/suppressions",
+    "/alarms",
 ];
 
 struct Visit {
@@ -208,6 +209,16 @@ async fn buttons_work(desk: &Desk, visit: &Visit, campaign: &str) {
     visit.go("/suppressions?address=ann@b.example").await;
     visit.order("lift", &[]).await;
     assert!(!desk.ask(&["suppressions", "show", "ann@b.example"]).0);
+
+    visit.go("/alarms").await;
+    visit.order("silence", &[("subject", "one")]).await;
+    let silences = desk.json(&["alarms", "--json"])["silences"].clone();
+    assert_eq!(
+        (silences[0]["by"].as_str(), silences[0]["subject"].as_str()),
+        (Some("admin"), Some("one"))
+    );
+    visit.order("lift-silence", &[]).await;
+    assert!(desk.json(&["alarms", "--json"])["silences"].as_array().unwrap().is_empty());
 
     visit.go(&page).await;
     visit.order("cancel", &[]).await;

@@ -15,6 +15,7 @@ mod heavy_fairness;
 mod heavy_gates;
 mod heavy_lists;
 mod heavy_load;
+mod heavy_logs;
 mod heavy_sites;
 mod heavy_up;
 mod heavy_upgrade;

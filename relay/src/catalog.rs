@@ -24,6 +24,8 @@ const FRESH: Duration = Duration::from_secs(300);
 pub(crate) struct Sending {
     pub(crate) id: CampaignId,
     pub(crate) tenant: String,
+    /// The id of the request that created it, for the log.
+    pub(crate) request: String,
     pub(crate) sender: Domain,
     /// Its class; 0 goes first.
     pub(crate) priority: u8,
@@ -136,6 +138,7 @@ impl Catalog {
             lifetime: record.lifetime_s.map(Duration::from_secs),
             window: record.window,
             require_tls: record.require_tls,
+            request: record.request,
             template,
             files,
             signer,

@@ -119,6 +119,18 @@ pub(crate) struct Settlement {
 
 impl Settlement {
     pub(crate) fn told(job: Job, outcome: Outcome, event: Event) -> Self {
+        let sending = &job.content.sending;
+        // No address: the delivery is found in history by its number.
+        tracing::debug!(
+            request = sending.request,
+            campaign = %sending.id,
+            delivery = event.delivery.map(tracing::field::display),
+            attempt = event.attempt,
+            site = event.site,
+            category = event.category.map(tracing::field::display),
+            "{}",
+            event.kind
+        );
         Self::new(job, outcome, Some(Box::new(event)))
     }
 

@@ -135,6 +135,10 @@ pub struct CampaignRecord {
     pub created_at: Timestamp,
     /// See `created_at`.
     pub created_by: String,
+    /// The id of the request that created it, by which logs of all services tell of it; empty for
+    /// campaigns from before there was one.
+    #[serde(default)]
+    pub request: String,
 }
 
 /// A campaign as it is now.

@@ -406,6 +406,7 @@ mod tests {
             gates: true,
             created_at: Timestamp(1),
             created_by: "k".into(),
+            request: String::new(),
         }
     }
 

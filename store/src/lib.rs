@@ -2,6 +2,7 @@
 //! script per command. No policy: which lane goes first, what a reply means, when
 //! to try again is decided elsewhere. No service talks to Redis but through here.
 
+mod alarms;
 mod arrival;
 mod asides;
 mod audit;
@@ -55,6 +56,7 @@ use std::sync::Arc;
 use redis::Value;
 use redis::aio::ConnectionLike;
 
+pub use alarms::{AlarmRecord, Untold};
 pub use audit::{Audit, OpenBatch};
 pub use backup::{Blob, DumpedKey, OutboxHold, Refill, ShardPart};
 pub use batch::{Batch, BatchBuilder};

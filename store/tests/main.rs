@@ -14,6 +14,7 @@ mod gates;
 mod holds;
 mod levels;
 mod lost_end;
+mod operators;
 mod pace;
 mod quota;
 mod returns;

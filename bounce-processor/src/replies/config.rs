@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use web::{Hook, Secret};
 
-use super::{Password, secret};
 use crate::error::BounceError;
+use crate::hop::{Hop, NextHop, Password, secret};
 
 /// What people answer to campaigns. It is kept in the mailbox's folder `.Replies` whatever else
 /// becomes of it: sent on, told to a web service, or both, until each has taken it.
@@ -44,47 +44,6 @@ impl Default for Replies {
     }
 }
 
-/// A mail server that takes answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct NextHop {
-    /// Its name or address.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// How the connection is encrypted.
-    pub tls: NextHopTls,
-    /// Who logs in there. Empty: nobody.
-    pub user: String,
-    /// The file that holds the password.
-    pub secret_file: PathBuf,
-}
-
-impl Default for NextHop {
-    fn default() -> Self {
-        Self {
-            host: "127.0.0.1".into(),
-            port: 25,
-            tls: NextHopTls::None,
-            user: String::new(),
-            secret_file: PathBuf::new(),
-        }
-    }
-}
-
-/// How a connection to a mail server of one's own is encrypted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum NextHopTls {
-    /// Not at all: for a server on this host.
-    #[default]
-    None,
-    /// With STARTTLS, and not without.
-    StartTls,
-    /// From its first octet.
-    Implicit,
-}
-
 /// The settings, checked.
 #[derive(Debug, Clone)]
 pub(crate) struct Ways {
@@ -97,8 +56,7 @@ pub(crate) struct Ways {
 pub(crate) struct ByMail {
     pub(crate) to: Address,
     pub(crate) from: Address,
-    pub(crate) hop: NextHop,
-    pub(crate) password: Password,
+    pub(crate) hop: Hop,
 }
 
 impl Replies {
@@ -130,20 +88,9 @@ impl Replies {
             ("", Some(first)) => address("forward_from", &format!("postmaster@{first}"))?,
             (text, _) => address("forward_from", text)?,
         };
-        if self.next_hop.host.is_empty() || self.next_hop.port == 0 {
-            return Err(refuse("next_hop.host", &self.next_hop.host, "names no server and port"));
-        }
-        let has_file = !self.next_hop.secret_file.as_os_str().is_empty();
-        if self.next_hop.user.is_empty() == has_file {
-            let user = &self.next_hop.user;
-            return Err(refuse("next_hop.user", user, "needs a secret_file, and one needs a user"));
-        }
-        let password = if has_file {
-            read("next_hop.secret_file", &self.next_hop.secret_file)?
-        } else {
-            Password::default()
-        };
-        Ok(Some(ByMail { to, from, hop: self.next_hop.clone(), password }))
+        let hop = Hop::new(&self.next_hop)
+            .map_err(|wrong| refuse(&format!("next_hop.{}", wrong.key), &wrong.text, &wrong.why))?;
+        Ok(Some(ByMail { to, from, hop }))
     }
 
     fn hook(&self) -> Result<Option<Hook>, BounceError> {

@@ -13,12 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use config::ByMail;
+pub use config::Replies;
 pub(crate) use config::Ways;
-pub use config::{NextHop, NextHopTls, Replies};
-use mail_send::smtp::message::Message;
-use mail_send::{SmtpClient, SmtpClientBuilder};
 use store::chain;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use web::{Hook, Https};
@@ -30,8 +27,6 @@ const LOOKED_AT: Duration = Duration::from_secs(30);
 /// The first pause of an answer that a way does not take, and the longest; each is twice the one
 /// before.
 const PAUSES: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(900)];
-/// What the next hop may take for one answer.
-const WITHIN: Duration = Duration::from_secs(120);
 
 /// Sends answers on.
 #[derive(Debug)]
@@ -154,8 +149,7 @@ impl Forwarder {
             self.waiting(&answer.id).is_told = true;
         }
         if let (Some(way), false) = (&self.ways.mail, is_sent) {
-            let sent = tokio::time::timeout(WITHIN, send(way, &self.name, &kept)).await;
-            sent.map_err(|_| "the next hop does not answer in time".to_owned())??;
+            send(way, &self.name, &kept).await?;
             passed("mail");
             self.waiting(&answer.id).is_sent = true;
         }
@@ -207,22 +201,6 @@ fn answers(folder: &Path) -> io::Result<Vec<Answer>> {
     Ok(answers)
 }
 
-/// What is shown to nobody but the server that it is for.
-#[derive(Clone, Default)]
-pub(crate) struct Password(pub(crate) String);
-
-impl std::fmt::Debug for Password {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Password")
-    }
-}
-
-/// What a file holds that holds a secret, without the end of its line.
-pub(crate) fn secret(path: &Path) -> Result<Password, String> {
-    let read = std::fs::read_to_string(path);
-    read.map(|text| Password(text.trim().to_owned())).map_err(|e| e.to_string())
-}
-
 fn passed(way: &'static str) {
     metrics::counter!("malleposte_bounces_replies_passed_total", "way" => way).increment(1);
 }
@@ -234,42 +212,6 @@ async fn tell(hook: &Hook, https: &Https, name: &str, kept: &[u8]) -> Result<(),
 
 /// To the next hop, as it came but for its return path, which the next hop writes anew.
 async fn send(way: &ByMail, name: &str, kept: &[u8]) -> Result<(), Undone> {
-    // Its words may quote addresses, which do not belong into a log.
-    let said = |error: mail_send::Error| match error {
-        mail_send::Error::UnexpectedReply(reply) => {
-            format!("the next hop answers {}", reply.code)
-        }
-        other => format!("the next hop: {other}"),
-    };
-    let ByMail { to, from, hop, password } = way;
-    let mut builder = SmtpClientBuilder::new(hop.host.clone(), hop.port)
-        .map_err(|why| format!("TLS for the next hop: {why}"))?
-        .implicit_tls(hop.tls == NextHopTls::Implicit)
-        .helo_host(name)
-        .timeout(WITHIN);
-    if !hop.user.is_empty() {
-        builder = builder.credentials((hop.user.clone(), password.0.clone()));
-    }
-    // The client ends the last line itself.
-    let octets = ticket::without_return_path(kept);
-    let octets = octets.strip_suffix(b"\r\n").unwrap_or(octets);
-    let message = Message::new(from.to_string(), [to.to_string()], octets);
-    match hop.tls {
-        NextHopTls::None => hand_over(builder.connect_plain().await, message).await,
-        NextHopTls::StartTls | NextHopTls::Implicit => {
-            hand_over(builder.connect().await, message).await
-        }
-    }
-    .map_err(said)
-}
-
-async fn hand_over<S: AsyncRead + AsyncWrite + Unpin>(
-    connected: mail_send::Result<SmtpClient<S>>,
-    message: Message<'_>,
-) -> mail_send::Result<()> {
-    let mut client = connected?;
-    client.send(message).await?;
-    // It has taken the answer: whether it says goodbye is all the same.
-    let _ = client.quit().await;
-    Ok(())
+    let ByMail { to, from, hop } = way;
+    hop.send(name, from.as_str(), to.as_str(), ticket::without_return_path(kept)).await
 }

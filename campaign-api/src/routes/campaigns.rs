@@ -18,6 +18,7 @@ use crate::auth::Caller;
 use crate::body::{self, CampaignPath};
 use crate::definition::{Checked, Definition};
 use crate::problem::{Answer, Problem};
+use crate::request_id::RequestId;
 use crate::{App, clock, proof, view};
 
 /// Campaigns looked at for one page: a tenant with few among many gets short pages.
@@ -36,6 +37,7 @@ struct Claim {
 pub(crate) async fn create(
     State(app): State<App>,
     caller: Caller,
+    RequestId(request): RequestId,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
@@ -53,6 +55,7 @@ pub(crate) async fn create(
     let id = CampaignId(claim.id);
     checked.record.created_at = Timestamp(claim.created_at);
     checked.record.created_by = caller.0.name;
+    checked.record.request = request;
     let defaults = serde_json::to_string(&checked.defaults).unwrap_or_default();
     let notes = [(view::DEFAULTS_NOTE, defaults.as_str())];
     app.store.create_campaign_as(id, &checked.record, &notes).await?;

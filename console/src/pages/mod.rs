@@ -1,5 +1,6 @@
 //! The pages, one file each: what is asked of the platform, and what the template gets.
 
+mod alarms;
 mod bounces;
 mod campaigns;
 mod overview;
@@ -37,6 +38,7 @@ pub(crate) fn router(console: Console) -> Router {
         .route("/console/relays", get(relays::list))
         .route("/console/relays/{name}", get(relays::relay))
         .route("/console/bounces", get(bounces::page))
+        .route("/console/alarms", get(alarms::page))
         .route("/console/trace", get(trace::page))
         .route("/console/people/{address}", get(trace::story))
         .route("/console/suppressions", get(suppressions::page))

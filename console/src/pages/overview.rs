@@ -5,9 +5,11 @@ use axum::extract::{Query, State};
 use axum::response::Response;
 use ledger::StatsAnswer;
 use mail::Timestamp;
+use mail::plain::Lang;
 use mail::throttle::Binding;
 use minijinja::{Value, context};
 
+use super::alarms::row;
 use super::period::{DEFERRED, DELIVERED, FAILED, Period, drawn};
 use super::{Asked, given, now, show};
 use crate::Console;
@@ -25,17 +27,21 @@ pub(crate) async fn page(
     Extension(viewer): Extension<Viewer>,
     Query(asked): Asked,
 ) -> Response {
-    let content = content(&console, given(asked)).await;
+    let content = content(&console, given(asked), viewer.taste.lang).await;
     show(&console, &viewer, "overview.html", content)
 }
 
 async fn content(
     console: &Console,
     asked: std::collections::BTreeMap<String, String>,
+    lang: Lang,
 ) -> Answer<Value> {
     let period = Period::of(&asked, Period::Hour)?;
     let at = now();
     let sights = console.platform.sights().await?;
+    let seen = console.platform.alarms().await?;
+    let raised = seen.alarms.iter().filter(|alarm| alarm.is_raised());
+    let alarms: Vec<Value> = raised.map(|alarm| row(alarm, &seen, lang)).collect();
     let mut question = period.question(at);
     question.with_before = true;
     let history = match console.platform.stats(question).await {
@@ -63,6 +69,7 @@ async fn content(
         waiting => sights.waiting.iter().map(|waiting| waiting.recipients).sum::<u64>(),
         busy => busy(&sights),
         health => health(&sights),
+        alarms => alarms,
         sights => value(&*sights),
     })
 }

@@ -259,3 +259,18 @@ fn a_period_stands_beside_the_one_before() {
     assert_eq!(Some(earlier), answer.total.before.map(|before| before.attempts()));
     assert!(earlier > 0);
 }
+
+#[test]
+fn a_damaged_month_is_left_out_and_the_rest_is_summed() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = written(folder.path());
+    let end = Timestamp(START + EVENTS * STEP_MS / 8);
+    let (first, last) = (Month::of(Timestamp(START)), Month::of(end));
+    assert_ne!(first, last);
+    let all = || ledger.stats(&StatsQuestion::between(Timestamp(START), end)).unwrap();
+    let whole = all().total.measures.attempts();
+    let file = ledger.path(first);
+    std::fs::write(&file, b"this is no database, but somebody's shopping list".repeat(99)).unwrap();
+    let rest = all().total.measures.attempts();
+    assert!(0 < rest && rest < whole, "{rest} of {whole}");
+}

@@ -5,6 +5,7 @@ pub mod chaos;
 pub mod compare;
 pub mod durability;
 pub mod fairness;
+pub mod figures;
 pub mod intake;
 pub mod internet;
 pub mod ledger;

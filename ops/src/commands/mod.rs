@@ -1,5 +1,6 @@
 //! The command line. Each command is a module of its own; what they share is here.
 
+mod alarms;
 mod backup;
 mod bounces;
 mod check;
@@ -11,6 +12,7 @@ mod dkim;
 mod health;
 mod key;
 mod nagios;
+mod plan;
 mod providers;
 mod queue;
 mod redis;
@@ -59,9 +61,11 @@ Examples:
   malleposte stats --by site           what was delivered, put off and refused, and how fast
   malleposte why ann@example.org       what a recipient waits for, and when it goes
   malleposte queue                     what waits, by campaign
+  malleposte alarms                    what is wrong, and what is silenced
   malleposte site show gmail.com       how fast mail goes there, what binds it, and why
   malleposte suppressions export       who gets no mail, as CSV
   malleposte providers                 what is known of mailbox providers
+  malleposte plan --per-day 2M         relays, addresses, memory, bandwidth and disk for so much mail
   malleposte check                     is the configuration good?
   malleposte check --print-example     every setting, with its default
   malleposte completions bash          completions for a shell
@@ -117,10 +121,12 @@ enum Command {
     Stats(stats::Stats),
     Trace(trace::Trace),
     Why(why::Why),
+    Plan(plan::Plan),
     Providers(providers::Command),
     Suppressions(suppressions::Suppressions),
     Warmup(warmup::Warmup),
     TlsReports(tls_reports::TlsReports),
+    Alarms(alarms::Alarms),
     Backup(backup::Backup),
     Restore(restore::Restore),
     Check(check::Check),
@@ -149,10 +155,12 @@ pub fn main() -> ExitCode {
         Command::Stats(command) => command.run(&global),
         Command::Trace(command) => command.run(&global),
         Command::Why(command) => command.run(&global),
+        Command::Plan(command) => command.run(&global),
         Command::Providers(command) => command.run(&global),
         Command::Suppressions(command) => command.run(&global),
         Command::Warmup(command) => command.run(&global),
         Command::TlsReports(command) => command.run(&global),
+        Command::Alarms(command) => command.run(&global),
         Command::Backup(command) => command.run(&global),
         Command::Restore(command) => command.run(&global),
         Command::Check(command) => command.run(&global),

@@ -19,7 +19,7 @@ pub use layer::VARIABLE_PREFIX;
 pub use load::{Sources, load};
 pub use problem::{Problem, Problems};
 
-use crate::{redis_child, run, secrets, wiring};
+use crate::{redis_child, run, secrets, watch, wiring};
 
 /// Every setting of `malleposte`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +29,8 @@ pub struct Config {
     /// the history, the keys. Made at the first start, readable by its owner only. Under
     /// systemd the default is its StateDirectory=.
     pub data_dir: PathBuf,
+    /// Who is told when something is wrong.
+    pub alarms: watch::AlarmsConfig,
     /// The HTTP API that campaigns come in through.
     pub api: campaign_api::Config,
     /// The bounce processor, which mail that comes back is delivered to.
@@ -57,6 +59,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data_dir: PathBuf::from("malleposte-data"),
+            alarms: Default::default(),
             api: Default::default(),
             bounces: Default::default(),
             console: Default::default(),
@@ -87,6 +90,7 @@ impl Config {
                 .extend(verdict.err().map(|e| Problem { place: sources.place(), what: what(e) }));
         };
         judge("log", config.log.check());
+        judge("alarms", watch::Ways::new(&config.alarms, &config.dns).map(drop));
         judge("api", config.api.check().map_err(|e| e.to_string()));
         judge("console", config.console.check());
         judge("dns", config.dns.check().map_err(|e| e.to_string()));

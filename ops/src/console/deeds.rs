@@ -12,6 +12,9 @@ use super::lists::list;
 use super::{Wired, broken, refused};
 use crate::commands::{About, Signed, Which, now};
 
+/// Whoever wants to hear nothing for longer changes the rule, or what it is about.
+const SILENCE_MAX_S: u64 = 30 * 86_400;
+
 impl Wired {
     pub(super) async fn done(&self, hand: &Hand, deed: Deed) -> Answer<()> {
         let signed = || Signed::new(&hand.by, &hand.why);
@@ -41,6 +44,17 @@ impl Wired {
             }
             Deed::CancelCampaign(id) => orders.cancel(&id.to_string(), &signed()).await,
             Deed::DrainRelay(relay) => orders.drain(&relay, &signed(), false).await,
+            Deed::Silence { condition, subject, minutes } => {
+                let until =
+                    now() + Duration::from_secs(minutes.saturating_mul(60).min(SILENCE_MAX_S));
+                let who = (hand.by.as_str(), hand.why.as_str());
+                let given = self.store.silence(condition, &subject, until, who, now()).await;
+                given.map(drop).map_err(anyhow::Error::from)
+            }
+            Deed::LiftSilence(id) => match self.store.lift_silence(id).await.map_err(broken)? {
+                true => Ok(()),
+                false => return Err(Trouble::Absent(format!("silence {id}"))),
+            },
             Deed::Suppress { tenant, address } => {
                 return self.suppress(&tenant, &address, hand).await;
             }

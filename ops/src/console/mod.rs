@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use console::{
-    Answer, CampaignPage, CampaignSeen, Deed, Hand, Platform, SiteSeen, SuppressionPage, Trouble,
+    AlarmsSeen, Answer, CampaignPage, CampaignSeen, Deed, Hand, Platform, SiteSeen,
+    SuppressionPage, Trouble,
 };
 use ledger::{
     Cursor, Ledger, LedgerError, StatsAnswer, StatsQuestion, Story, TraceFilter, TracePage,
@@ -19,6 +20,7 @@ use mail::CampaignId;
 use store::Store;
 use tokio::sync::Semaphore;
 
+use crate::commands::now;
 use crate::config::Config;
 use crate::watch::Eyes;
 
@@ -126,6 +128,20 @@ impl Platform for Wired {
         cursor: Option<&str>,
     ) -> Answer<SuppressionPage> {
         self.suppression_page(tenant, address, cursor).await
+    }
+
+    async fn alarms(&self) -> Answer<AlarmsSeen> {
+        let at = now();
+        let record = self.store.alarms().await.map_err(broken)?;
+        let told = &self.config.alarms;
+        Ok(AlarmsSeen {
+            alarms: record.book.alarms().into_iter().cloned().collect(),
+            silences: self.store.silences(at).await.map_err(broken)?,
+            untold: record.untold.len() as u64,
+            looked_at: record.looked_at,
+            is_told: !told.mail_to.is_empty() || !told.webhook.is_empty(),
+            at,
+        })
     }
 
     async fn act(&self, hand: Hand, deed: Deed) -> Answer<()> {

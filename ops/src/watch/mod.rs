@@ -3,6 +3,7 @@
 //! same pair, or with one of its own. They decide nothing about mail; a relay that has been silent for
 //! a day they take off the register.
 
+mod alarms;
 mod gauges;
 mod paces;
 mod sights;
@@ -14,9 +15,12 @@ use store::Store;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use alarms::Alarms;
+pub use alarms::AlarmsConfig;
+pub(crate) use alarms::Ways;
 pub(crate) use sights::{Campaigns, Memory, Sights};
 
-use crate::commands::{Desk, Voice};
+use crate::commands::{Desk, Voice, now};
 use crate::config::Config;
 
 /// Between two looks for metrics.
@@ -73,11 +77,17 @@ impl Eyes {
     }
 }
 
-/// Looks until `stop`, and says what it sees as metrics.
+/// Looks until `stop`, says what it sees as metrics, and what is wrong to whom it may concern.
 ///
 /// # Errors
 /// None: what cannot be seen is said and looked at again.
-pub async fn run(eyes: Arc<Eyes>, stop: CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    eyes: Arc<Eyes>,
+    config: Config,
+    ways: Ways,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut alarms = Alarms::new(&eyes.store, &config, ways);
     let mut shown = gauges::Shown::default();
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -94,6 +104,7 @@ pub async fn run(eyes: Arc<Eyes>, stop: CancellationToken) -> anyhow::Result<()>
             }
             Err(_) => {}
         }
+        alarms.look(looked.as_deref().ok(), now()).await;
         is_blind = looked.is_err();
         gauges::redis_answers(!is_blind);
     }

@@ -119,5 +119,6 @@ pub fn campaign() -> CampaignRecord {
         gates: true,
         created_at: Timestamp(1),
         created_by: "test".into(),
+        request: String::new(),
     }
 }

@@ -137,7 +137,7 @@ impl Numbers {
     }
 }
 
-fn span(text: &str) -> Result<Duration, String> {
+pub(in crate::commands) fn span(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no time: write 90s, 30m, 2h or 3d, 30d at most");
     let unit = text.chars().last().ok_or_else(wrong)?;
     let seconds = match unit {

@@ -148,6 +148,20 @@ pub(crate) const CATALOGUE: &[Chapter] = &[
                 means: "news of returned mail that no relay has taken yet",
                 when_it_moves: "Grows when no relay runs.",
             },
+            Metric {
+                name: "malleposte_alarms_raised",
+                kind: Kind::Gauge,
+                labels: &[],
+                means: "alarms that are raised, silenced ones included",
+                when_it_moves: "`malleposte alarms` lists them with their evidence.",
+            },
+            Metric {
+                name: "malleposte_alarms_untold",
+                kind: Kind::Gauge,
+                labels: &[],
+                means: "news of alarms that a mail server or a webhook has not taken yet",
+                when_it_moves: "Above 0 for long: `malleposte alarms try` says who does not take them.",
+            },
         ],
     },
     Chapter {
