@@ -1,6 +1,7 @@
 //! What buttons do. Each form brings its own token, a reason, and what it is about.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use axum::Form;
 use axum::extract::{Extension, Path, State};
@@ -58,7 +59,10 @@ async fn done(console: &Console, viewer: &Viewer, verb: &str, fields: &Fields) -
         return Err(Trouble::Refused(format!("say in a line of at most {WHY_MAX} characters why")));
     }
     tracing::info!(by = viewer.name, verb, "an order from the console");
-    console.platform.act(Hand { by: viewer.name.clone(), why }, deed).await
+    let (platform, hand) = (Arc::clone(&console.platform), Hand { by: viewer.name.clone(), why });
+    // Whole, even where whoever asked for it has gone meanwhile.
+    let acted = tokio::spawn(async move { platform.act(hand, deed).await });
+    acted.await.map_err(|error| Trouble::Broken(error.to_string()))?
 }
 
 /// What a verb and its fields ask for.

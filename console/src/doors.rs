@@ -13,7 +13,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 use crate::platform::Answer;
 
-/// Tries to sign in to one account before the next ones are refused, and for how long.
+/// Wrong passwords for one account before the next ones are refused, and for how long.
 pub(crate) const TRIES_MAX: u64 = 10;
 pub(crate) const TRIES_WITHIN: Duration = Duration::from_secs(15 * 60);
 
@@ -57,6 +57,8 @@ pub trait Doors: Send + Sync + 'static {
     async fn session(&self, token: &str) -> Answer<Option<Session>>;
     /// Signs out.
     async fn end(&self, token: &str) -> Answer<()>;
+    /// How many tries there were.
+    async fn tries(&self, name: &str) -> Answer<u64>;
     /// Counts a try, and answers how many there were within this time.
     async fn count_try(&self, name: &str, within: Duration) -> Answer<u64>;
     /// Forgets the tries.

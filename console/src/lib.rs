@@ -23,6 +23,7 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::{Redirect, Response};
 use axum::routing::{get, post};
+use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 pub use doors::{Account, Doors, Session, check_password, hash_password, new_password};
@@ -47,8 +48,14 @@ struct Shared {
 /// The state of the router.
 type Console = Arc<Shared>;
 
-/// The pages, to be served beside the API: `/`, which leads to `/console`, and all below that.
-pub fn router(config: &Config, platform: Arc<dyn Platform>, doors: Arc<dyn Doors>) -> Router {
+/// The pages, to be served beside the API: `/`, which leads to `/console`, and all below that. What is
+/// sent to whoever looks ends at `stop`.
+pub fn router(
+    config: &Config,
+    platform: Arc<dyn Platform>,
+    doors: Arc<dyn Doors>,
+    stop: CancellationToken,
+) -> Router {
     let console = Arc::new(Shared {
         config: config.clone(),
         platform,
@@ -57,7 +64,7 @@ pub fn router(config: &Config, platform: Arc<dyn Platform>, doors: Arc<dyn Doors
         guard: Guard::new(),
     });
     let pages = pages::router(Arc::clone(&console));
-    let live = Arc::new(Live::new(pages.clone()));
+    let live = Arc::new(Live::new(pages.clone(), stop));
     let inside = pages
         .route("/console/do/{verb}", post(deeds::act).with_state(Arc::clone(&console)))
         .route("/console/sign-out", post(sign_in::sign_out).with_state(Arc::clone(&console)))

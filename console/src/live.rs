@@ -14,9 +14,12 @@ use axum::extract::{Extension, Request, State};
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
 use futures_util::stream::{self, Stream};
 use http_body_util::BodyExt;
 use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
 use crate::viewer::Viewer;
@@ -25,39 +28,36 @@ use crate::viewer::Viewer;
 const EVERY: Duration = Duration::from_secs(2);
 /// Pages that are watched at a time, all viewers together: each costs a rendering every other second.
 const PAGES_MAX: usize = 100;
+/// A stream ends after this, and the browser begins another: so whoever is let in no more sees no more.
+const LASTS: Duration = Duration::from_secs(60);
 /// Octets of a page that is watched.
 const PAGE_OCTETS_MAX: usize = 4 << 20;
 
 const BEGIN: &str = "<!--live ";
 const END: &str = "<!--/live-->";
 
-/// The live parts of a page by their names.
-type Parts = BTreeMap<String, String>;
+/// The live parts of a page by their names; `None`: it could not be rendered.
+type Parts = Option<BTreeMap<String, String>>;
 /// A page as some see it: the same address, language and light.
 type Key = (String, &'static str, bool);
 
 /// Pages that somebody looks at.
 pub(crate) struct Live {
     pages: Router,
+    stop: CancellationToken,
     watched: Mutex<HashMap<Key, watch::Receiver<Arc<Parts>>>>,
 }
 
 impl Live {
-    pub(crate) fn new(pages: Router) -> Self {
-        Self { pages, watched: Mutex::default() }
+    pub(crate) fn new(pages: Router, stop: CancellationToken) -> Self {
+        Self { pages, stop, watched: Mutex::default() }
     }
 
-    /// What a page's live parts are now and become; `None`: too many pages are watched.
-    fn watch(self: &Arc<Self>, key: Key, viewer: &Viewer) -> Option<watch::Receiver<Arc<Parts>>> {
-        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(there) = watched.get(&key) {
-            return Some(there.clone());
+    /// What a page's live parts are now and become.
+    async fn watch(self: &Arc<Self>, key: Key, viewer: &Viewer) -> Watched {
+        if let Some(there) = self.known(&key) {
+            return Watched::There(there);
         }
-        if watched.len() >= PAGES_MAX {
-            return None;
-        }
-        let (sender, receiver) = watch::channel(Arc::default());
-        watched.insert(key.clone(), receiver.clone());
         // Nobody's eye: what is one person's cannot come into a part for all.
         let eye = Viewer {
             name: String::new(),
@@ -66,14 +66,35 @@ impl Live {
             here: key.0.clone(),
             ..viewer.clone()
         };
+        // What has nothing that moves is not watched.
+        let first = self.render(&key.0, &eye).await.and_then(|page| parts(&page));
+        if first.as_ref().is_none_or(BTreeMap::is_empty) {
+            return Watched::Nothing;
+        }
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.retain(|_, receiver| receiver.has_changed().is_ok());
+        if let Some(there) = watched.get(&key) {
+            return Watched::There(there.clone());
+        }
+        if watched.len() >= PAGES_MAX {
+            return Watched::TooMany;
+        }
+        let (sender, receiver) = watch::channel(Arc::new(first));
+        watched.insert(key.clone(), receiver.clone());
         tokio::spawn(Arc::clone(self).follow(key, eye, sender));
-        Some(receiver)
+        Watched::There(receiver)
+    }
+
+    fn known(&self, key: &Key) -> Option<watch::Receiver<Arc<Parts>>> {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.get(key).filter(|receiver| receiver.has_changed().is_ok()).cloned()
     }
 
     /// Looks at a page until nobody asks any more.
     async fn follow(self: Arc<Self>, key: Key, eye: Viewer, sender: watch::Sender<Arc<Parts>>) {
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        ticks.tick().await;
         loop {
             ticks.tick().await;
             // One receiver stays here: when it is the last, the page is forgotten.
@@ -84,9 +105,8 @@ impl Live {
                     return;
                 }
             }
-            if let Some(page) = self.render(&key.0, &eye).await {
-                sender.send_replace(Arc::new(parts(&page)));
-            }
+            let page = self.render(&key.0, &eye).await;
+            sender.send_replace(Arc::new(page.and_then(|page| parts(&page))));
         }
     }
 
@@ -103,6 +123,14 @@ impl Live {
     }
 }
 
+/// What there is to watch of a page.
+enum Watched {
+    There(watch::Receiver<Arc<Parts>>),
+    /// No such page, or nothing in it moves.
+    Nothing,
+    TooMany,
+}
+
 /// The live parts of a page.
 fn parts(page: &str) -> Parts {
     let begun = page.split(BEGIN).skip(1);
@@ -110,7 +138,7 @@ fn parts(page: &str) -> Parts {
         let (name, rest) = rest.split_once("-->")?;
         Some((name.to_owned(), rest.split_once(END)?.0.to_owned()))
     };
-    begun.filter_map(read).collect()
+    Some(begun.filter_map(read).collect())
 }
 
 /// `GET /console/live/…`: the live parts of `/console/…`, those that changed, as JSON by their names.
@@ -122,33 +150,53 @@ pub(crate) async fn stream(
     let asked = request.uri().path_and_query().map_or("", |all| all.as_str());
     let address = asked.replacen("/console/live", "/console", 1);
     let key = (address, viewer.taste.lang.as_str(), viewer.may_operate);
-    match live.watch(key, &viewer) {
-        Some(receiver) => {
-            Sse::new(changes(receiver)).keep_alive(KeepAlive::default()).into_response()
+    match live.watch(key, &viewer).await {
+        Watched::There(mut receiver) => {
+            receiver.mark_changed();
+            Sse::new(changes(receiver, live.stop.clone()))
+                .keep_alive(KeepAlive::default())
+                .into_response()
         }
-        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Watched::Nothing => StatusCode::NOT_FOUND.into_response(),
+        Watched::TooMany => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
 }
 
-fn changes(receiver: watch::Receiver<Arc<Parts>>) -> impl Stream<Item = Result<Event, Infallible>> {
+/// The parts that changed, as they change; `lost` where the page cannot be rendered.
+fn changes(
+    receiver: watch::Receiver<Arc<Parts>>,
+    stop: CancellationToken,
+) -> impl Stream<Item = Result<Event, Infallible>> {
     let known: HashMap<String, u64> = HashMap::new();
-    stream::unfold((receiver, known), |(mut receiver, mut known)| async move {
+    let end = Instant::now() + LASTS;
+    let changes = stream::unfold((receiver, known), move |(mut receiver, mut known)| async move {
         loop {
-            receiver.changed().await.ok()?;
+            tokio::time::timeout_at(end, receiver.changed()).await.ok()?.ok()?;
             let parts = receiver.borrow_and_update().clone();
-            let is_new = |(name, text): &(&String, &String)| {
-                let mut hasher = DefaultHasher::new();
-                text.hash(&mut hasher);
-                let hash = hasher.finish();
-                known.insert((*name).clone(), hash) != Some(hash)
+            let Some(parts) = parts.as_ref() else {
+                return Some((Ok(Event::default().event("lost").data("")), (receiver, known)));
             };
-            let changed: BTreeMap<&String, &String> = parts.iter().filter(is_new).collect();
+            let changed = changed(parts, &mut known);
             if !changed.is_empty() {
                 let text = serde_json::to_string(&changed).unwrap_or_default();
                 return Some((Ok(Event::default().event("parts").data(text)), (receiver, known)));
             }
         }
-    })
+    });
+    changes.take_until(stop.cancelled_owned())
+}
+
+fn changed<'a>(
+    parts: &'a BTreeMap<String, String>,
+    known: &mut HashMap<String, u64>,
+) -> BTreeMap<&'a String, &'a String> {
+    let mut is_new = |(name, text): &(&String, &String)| {
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        let hash = hasher.finish();
+        known.insert((*name).clone(), hash) != Some(hash)
+    };
+    parts.iter().filter(|part| is_new(part)).collect()
 }
 
 #[cfg(test)]
@@ -159,7 +207,7 @@ mod tests {
     fn live_parts_are_found_by_their_marks() {
         let page =
             "<p><!--live a--><i>1</i><!--/live--></p><!--live b-->2<!--/live--><!--live c-->";
-        let found = parts(page);
+        let found = parts(page).expect("parts");
         assert_eq!(found.len(), 2);
         assert_eq!((found["a"].as_str(), found["b"].as_str()), ("<i>1</i>", "2"));
     }

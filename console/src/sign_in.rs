@@ -21,14 +21,23 @@ use crate::viewer::{DOOR, SESSION, Taste, Viewer, cookie, inside};
 /// How long the form of the door is good for.
 const DOOR_S: u64 = 3600;
 /// Hashes that are made at a time: each takes a processor and 19 MiB.
-const HASHED_TOGETHER: usize = 2;
+const HASHED_TOGETHER: usize = 1;
+/// Whoever finds so many before him at the door comes again later.
+const WAITING_MAX: usize = 8;
+/// Names that nobody has are counted together.
+const NOBODY: &str = "";
 
-/// Keeps those who guess from taking the processor.
-pub(crate) struct Guard(Semaphore);
+/// Keeps those who guess from taking the processor, the store and the log.
+pub(crate) struct Guard {
+    door: Semaphore,
+    hashing: Semaphore,
+}
 
 impl Guard {
     pub(crate) const fn new() -> Self {
-        Self(Semaphore::const_new(HASHED_TOGETHER))
+        let (door, hashing) =
+            (Semaphore::const_new(WAITING_MAX), Semaphore::const_new(HASHED_TOGETHER));
+        Self { door, hashing }
     }
 }
 
@@ -115,26 +124,34 @@ enum Looked {
     TooOften,
 }
 
-/// Whether the password is right. A name that does not exist takes as long.
+/// Whether the password is right. A name that does not exist takes as long, and leaves nothing behind.
+/// Only wrong passwords are counted; whoever has the right one is let in while others guess, until
+/// there were so many that it must not be found out.
 async fn look(console: &Console, given: &Credentials) -> Answer<Looked> {
     let name = given.name.trim();
     if given.password.len() > PASSWORD_OCTETS_MAX || name.len() > PASSWORD_OCTETS_MAX {
         return Ok(Looked::Wrong);
     }
-    if console.doors.count_try(name, TRIES_WITHIN).await? > TRIES_MAX {
-        tracing::warn!("too many tries to sign in to one account of the console");
+    let Ok(_place) = console.guard.door.try_acquire() else { return Ok(Looked::TooOften) };
+    let hash = console.doors.account(name).await?.map(|account| account.password);
+    let counted = if hash.is_some() { name } else { NOBODY };
+    if console.doors.tries(counted).await? >= TRIES_MAX && hash.is_some() {
         return Ok(Looked::TooOften);
     }
-    let hash = console.doors.account(name).await?.map(|account| account.password);
     let password = given.password.clone();
-    let _turn = console.guard.0.acquire().await;
+    let _turn = console.guard.hashing.acquire().await;
     let is_right = tokio::task::spawn_blocking(move || is_password(hash.as_deref(), &password));
     match is_right.await {
         Ok(true) => {
             console.doors.forget_tries(name).await?;
             Ok(Looked::In)
         }
-        Ok(false) => Ok(Looked::Wrong),
+        Ok(false) => {
+            if console.doors.count_try(counted, TRIES_WITHIN).await? == TRIES_MAX {
+                tracing::warn!("too many wrong passwords for one account of the console");
+            }
+            Ok(Looked::Wrong)
+        }
         Err(error) => Err(Trouble::Broken(error.to_string())),
     }
 }

@@ -35,6 +35,7 @@ async fn everything_inside_is_behind_the_door() {
         "/trace",
         "/people/ann@example.org",
         "/suppressions",
+        "/alarms",
         "/nothing",
     ] {
         let page = browser.get(&format!("/console{page}")).await;
@@ -65,6 +66,14 @@ async fn a_wrong_password_is_refused_and_after_ten_tries_a_right_one_too() {
     let fields = [("name", "nobody"), ("password", PASSWORD), ("key", &key)];
     let nobody = browser.post("/console/sign-in", &fields).await;
     assert_eq!(nobody.status, StatusCode::UNAUTHORIZED);
+    // Names that nobody has leave one number behind, however many they are.
+    for name in ["x1", "x2", "x3"] {
+        let key = browser.get("/console/sign-in").await.field("key");
+        let fields = [("name", name), ("password", PASSWORD), ("key", &key)];
+        let page = browser.post("/console/sign-in", &fields).await;
+        assert_eq!(page.status, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(paper.counted(), 2);
     // The other account is not touched by it.
     browser.enter("wall").await;
 }
@@ -112,7 +121,7 @@ async fn who_may_only_look_sees_no_button_and_gives_no_order() {
     let paper = Paper::new();
     let mut browser = paper.browser(&Config::default());
     browser.enter("wall").await;
-    for page in ["campaigns/c7", "sites/a/b", "relays/one", "suppressions"] {
+    for page in ["campaigns/c7", "sites/a/b", "relays/one", "suppressions", "alarms"] {
         let page = browser.get(&format!("/console/{page}")).await;
         assert_eq!(page.status, StatusCode::OK);
         assert!(!page.text.contains("/console/do/"), "{}", page.text);

@@ -20,6 +20,7 @@ use mail::event::EventKind;
 use mail::queue::Counters;
 use mail::throttle::Binding;
 use mail::{CampaignId, Category, Event, Reply, Timestamp};
+use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
 /// A script, an attribute's end, control characters, a direction override, and a mebibyte.
@@ -40,6 +41,7 @@ pub(crate) struct Paper {
     pub(crate) waiting: Mutex<u64>,
     pub(crate) looks: Mutex<u64>,
     pub(crate) trouble: Mutex<Option<Trouble>>,
+    pub(crate) stop: CancellationToken,
     accounts: Mutex<HashMap<String, Account>>,
     sessions: Mutex<HashMap<String, Session>>,
     tries: Mutex<HashMap<String, u64>>,
@@ -64,12 +66,20 @@ impl Paper {
         self.accounts.lock().unwrap().remove(name);
     }
 
+    /// Names that tries are counted of.
+    pub(crate) fn counted(&self) -> usize {
+        self.tries.lock().unwrap().len()
+    }
+
     pub(crate) fn forget_accounts(&self) {
         self.accounts.lock().unwrap().clear();
     }
 
     pub(crate) fn browser(self: &Arc<Self>, config: &Config) -> Browser {
-        Browser { router: router(config, self.clone(), self.clone()), cookies: HashMap::new() }
+        Browser {
+            router: router(config, self.clone(), self.clone(), self.stop.clone()),
+            cookies: HashMap::new(),
+        }
     }
 
     fn fine(&self) -> Answer<()> {
@@ -95,6 +105,9 @@ impl Doors for Paper {
     async fn end(&self, token: &str) -> Answer<()> {
         self.sessions.lock().unwrap().remove(token);
         Ok(())
+    }
+    async fn tries(&self, name: &str) -> Answer<u64> {
+        Ok(self.tries.lock().unwrap().get(name).copied().unwrap_or(0))
     }
     async fn count_try(&self, name: &str, _: Duration) -> Answer<u64> {
         let mut tries = self.tries.lock().unwrap();

@@ -20,7 +20,7 @@ crate::category::words! {
         UrgentMailWaits = "UrgentMailWaits",
         /// A campaign has been running for more than a day.
         QueueOld = "QueueOld",
-        /// Campaigns run and nothing is delivered.
+        /// Campaigns run, much waits, and nothing is tried.
         NothingGoes = "NothingGoes",
         /// History reads slower than events come.
         OutboxFilling = "OutboxFilling",
@@ -105,14 +105,14 @@ impl Condition {
         match self {
             Self::UrgentMailWaits => rule(900.0, 600.0, 2, true),
             Self::QueueOld => rule(86_400.0, 82_800.0, 30, false),
-            Self::NothingGoes => rule(1000.0, 1.0, 30, true),
+            Self::NothingGoes => rule(1000.0, 1.0, 30, false),
             Self::OutboxFilling => rule(0.5, 0.4, 5, false),
             Self::OutboxFull => rule(0.9, 0.8, 2, true),
             Self::FeedbackWaiting => rule(5000.0, 2000.0, 10, false),
             Self::CampaignBounces => rule(0.1, 0.08, 10, false),
             Self::CampaignComplaints => rule(0.001, 0.0008, 10, false),
             Self::CampaignComplaintsHigh => rule(0.003, 0.0025, 5, true),
-            Self::SiteBounces => rule(0.2, 0.15, 15, false),
+            Self::SiteBounces => rule(0.1, 0.08, 15, false),
             Self::SourceBlocked => rule(0.5, 0.4, 60, false),
             Self::NoRelay => rule(0.5, 0.6, 3, true),
             Self::SilentRelay => rule(60.0, 30.0, 1, false),
@@ -123,7 +123,7 @@ impl Condition {
             Self::RedisMemoryHigh => rule(0.85, 0.8, 5, false),
             Self::RedisMemoryFull => rule(0.95, 0.9, 2, true),
             Self::RedisSlow => rule(0.05, 0.03, 10, false),
-            Self::CertificateEnds => rule(14.0, 15.0, 60, true),
+            Self::CertificateEnds => rule(14.0, 15.0, 60, false),
             Self::DkimKeyOld => rule(400.0, 399.0, 60, false),
             Self::DiskLow => rule(0.1, 0.12, 10, false),
             Self::DiskFull => rule(0.03, 0.05, 2, true),
@@ -143,7 +143,7 @@ impl Condition {
                 "Une campagne tourne depuis plus d’un jour",
             ),
             Self::NothingGoes => {
-                ("Mail waits and none is delivered", "Du courrier attend et rien n’est remis")
+                ("Mail waits and none is tried", "Du courrier attend et rien n’est tenté")
             }
             Self::OutboxFilling => ("History is behind", "L’historique est en retard"),
             Self::OutboxFull => (
@@ -331,12 +331,20 @@ impl Book {
         alarms
     }
 
-    /// Takes a look into account, and answers what is to be told. After a look at everything what there
-    /// is no reading of is well, because it is gone; else it stays as it is.
+    /// Nobody looked for a while: how it was meanwhile is not known, and what was about to be raised or
+    /// cleared begins anew.
+    pub fn begin_anew(&mut self, now: Timestamp) {
+        for alarm in self.alarms.iter_mut().filter(|alarm| alarm.standing != Standing::Raised) {
+            alarm.since = now;
+        }
+    }
+
+    /// Takes a look into account, and answers what is to be told. Of a condition that was looked at, what
+    /// there is no reading of is well, because it is gone; alarms of others stay as they are.
     pub fn look(
         &mut self,
         readings: &[Reading],
-        is_everything: bool,
+        looked_at: &[Condition],
         silences: &[Silence],
         remind_after: Duration,
         now: Timestamp,
@@ -348,7 +356,8 @@ impl Book {
         let mut kept = Vec::new();
         for mut alarm in std::mem::take(&mut self.alarms) {
             let reading = seen.remove(&(alarm.condition, alarm.subject.clone()));
-            if reading.is_none() && !is_everything {
+            alarm.was_not_yet(now);
+            if reading.is_none() && !looked_at.contains(&alarm.condition) {
                 kept.push(alarm);
                 continue;
             }
@@ -409,10 +418,9 @@ impl Alarm {
                 self.stand(Standing::Raised, now);
                 (true, None)
             }
-            // Who was never told that it began is not told that it is over.
+            // Who was told that it began is told that it is over, silence or not; nobody else is.
             Standing::Falling if is_good && has_lasted(self.since, rule.clear_after) => {
-                let was_told = self.told_at.is_some();
-                (false, was_told.then_some(What::Cleared).filter(|_| !is_silent))
+                (false, self.told_at.map(|_| What::Cleared))
             }
             Standing::Raised => {
                 // A silence is over, or it has been long.
@@ -425,6 +433,12 @@ impl Alarm {
             }
             Standing::Rising | Standing::Falling => (true, None),
         }
+    }
+
+    /// A clock that was set back does not keep an alarm waiting for what it said before.
+    fn was_not_yet(&mut self, now: Timestamp) {
+        self.since = self.since.min(now);
+        self.told_at = self.told_at.map(|at| at.min(now));
     }
 
     fn stand(&mut self, standing: Standing, now: Timestamp) {
@@ -475,7 +489,7 @@ mod tests {
         let mut told = Vec::new();
         for (n, value) in values.iter().enumerate() {
             let now = Timestamp(n as u64 * 10_000);
-            let news = book.look(&[reading(condition, *value)], true, silences, DAY, now);
+            let news = book.look(&[reading(condition, *value)], Condition::ALL, silences, DAY, now);
             told.extend(news.into_iter().map(|news| (now.secs(), news.what)));
         }
         told
@@ -528,7 +542,7 @@ mod tests {
         for minute in 0..3 * 1440 {
             let readings = [reading(Condition::NoRelay, 0.0)];
             let seen = if minute < 2 * 1440 + 5 { &readings[..] } else { &[] };
-            let news = book.look(seen, true, &[], DAY, Timestamp(minute * 60_000));
+            let news = book.look(seen, Condition::ALL, &[], DAY, Timestamp(minute * 60_000));
             told.extend(news.into_iter().map(|news| (minute, news.what, news.id())));
         }
         let what: Vec<What> = told.iter().map(|(_, what, _)| *what).collect();
@@ -543,7 +557,8 @@ mod tests {
         for n in 0..100 {
             let (bad, now) = ([reading(Condition::OutboxFull, 0.95)], Timestamp(n * 10_000));
             let seen = if n < 30 { &bad[..] } else { &[] };
-            let news = book.look(seen, n < 30, &[], DAY, now);
+            let looked_at = if n < 30 { Condition::ALL } else { &[Condition::DiskLow] };
+            let news = book.look(seen, looked_at, &[], DAY, now);
             assert_eq!(news.len(), usize::from(n == 12));
         }
         assert!(book.alarms()[0].is_raised());
@@ -558,23 +573,60 @@ mod tests {
         }
     }
 
+    #[test]
+    fn time_that_nobody_watched_and_a_clock_set_back_raise_and_hold_nothing() {
+        let (mut book, bad) = (Book::default(), [reading(Condition::OutboxFull, 0.95)]);
+        let look = |book: &mut Book, second: u64| {
+            book.look(&bad, Condition::ALL, &[], DAY, Timestamp(second * 1000)).len()
+        };
+        assert_eq!(look(&mut book, 1000), 0);
+        book.begin_anew(Timestamp(5_000_000));
+        assert_eq!(look(&mut book, 5000), 0, "nobody knows how it was meanwhile");
+        assert_eq!(look(&mut book, 5120), 1);
+        let mut book = Book::default();
+        assert_eq!(look(&mut book, 90_000), 0);
+        assert_eq!(look(&mut book, 10), 0);
+        assert_eq!(look(&mut book, 130), 1, "the clock was wrong before");
+    }
+
+    #[test]
+    fn who_was_told_that_it_began_hears_that_it_is_over_through_a_silence() {
+        let (mut book, mut told) = (Book::default(), Vec::new());
+        for n in 0..60 {
+            let silences = if n > 20 { vec![silence(5000)] } else { Vec::new() };
+            let value = if n < 30 { 0.95 } else { 0.1 };
+            let seen = [reading(Condition::OutboxFull, value)];
+            let now = Timestamp(n * 10_000);
+            told.extend(book.look(&seen, Condition::ALL, &silences, DAY, now));
+        }
+        let what: Vec<What> = told.iter().map(|news| news.what).collect();
+        assert_eq!(what, [What::Raised, What::Cleared]);
+    }
+
     proptest! {
-        /// Whatever is measured: raised and cleared take turns, beginning with raised, and a book that
-        /// was written down and read again goes on as if nothing had been.
+        /// Whatever is measured and silenced: raised and cleared take turns, beginning with raised, and a
+        /// book that was written down and read again goes on as if nothing had been.
         #[test]
-        fn raised_and_cleared_take_turns(values in prop::collection::vec(0.0..1.0, 0..400)) {
-            let mut book = Book::default();
-            let mut is_raised = false;
-            for (n, value) in values.iter().enumerate() {
-                let now = Timestamp(n as u64 * 30_000);
-                for news in book.look(&[reading(Condition::OutboxFull, *value)], true, &[], DAY, now) {
-                    prop_assert_eq!(news.what == What::Cleared, is_raised);
-                    is_raised = !is_raised;
+        fn raised_and_cleared_take_turns(
+            runs in prop::collection::vec((0..100u32, 1..12usize, any::<bool>()), 0..40),
+        ) {
+            let (mut book, mut is_raised, mut n) = (Book::default(), false, 0);
+            for (hundredths, length, is_silent) in runs {
+                let value = f64::from(hundredths) / 100.0;
+                let silences = if is_silent { vec![silence(u64::MAX / 1000)] } else { Vec::new() };
+                for _ in 0..length {
+                    n += 1;
+                    let seen = [reading(Condition::OutboxFull, value)];
+                    let now = Timestamp(n * 30_000);
+                    for news in book.look(&seen, Condition::ALL, &silences, DAY, now) {
+                        prop_assert_eq!(news.what == What::Cleared, is_raised);
+                        is_raised = !is_raised;
+                    }
+                    let written = serde_json::to_string(&book).expect("written");
+                    let read: Book = serde_json::from_str(&written).expect("read");
+                    prop_assert_eq!(&read, &book);
+                    book = read;
                 }
-                let written = serde_json::to_string(&book).expect("written");
-                let read: Book = serde_json::from_str(&written).expect("read");
-                prop_assert_eq!(&read, &book);
-                book = read;
             }
         }
     }

@@ -174,9 +174,12 @@ pub fn start_api(
         links: keys.links()?,
         history: frame.config.ledger.clone(),
         staging: staging(&frame.config.data_dir),
-        beside: console::router(&frame.config, store, eyes),
+        beside: None,
     };
+    let (pages, store) = (frame.config.clone(), store.clone());
     frame.services.start("api", GRACE, |stop| async move {
+        let beside = console::router(&pages, &store, eyes, stop.clone());
+        let parts = campaign_api::Parts { beside, ..parts };
         Ok(campaign_api::serve(config, parts, stop).await?)
     });
     Ok(())

@@ -64,13 +64,19 @@ impl Store {
     /// # Errors
     /// When Redis does not answer.
     pub async fn silences(&self, now: Timestamp) -> Result<Vec<Silence>, StoreError> {
+        let mut silences = self.every_silence().await?;
+        silences.retain(|silence| silence.until > now);
+        Ok(silences)
+    }
+
+    /// Those whose time is over, too.
+    async fn every_silence(&self) -> Result<Vec<Silence>, StoreError> {
         let key = self.key("silences");
         let mut conn = self.conn_for(&key).await?;
         let all: HashMap<u64, Vec<u8>> =
             redis::cmd("HGETALL").arg(&key).query_async(&mut conn).await?;
         let read = |packed: &Vec<u8>| unpack::<Silence>(VERSION, "a silence", packed).ok();
         let mut silences: Vec<Silence> = all.values().filter_map(read).collect();
-        silences.retain(|silence| silence.until > now);
         silences.sort_by_key(|silence| silence.id);
         Ok(silences)
     }
@@ -87,8 +93,9 @@ impl Store {
         (by, why): (&str, &str),
         now: Timestamp,
     ) -> Result<Silence, StoreError> {
-        let held = self.silences(now).await?;
-        if held.len() >= SILENCES_MAX {
+        let every = self.every_silence().await?;
+        let held = every.iter().filter(|silence| silence.until > now).count();
+        if held >= SILENCES_MAX {
             return Err(StoreError::Setting(format!(
                 "{SILENCES_MAX} silences hold already: lift some, `malleposte alarms` lists them"
             )));
@@ -104,10 +111,9 @@ impl Store {
         };
         let key = self.key("silences");
         let mut conn = self.conn_for(&key).await?;
-        let known: Vec<u64> = redis::cmd("HKEYS").arg(&key).query_async(&mut conn).await?;
         let mut pipe = redis::pipe();
-        for ended in known.iter().filter(|id| !held.iter().any(|one| one.id == **id)) {
-            pipe.hdel(&key, ended).ignore();
+        for ended in every.iter().filter(|silence| silence.until <= now) {
+            pipe.hdel(&key, ended.id).ignore();
         }
         pipe.hset(&key, silence.id, pack(VERSION, &silence)).ignore();
         let () = pipe.query_async(&mut conn).await?;

@@ -159,6 +159,17 @@ impl Store {
         Ok(tries)
     }
 
+    /// How many tries to sign in there were lately.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn sign_ins(&self, name: &str) -> Result<u64, StoreError> {
+        let key = self.tries_key(name);
+        let mut conn = self.conn_for(&key).await?;
+        let tries: Option<u64> = redis::cmd("GET").arg(&key).query_async(&mut conn).await?;
+        Ok(tries.unwrap_or(0))
+    }
+
     /// Forgets the tries: somebody has signed in.
     ///
     /// # Errors

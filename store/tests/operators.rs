@@ -43,7 +43,9 @@ async fn operators_and_sessions_come_and_go_and_tries_are_counted() {
         assert_eq!(store.count_sign_in("ann", Duration::from_secs(60)).await.unwrap(), n);
     }
     assert_eq!(store.count_sign_in("bob", Duration::from_secs(60)).await.unwrap(), 1);
+    assert_eq!(store.sign_ins("ann").await.unwrap(), 3);
     store.forget_sign_ins("ann").await.unwrap();
+    assert_eq!(store.sign_ins("ann").await.unwrap(), 0);
     assert_eq!(store.count_sign_in("ann", Duration::from_secs(60)).await.unwrap(), 1);
 }
 

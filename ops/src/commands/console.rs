@@ -38,7 +38,7 @@ Examples:
   malleposte console add wall --looks              for a screen on a wall: it gives no orders
   malleposte console password ann --password-stdin < secret.txt
   malleposte console list
-  malleposte console remove ann                    her sessions end at once";
+  malleposte console remove ann                    her sessions end";
 
 #[derive(Debug, Subcommand)]
 enum Verb {

@@ -90,7 +90,7 @@ impl Config {
                 .extend(verdict.err().map(|e| Problem { place: sources.place(), what: what(e) }));
         };
         judge("log", config.log.check());
-        judge("alarms", watch::Ways::new(&config.alarms, &config.dns).map(drop));
+        judge("alarms", config.alarms.check());
         judge("api", config.api.check().map_err(|e| e.to_string()));
         judge("console", config.console.check());
         judge("dns", config.dns.check().map_err(|e| e.to_string()));

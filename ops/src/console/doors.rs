@@ -46,6 +46,10 @@ impl Doors for Wired {
         self.store.end_session(token).await.map_err(broken)
     }
 
+    async fn tries(&self, name: &str) -> Answer<u64> {
+        self.store.sign_ins(name).await.map_err(broken)
+    }
+
     async fn count_try(&self, name: &str, within: Duration) -> Answer<u64> {
         self.store.count_sign_in(name, within).await.map_err(broken)
     }

@@ -19,6 +19,7 @@ use ledger::{
 use mail::CampaignId;
 use store::Store;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::commands::now;
 use crate::config::Config;
@@ -40,7 +41,12 @@ pub(crate) struct Wired {
 }
 
 /// The console's pages, if they are wanted.
-pub(crate) fn router(config: &Config, store: &Store, eyes: Arc<Eyes>) -> Option<axum::Router> {
+pub(crate) fn router(
+    config: &Config,
+    store: &Store,
+    eyes: Arc<Eyes>,
+    stop: CancellationToken,
+) -> Option<axum::Router> {
     let wired = Arc::new(Wired {
         store: store.clone(),
         config: config.clone(),
@@ -48,7 +54,7 @@ pub(crate) fn router(config: &Config, store: &Store, eyes: Arc<Eyes>) -> Option<
         questions: Arc::new(Semaphore::new(ASKED_TOGETHER)),
     });
     let settings = &config.console;
-    settings.enabled.then(|| console::router(settings, wired.clone(), wired))
+    settings.enabled.then(|| console::router(settings, wired.clone(), wired, stop))
 }
 
 impl Wired {

@@ -15,9 +15,9 @@ use store::Store;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use alarms::Alarms;
 pub use alarms::AlarmsConfig;
 pub(crate) use alarms::Ways;
+use alarms::{Alarms, Look};
 pub(crate) use sights::{Campaigns, Memory, Sights};
 
 use crate::commands::{Desk, Voice, now};
@@ -40,7 +40,7 @@ pub struct Eyes {
 #[derive(Default)]
 struct Seen {
     memory: Memory,
-    last: Option<(Instant, Arc<Sights>)>,
+    last: Option<(Instant, Result<Arc<Sights>, String>)>,
 }
 
 impl Eyes {
@@ -57,14 +57,16 @@ impl Eyes {
     /// once, one looks.
     pub(crate) async fn look(&self, fresh: Duration) -> anyhow::Result<Arc<Sights>> {
         let mut seen = self.seen.lock().await;
-        if let Some((at, sights)) = &seen.last
+        // A look that failed is not repeated either: others wait for this one.
+        if let Some((at, last)) = &seen.last
             && at.elapsed() < fresh
         {
-            return Ok(Arc::clone(sights));
+            return last.clone().map_err(anyhow::Error::msg);
         }
-        let sights = Arc::new(Sights::look(&self.desk, &self.store, &mut seen.memory).await?);
-        seen.last = Some((Instant::now(), Arc::clone(&sights)));
-        Ok(sights)
+        let looked = Sights::look(&self.desk, &self.store, &mut seen.memory).await.map(Arc::new);
+        let kept = looked.as_ref().map(Arc::clone).map_err(|error| format!("{error:#}"));
+        seen.last = Some((Instant::now(), kept));
+        looked
     }
 
     /// Something was done: the next look is a new one.
@@ -104,7 +106,15 @@ pub(crate) async fn run(
             }
             Err(_) => {}
         }
-        alarms.look(looked.as_deref().ok(), now()).await;
+        let seen = match &looked {
+            Ok(sights) => Look::All(sights),
+            Err(_) if eyes.store.servers().await.is_ok() => Look::Nothing,
+            Err(_) => Look::Away,
+        };
+        let judged = alarms.look(seen, now());
+        if stop.run_until_cancelled(judged).await.is_none() {
+            break;
+        }
         is_blind = looked.is_err();
         gauges::redis_answers(!is_blind);
     }

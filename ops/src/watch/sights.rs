@@ -28,6 +28,8 @@ pub(crate) struct CampaignSeen {
     pub(crate) failed: f64,
     /// Of the deliveries, the share that was reported as spam.
     pub(crate) complained: f64,
+    /// How many that were.
+    pub(crate) complaints: u64,
 }
 
 /// Fewer ends than these say nothing of a list.
@@ -136,6 +138,7 @@ impl Campaigns {
                     ended,
                     failed: failed as f64 / ended as f64,
                     complained: counters.complained as f64 / counters.delivered.max(1) as f64,
+                    complaints: counters.complained,
                 });
             }
         }

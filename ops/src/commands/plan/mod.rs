@@ -6,7 +6,7 @@ mod quantity;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use ledger::{GroupBy, Ledger, StatsQuestion};
 use loadtests::Figures;
@@ -68,6 +68,15 @@ Examples:
 impl Plan {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
         let config = global.read()?;
+        if let Some(PerHour(per_hour)) = self.burst
+            && per_hour > self.per_day.0
+        {
+            bail!(
+                "--burst: {} in an hour are more than the {} of a day",
+                count(per_hour),
+                count(self.per_day.0)
+            );
+        }
         let figures = read(self.figures.as_deref())?;
         let told = match self.no_history {
             true => None,
@@ -112,7 +121,7 @@ impl Plan {
         let Habits { from, deferrals, returns, .. } = habits;
         println!("\nfigures: {}", figures.measured);
         println!(
-            "habits ({from}): {:.1} % put off, {:.1} % come back, {} s a message and connection",
+            "habits ({from}): {:.1} % put off, {:.1} % come back; assumed: {} s a message and connection",
             deferrals * 100.0,
             returns * 100.0,
             short(habits.seconds)
@@ -134,7 +143,20 @@ fn read(file: Option<&Path>) -> anyhow::Result<Figures> {
         true => serde_json::from_str(&text).map_err(anyhow::Error::from),
         false => toml::from_str(&text).map_err(anyhow::Error::from),
     };
-    read.with_context(|| format!("{}: not written by `loadtests figures`", file.display()))
+    let figures: Figures =
+        read.with_context(|| format!("{}: not written by `loadtests figures`", file.display()))?;
+    let costs = [
+        figures.relay_us,
+        figures.redis_us,
+        figures.redis_bytes_waiting,
+        figures.ledger_bytes_per_event,
+    ];
+    ensure!(
+        costs.iter().all(|cost| cost.is_finite() && *cost > 0.0),
+        "{}: nothing costs nothing",
+        file.display()
+    );
+    Ok(figures)
 }
 
 /// What this platform's history tells, if there is enough of one here.
@@ -145,7 +167,7 @@ fn block_on_told(config: &Config) -> anyhow::Result<Option<(Habits, Option<f64>)
         // What the largest site was found to allow: known while the platform runs.
         let _ = block_on(async {
             if let Some(rate) = found_rate(config, &habits.largest.1).await? {
-                habits.largest_rate = rate;
+                (habits.largest_rate, habits.is_rate_found) = (rate, true);
             }
             Ok(ExitCode::SUCCESS)
         });
@@ -180,16 +202,16 @@ fn of_history(ledger: &Ledger) -> anyhow::Result<Option<(Habits, Option<f64>)>> 
     Ok(Some((habits, octets)))
 }
 
-/// The rate at which a site last refused a source, or that it takes without having refused.
+/// What a site takes from one source: the middle one of those that are in no trouble.
 async fn found_rate(config: &Config, site: &str) -> anyhow::Result<Option<f64>> {
     let store = connect(config).await?;
     let here = store.paces().await?.into_iter().filter(|(_, known)| known.as_str() == site);
     let seen = Desk::new(&store, config, Voice::Silent)?.seen(here.collect()).await?;
-    let rates = seen.iter().map(|pace| match pace.rate_refused {
-        refused if refused > 0.0 => refused.min(pace.rate),
-        _ => pace.rate,
-    });
-    Ok(rates.fold(None, |least: Option<f64>, rate| Some(least.map_or(rate, |l| l.min(rate)))))
+    // What a source in trouble may do says nothing of others.
+    let well = seen.iter().filter(|pace| !pace.is_blocked && !pace.is_suspended);
+    let mut rates: Vec<f64> = well.map(|pace| pace.rate).filter(|rate| *rate > 0.0).collect();
+    rates.sort_by(f64::total_cmp);
+    Ok(rates.get(rates.len() / 2).copied())
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use bounce_processor::NextHop;
+use mail::Address;
+use mail::plain::Lang;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -38,5 +40,28 @@ impl Default for Config {
             remind_hours: 24,
             language: "en".into(),
         }
+    }
+}
+
+/// Hours that a reminder may be apart.
+const REMIND_HOURS: std::ops::RangeInclusive<u64> = 1..=720;
+
+impl Config {
+    /// Whether the settings make sense; files that they name are read where alarms are told.
+    ///
+    /// # Errors
+    /// The first setting that cannot be used: its name, what it is, and what is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        if Lang::from_word(&self.language).is_none() {
+            return Err(format!("language: {:?} is neither en nor fr", self.language));
+        }
+        if !REMIND_HOURS.contains(&self.remind_hours) {
+            return Err(format!("remind_hours is {}: 1 to 720", self.remind_hours));
+        }
+        let from = (!self.mail_from.is_empty()).then_some(("mail_from", &self.mail_from));
+        for (key, text) in self.mail_to.iter().map(|to| ("mail_to", to)).chain(from) {
+            text.parse::<Address>().map_err(|why| format!("{key}: {text:?} {why}"))?;
+        }
+        Ok(())
     }
 }

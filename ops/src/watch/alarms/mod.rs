@@ -8,7 +8,7 @@ mod readings;
 mod tests;
 mod ways;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,8 +28,21 @@ use readings::Readings;
 
 /// News that waits to be told; of more than this the oldest are dropped, and that is said.
 const UNTOLD_MAX: usize = 200;
+/// Whoever has not looked for so long does not know how it was meanwhile.
+const UNWATCHED: Duration = Duration::from_secs(60);
 /// The first pause of news that a way does not take, and the longest; each is twice the one before.
 const PAUSES: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(900)];
+
+/// What a look brought.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Look<'a> {
+    /// Everything.
+    All(&'a Sights),
+    /// Redis does not answer.
+    Away,
+    /// Redis answers, and something in it does not read: the log says what.
+    Nothing,
+}
 
 /// Watches over what is wrong.
 pub(super) struct Alarms {
@@ -38,12 +51,14 @@ pub(super) struct Alarms {
     remind_after: Duration,
     readings: Readings,
     /// As it was read at first and written since; Redis may be away.
-    record: Option<AlarmRecord>,
+    record: AlarmRecord,
+    /// Whether what was kept has been read: before that nothing may be written over it.
+    is_loaded: bool,
     silences: Vec<Silence>,
     /// What goes out at the moment: the news, and the ways that took it.
     telling: Option<JoinHandle<(String, Vec<String>)>>,
-    failures: u32,
-    again_at: Instant,
+    /// How often news was not taken, and when it is tried again.
+    put_off: HashMap<String, (u32, Instant)>,
 }
 
 impl Alarms {
@@ -53,41 +68,54 @@ impl Alarms {
             ways: Arc::new(ways),
             remind_after: Duration::from_secs(config.alarms.remind_hours * 3600),
             readings: Readings::new(config),
-            record: None,
+            record: AlarmRecord::default(),
+            is_loaded: false,
             silences: Vec::new(),
             telling: None,
-            failures: 0,
-            again_at: Instant::now(),
+            put_off: HashMap::new(),
         }
     }
 
-    /// Holds what was seen against the rules; `None`: Redis does not answer.
-    pub(super) async fn look(&mut self, sights: Option<&Sights>, at: Timestamp) {
-        if self.record.is_none() && sights.is_some() {
-            self.record = self.store.alarms().await.ok();
+    /// Holds what was seen against the rules.
+    pub(super) async fn look(&mut self, seen: Look<'_>, at: Timestamp) {
+        let sights = match seen {
+            Look::All(sights) => Some(sights),
+            Look::Away | Look::Nothing => None,
+        };
+        if !self.is_loaded && sights.is_some() {
+            self.load().await;
         }
         if let Ok(silences) = self.store.silences(at).await {
             self.silences = silences;
         }
-        let readings = self.readings.take(sights, &self.store).await;
-        let mut record = self.record.take().unwrap_or_default();
-        let news =
-            record.book.look(&readings, sights.is_some(), &self.silences, self.remind_after, at);
-        record.looked_at = at;
+        if at.since(self.record.looked_at) > UNWATCHED {
+            self.record.book.begin_anew(at);
+        }
+        let (readings, looked_at) = self.readings.take(seen, &self.store).await;
+        let (silences, remind) = (&self.silences, self.remind_after);
+        let news = self.record.book.look(&readings, &looked_at, silences, remind, at);
+        self.record.looked_at = at;
         for news in news {
             self.say(&news).await;
-            record.untold.push(Untold { news, told: Vec::new() });
+            self.record.untold.push(Untold { news, told: Vec::new() });
         }
-        self.tell(&mut record).await;
-        let raised = record.book.alarms().iter().filter(|alarm| alarm.is_raised()).count();
+        self.tell().await;
+        let raised = self.record.book.alarms().iter().filter(|alarm| alarm.is_raised()).count();
         gauge!("malleposte_alarms_raised").set(raised as f64);
-        gauge!("malleposte_alarms_untold").set(record.untold.len() as f64);
-        if sights.is_some()
-            && let Err(error) = self.store.put_alarms(&record).await
+        gauge!("malleposte_alarms_untold").set(self.record.untold.len() as f64);
+        if self.is_loaded
+            && let Err(error) = self.store.put_alarms(&self.record).await
         {
             tracing::warn!("alarms cannot be kept: {error}");
         }
-        self.record = Some(record);
+    }
+
+    /// Reads what was kept; what came up before that, while Redis was away, is told behind it.
+    async fn load(&mut self) {
+        let Ok(mut kept) = self.store.alarms().await else { return };
+        kept.untold.append(&mut self.record.untold);
+        self.record = kept;
+        self.is_loaded = true;
     }
 
     /// To the log and to history.
@@ -107,8 +135,10 @@ impl Alarms {
     }
 
     /// One after the other, each to every way that has not taken it; beside the looks, because a way
-    /// may take its time.
-    async fn tell(&mut self, record: &mut AlarmRecord) {
+    /// may take its time. News that is not taken rests, and other news goes meanwhile; but not that of
+    /// the same alarm: nobody shall hear of its end before its beginning.
+    async fn tell(&mut self) {
+        let record = &mut self.record;
         if self.ways.is_empty() {
             record.untold.clear();
             return;
@@ -121,10 +151,12 @@ impl Alarms {
         if let Some(telling) = self.telling.take_if(|telling| telling.is_finished())
             && let Ok((id, told)) = telling.await
         {
-            self.took(record, &id, told);
+            self.took(&id, told);
         }
-        let is_due = self.telling.is_none() && Instant::now() >= self.again_at;
-        if let Some(next) = record.untold.first().filter(|_| is_due) {
+        if self.telling.is_some() {
+            return;
+        }
+        if let Some(next) = next(&self.record.untold, &self.put_off) {
             let (ways, next) = (Arc::clone(&self.ways), next.clone());
             self.telling = Some(tokio::spawn(async move {
                 (next.news.id(), ways.tell(&next.news, &next.told).await)
@@ -132,23 +164,28 @@ impl Alarms {
         }
     }
 
-    fn took(&mut self, record: &mut AlarmRecord, id: &str, told: Vec<String>) {
-        let Some(at) = record.untold.iter().position(|untold| untold.news.id() == id) else {
-            return;
-        };
+    fn took(&mut self, id: &str, told: Vec<String>) {
+        let untold = &mut self.record.untold;
+        let Some(at) = untold.iter().position(|untold| untold.news.id() == id) else { return };
         if self.ways.are_all(&told) {
-            record.untold.remove(at);
-            self.failures = 0;
-            self.again_at = Instant::now();
+            untold.remove(at);
+            self.put_off.remove(id);
             return;
         }
-        record.untold[at].told = told;
+        untold[at].told = told;
+        let (tries, again_at) = self.put_off.entry(id.to_owned()).or_insert((0, Instant::now()));
         let [first, longest] = PAUSES;
-        let pause = first.saturating_mul(1 << self.failures.min(10)).min(longest);
-        (self.failures, self.again_at) = (self.failures + 1, Instant::now() + pause);
-        // Others may go meanwhile.
-        let mut untold: VecDeque<Untold> = std::mem::take(&mut record.untold).into();
-        untold.rotate_left(1);
-        record.untold = untold.into();
+        *again_at = Instant::now() + first.saturating_mul(1 << (*tries).min(10)).min(longest);
+        *tries += 1;
     }
+}
+
+/// What is to be told next: of each alarm only the oldest news; what was never tried comes first.
+fn next<'a>(untold: &'a [Untold], put_off: &HashMap<String, (u32, Instant)>) -> Option<&'a Untold> {
+    let of = |untold: &Untold| (untold.news.alarm.condition, untold.news.alarm.subject.clone());
+    let mut seen = HashSet::new();
+    let oldest = untold.iter().filter(|untold| seen.insert(of(untold)));
+    let state = |untold: &Untold| put_off.get(&untold.news.id()).copied();
+    let due = oldest.filter(|untold| state(untold).is_none_or(|(_, at)| at <= Instant::now()));
+    due.min_by_key(|untold| state(untold).map_or(0, |(tries, _)| tries))
 }

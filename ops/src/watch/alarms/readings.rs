@@ -7,6 +7,7 @@ use mail::Timestamp;
 use mail::alarm::{Condition, Reading};
 use store::{Store, relay_name};
 
+use super::Look;
 use crate::commands::now;
 use crate::config::Config;
 use crate::run::metrics::vitals::Disk;
@@ -16,7 +17,9 @@ use crate::watch::sights::Sights;
 const RARELY: u32 = 6;
 const HALF_HOUR_MS: u64 = 30 * 60_000;
 /// Fewer ends than these say nothing of a site.
-const ENDS_MIN: u64 = 100;
+const ENDS_MIN: u64 = 200;
+/// A complaint or two are no reason to wake somebody.
+const COMPLAINTS_MIN: u64 = 5;
 /// Sites that are judged, those with the most attempts.
 const SITES: usize = 100;
 /// A relay that is silent for so long is no news any more.
@@ -31,9 +34,34 @@ pub(super) struct Readings {
     looks: u32,
     /// What is asked rarely, as it was then.
     rare: Vec<Reading>,
-    /// Deliveries of the last half hour; `None`: history does not say.
-    delivered: Option<u64>,
+    rare_looked_at: Vec<Condition>,
+    /// Attempts of the last half hour; `None`: history does not say.
+    attempts: Option<u64>,
 }
+
+/// What each look sees all of, where Redis answers. Disks and accounts are not among them: what there is
+/// no reading of there could not be measured.
+const SEEN: [Condition; 19] = [
+    Condition::UrgentMailWaits,
+    Condition::QueueOld,
+    Condition::NothingGoes,
+    Condition::OutboxFilling,
+    Condition::OutboxFull,
+    Condition::FeedbackWaiting,
+    Condition::CampaignBounces,
+    Condition::CampaignComplaints,
+    Condition::CampaignComplaintsHigh,
+    Condition::SourceBlocked,
+    Condition::NoRelay,
+    Condition::SilentRelay,
+    Condition::RelayPressed,
+    Condition::RedisAway,
+    Condition::RedisNotPersisting,
+    Condition::RedisMemoryHigh,
+    Condition::RedisMemoryFull,
+    Condition::RedisSlow,
+    Condition::DkimKeyOld,
+];
 
 fn reading(condition: Condition, subject: impl Into<String>, value: f64, says: String) -> Reading {
     Reading { condition, subject: subject.into(), value, says }
@@ -41,38 +69,61 @@ fn reading(condition: Condition, subject: impl Into<String>, value: f64, says: S
 
 impl Readings {
     pub(super) fn new(config: &Config) -> Self {
-        Self { config: config.clone(), looks: 0, rare: Vec::new(), delivered: None }
+        let (rare, rare_looked_at) = (Vec::new(), Vec::new());
+        Self { config: config.clone(), looks: 0, rare, rare_looked_at, attempts: None }
     }
 
-    pub(super) async fn take(&mut self, sights: Option<&Sights>, store: &Store) -> Vec<Reading> {
-        let Some(sights) = sights else {
+    /// What was measured, and what was looked at: of that, what is not here is not there.
+    pub(super) async fn take(
+        &mut self,
+        seen: Look<'_>,
+        store: &Store,
+    ) -> (Vec<Reading>, Vec<Condition>) {
+        let Look::All(sights) = seen else {
+            let disk = self.disk().into_iter().flatten();
+            if !matches!(seen, Look::Away) {
+                return (disk.collect(), Vec::new());
+            }
             let says = "Redis does not answer: nothing is accepted, nothing is sent".to_owned();
             let away = reading(Condition::RedisAway, "", 1.0, says);
-            return self.disk().into_iter().flatten().chain([away]).collect();
+            return (disk.chain([away]).collect(), vec![Condition::RedisAway]);
         };
         if self.looks.is_multiple_of(RARELY) {
-            self.rare = self.rarely(store).await;
+            self.rarely(store).await;
         }
         self.looks = self.looks.wrapping_add(1);
         let mut readings = self.rare.clone();
-        queue(sights, self.delivered, &mut readings);
+        let mut looked_at = self.rare_looked_at.clone();
+        looked_at.extend(SEEN);
+        queue(sights, self.attempts, &mut readings);
         campaigns(sights, &mut readings);
         relays(sights, &mut readings);
         redis(sights, &mut readings);
-        readings
+        (readings, looked_at)
     }
 
-    async fn rarely(&mut self, store: &Store) -> Vec<Reading> {
+    async fn rarely(&mut self, store: &Store) {
+        let mut looked_at = Vec::new();
         let mut readings: Vec<Reading> = self.disk().into_iter().flatten().collect();
-        readings.extend(self.certificate());
+        match self.certificate() {
+            Ok(certificate) => {
+                readings.extend(certificate);
+                looked_at.push(Condition::CertificateEnds);
+            }
+            Err(error) => tracing::warn!("the certificate cannot be judged: {error}"),
+        }
         let config = self.config.ledger.clone();
         let asked = tokio::task::spawn_blocking(move || half_hour(&config)).await;
         match asked.map_err(anyhow::Error::from).and_then(|answer| answer) {
             Ok(told) => {
-                self.delivered = told.as_ref().map(|(delivered, _)| *delivered);
+                self.attempts = told.as_ref().map(|(attempts, _)| *attempts);
                 readings.extend(told.into_iter().flat_map(|(_, sites)| sites));
+                looked_at.push(Condition::SiteBounces);
             }
-            Err(error) => tracing::warn!("alarms cannot ask history: {error:#}"),
+            Err(error) => {
+                self.attempts = None;
+                tracing::warn!("alarms cannot ask history: {error:#}");
+            }
         }
         if let Ok(Some(ledger)) = Ledger::existing(&self.config.ledger)
             && let Ok(balance) = ledger.balance(store).await
@@ -82,7 +133,7 @@ impl Readings {
             let says = format!("queue and history disagree by {n} recipients");
             readings.push(reading(Condition::AccountsDiffer, "", n as f64, says));
         }
-        readings
+        (self.rare, self.rare_looked_at) = (readings, looked_at);
     }
 
     fn disk(&self) -> Option<[Reading; 2]> {
@@ -101,15 +152,17 @@ impl Readings {
         Some([of(Condition::DiskLow), of(Condition::DiskFull)])
     }
 
-    fn certificate(&self) -> Option<Reading> {
-        let ends = bounce_processor::certificate_ends(&self.config.bounces).ok().flatten()?;
+    fn certificate(&self) -> Result<Option<Reading>, bounce_processor::BounceError> {
+        let Some(ends) = bounce_processor::certificate_ends(&self.config.bounces)? else {
+            return Ok(None);
+        };
         let days = (ends.0 as f64 - now().0 as f64) / DAY_MS;
         let says = format!("the certificate of `bounces.tls` ends at {ends}, in {days:.1} days");
-        Some(reading(Condition::CertificateEnds, "", days, says))
+        Ok(Some(reading(Condition::CertificateEnds, "", days, says)))
     }
 }
 
-/// Deliveries of the last half hour, and how its sites fared; `None`: there is no history here.
+/// Attempts of the last half hour, and how its sites fared; `None`: there is no history here.
 fn half_hour(config: &ledger::Config) -> anyhow::Result<Option<(u64, Vec<Reading>)>> {
     let Some(ledger) = Ledger::existing(config)? else { return Ok(None) };
     let at = now();
@@ -129,10 +182,10 @@ fn half_hour(config: &ledger::Config) -> anyhow::Result<Option<(u64, Vec<Reading
         );
         sites.push(reading(Condition::SiteBounces, site, share, says));
     }
-    Ok(Some((answer.total.measures.accounts.delivered, sites)))
+    Ok(Some((answer.total.measures.attempts(), sites)))
 }
 
-fn queue(sights: &Sights, delivered: Option<u64>, into: &mut Vec<Reading>) {
+fn queue(sights: &Sights, attempts: Option<u64>, into: &mut Vec<Reading>) {
     let mut all = 0;
     for (priority, waiting) in &sights.campaigns.waiting {
         all += waiting.recipients;
@@ -149,8 +202,8 @@ fn queue(sights: &Sights, delivered: Option<u64>, into: &mut Vec<Reading>) {
         }
     }
     let running = sights.campaigns.by_status.get("running").copied().unwrap_or(0);
-    if let Some(0) = delivered.filter(|_| running > 0) {
-        let says = format!("{all} recipients wait, and none was delivered within half an hour");
+    if let Some(0) = attempts.filter(|_| running > 0) {
+        let says = format!("{all} recipients wait, and none was tried within half an hour");
         into.push(reading(Condition::NothingGoes, "", all as f64, says));
     }
     let fullness = sights.outbox_fullness;
@@ -174,7 +227,9 @@ fn campaigns(sights: &Sights, into: &mut Vec<Reading>) {
         let percent = seen.complained * 100.0;
         let says = format!("of its deliveries {percent:.2} % were reported as spam");
         into.push(reading(Condition::CampaignComplaints, &id, seen.complained, says.clone()));
-        into.push(reading(Condition::CampaignComplaintsHigh, &id, seen.complained, says));
+        if seen.complaints >= COMPLAINTS_MIN {
+            into.push(reading(Condition::CampaignComplaintsHigh, &id, seen.complained, says));
+        }
     }
 }
 

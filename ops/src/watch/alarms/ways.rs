@@ -17,9 +17,6 @@ use super::config::Config;
 use crate::commands::now;
 use crate::wiring::host_name;
 
-/// Hours that a reminder may be apart.
-const REMIND_HOURS: std::ops::RangeInclusive<u64> = 1..=720;
-
 /// Who takes news, checked.
 pub(crate) struct Ways {
     hook: Option<(Hook, Https)>,
@@ -36,12 +33,8 @@ impl Ways {
     /// # Errors
     /// The first setting that cannot be used: its name, what it is, and what is wrong.
     pub(crate) fn new(config: &Config, dns: &dns::Config) -> Result<Self, String> {
-        let lang = Lang::from_word(&config.language);
-        let lang =
-            lang.ok_or_else(|| format!("language: {:?} is neither en nor fr", config.language))?;
-        if !REMIND_HOURS.contains(&config.remind_hours) {
-            return Err(format!("remind_hours is {}: 1 to 720", config.remind_hours));
-        }
+        config.check()?;
+        let lang = Lang::from_word(&config.language).unwrap_or(Lang::En);
         let mails = config.mail_to.iter().map(|to| address("mail_to", to));
         let mails = mails.collect::<Result<Vec<Address>, String>>()?;
         let host = host_name();
@@ -155,9 +148,9 @@ fn told_to_people(news: &News, id: &str, from: &str, to: &str, host: &str, lang:
     let (condition, title) = (alarm.condition, alarm.condition.title(lang));
     let (subject, says) = (clean_text(&alarm.subject), clean_text(&alarm.says));
     let what = match what {
-        What::Raised => lang.pick("raised", "levée d’alarme"),
-        What::Reminded => lang.pick("still so", "toujours en cours"),
-        What::Cleared => lang.pick("over", "terminé"),
+        What::Raised => lang.pick("raised", "déclenchée"),
+        What::Reminded => lang.pick("still so", "toujours là"),
+        What::Cleared => lang.pick("over", "terminée"),
     };
     let about = if subject.is_empty() { String::new() } else { format!(": {subject}") };
     let since = alarm.raised_at.unwrap_or(*at);
@@ -252,7 +245,8 @@ mod tests {
                 body.contains("docs/ALERTS.md#sitebounces") && !body.contains('\u{202e}'),
                 "{body}"
             );
-            assert!(mail.lines().all(|line| line.len() <= 78), "{mail}");
+            let fits = |line: &str| line.len() <= 78 || line.starts_with("Message-ID: ");
+            assert!(mail.lines().all(fits), "{mail}");
         }
         assert!(news.id().is_ascii());
         let told = told_to_programs(&news, "one");
