@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use mail::alarm::Condition;
 use serde_json::Value;
 
 use crate::support::{Desk, Process, free_port, until};
@@ -53,6 +54,10 @@ fn alert_rules_fire_when_they_should_and_are_quiet_else() {
     let names: Vec<&str> =
         rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
     assert!(names.len() >= 20, "{names:?}");
+    // Alarms without Prometheus have the same names, and so the same pages.
+    for condition in Condition::ALL.iter().filter(|condition| **condition != Condition::Test) {
+        assert!(names.contains(&condition.as_str()), "{condition} is no alert");
+    }
     for name in names {
         let tested = format!("alertname: {name}\n");
         assert!(tests.matches(&tested).count() >= 2, "{name} has no firing and no quiet case");
