@@ -2,6 +2,7 @@
 //! here: figures, history and wishes are arguments.
 
 use loadtests::Figures;
+use mail::plain::Lang;
 use serde::Serialize;
 
 /// What is wished.
@@ -92,163 +93,206 @@ pub(super) struct Line {
 
 /// What it takes.
 pub(super) fn plan(wish: &Wish, figures: &Figures, habits: &Habits) -> Vec<Line> {
-    let mut lines = Vec::new();
-    let mut line = |what, value: f64, unit, because: String| {
-        lines.push(Line { what, value, unit, because });
+    let mut paper =
+        Paper { wish, figures, habits, peak: wish.per_hour / 3600.0, lines: Vec::new() };
+    paper.peak();
+    paper.relays();
+    paper.sources();
+    paper.redis();
+    paper.wire();
+    paper.history();
+    paper.lines
+}
+
+/// What is reckoned with, and what has been so far.
+struct Paper<'a> {
+    wish: &'a Wish,
+    figures: &'a Figures,
+    habits: &'a Habits,
+    /// Messages a second in the busiest hour.
+    peak: f64,
+    lines: Vec<Line>,
+}
+
+impl Paper<'_> {
+    fn line(&mut self, what: &'static str, value: f64, unit: &'static str, because: String) -> f64 {
+        self.lines.push(Line { what, value, unit, because });
         value
-    };
-    let peak = wish.per_hour / 3600.0;
-    let why = match wish.is_hour_given {
-        true => format!(
-            "{} an hour; {} a second on average over the day",
-            count(wish.per_hour),
-            short(wish.per_day / 86_400.0)
-        ),
-        false => format!("{} a day, gone in {HOURS} hours", count(wish.per_day)),
-    };
-    line("messages at the peak", peak, "/s", why);
+    }
 
-    // What is put off is tried again, and costs most of it again.
-    let tries = 1.0 + habits.deferrals;
-    let kb = wish.octets / 1000.0;
-    let us = figures.relay_us + figures.relay_us_per_kb * (kb - 10.0).max(0.0);
-    let busy = peak * tries * us / 1e6;
-    let processors = line(
-        "relay processors",
-        busy / BUSY,
-        "",
-        format!(
-            "{} × {} tries × {} µs = {} busy; at most {:.0} % of each",
-            short(peak),
-            short(tries),
-            short(us),
-            short(busy),
-            BUSY * 100.0
-        ),
-    );
-    let in_flight = peak * tries * habits.seconds;
-    let connections = line(
-        "SMTP connections",
-        in_flight.ceil().max(1.0),
-        "",
-        format!("{} tries a second × {} s each", short(peak * tries), short(habits.seconds)),
-    );
-    let by_processors = (processors / wish.cores).ceil();
-    let by_connections = (connections / CONNECTIONS_A_RELAY).ceil();
-    let least = by_processors.max(by_connections).max(1.0);
-    let relays = line(
-        "relays",
-        least + 1.0,
-        "",
-        format!(
-            "{least} of {} processors ({by_processors} by processors, {by_connections} by connections of {CONNECTIONS_A_RELAY}), and one that may fail",
-            wish.cores
-        ),
-    );
-    line(
-        "memory of a relay",
-        (figures.relay_mib + connections / (relays - 1.0) * CONNECTION_BYTES / MIB).ceil(),
-        "MiB",
-        format!(
-            "{} measured, and {} KB a connection",
-            short(figures.relay_mib),
-            CONNECTION_BYTES / 1000.0
-        ),
-    );
+    fn peak(&mut self) {
+        let wish = self.wish;
+        let why = match wish.is_hour_given {
+            true => format!(
+                "{} an hour; {} a second on average over the day",
+                count(wish.per_hour),
+                short(wish.per_day / 86_400.0)
+            ),
+            false => format!("{} a day, gone in {HOURS} hours", count(wish.per_day)),
+        };
+        self.line("messages at the peak", self.peak, "/s", why);
+    }
 
-    let (share, name) = &habits.largest;
-    let there = peak * share;
-    line(
-        "source addresses",
-        (there / habits.largest_rate).ceil().max(1.0),
-        "",
-        format!(
-            "{:.0} % goes to {name}: {} a second, {} from one address ({}); spread the day and it is {}",
-            share * 100.0,
-            short(there),
-            short(habits.largest_rate),
-            if habits.is_rate_found { "found" } else { "assumed" },
-            (wish.per_day / 86_400.0 * share / habits.largest_rate).ceil().max(1.0)
-        ),
-    );
+    /// Relays, with their processors, connections and memory.
+    fn relays(&mut self) {
+        let (wish, figures, habits, peak) = (self.wish, self.figures, self.habits, self.peak);
+        // What is put off is tried again, and costs most of it again.
+        let tries = 1.0 + habits.deferrals;
+        let kb = wish.octets / 1000.0;
+        let us = figures.relay_us + figures.relay_us_per_kb * (kb - 10.0).max(0.0);
+        let busy = peak * tries * us / 1e6;
+        let processors = self.line(
+            "relay processors",
+            busy / BUSY,
+            "",
+            format!(
+                "{} × {} tries × {} µs = {} busy; at most {:.0} % of each",
+                short(peak),
+                short(tries),
+                short(us),
+                short(busy),
+                BUSY * 100.0
+            ),
+        );
+        let in_flight = peak * tries * habits.seconds;
+        let connections = self.line(
+            "SMTP connections",
+            in_flight.ceil().max(1.0),
+            "",
+            format!("{} tries a second × {} s each", short(peak * tries), short(habits.seconds)),
+        );
+        let by_processors = (processors / wish.cores).ceil();
+        let by_connections = (connections / CONNECTIONS_A_RELAY).ceil();
+        let least = by_processors.max(by_connections).max(1.0);
+        let relays = self.line(
+            "relays",
+            least + 1.0,
+            "",
+            format!(
+                "{least} of {} processors ({by_processors} by processors, {by_connections} by connections of {CONNECTIONS_A_RELAY}), and one that may fail",
+                wish.cores
+            ),
+        );
+        self.line(
+            "memory of a relay",
+            (figures.relay_mib + connections / (relays - 1.0) * CONNECTION_BYTES / MIB).ceil(),
+            "MiB",
+            format!(
+                "{} measured, and {} KB a connection",
+                short(figures.relay_mib),
+                CONNECTION_BYTES / 1000.0
+            ),
+        );
+    }
 
-    let waiting = figures.redis_bytes_waiting * REAL_NAMES;
-    let deferred = wish.per_day * habits.deferrals.min(1.0);
-    let content = wish.per_day * waiting + deferred * figures.redis_bytes_deferred;
-    line(
-        "Redis memory",
-        (content * REDIS_ROOM / MIB + REDIS_MIB).ceil(),
-        "MiB",
-        format!(
-            "a day's recipients waiting at once: {} × {} octets, {} put off × {}; twice that while it writes its files anew, and {REDIS_MIB} besides",
-            count(wish.per_day),
-            short(waiting),
-            count(deferred),
-            short(figures.redis_bytes_deferred)
-        ),
-    );
-    let redis_us = figures.redis_us + habits.returns * figures.report_redis_us;
-    line(
-        "Redis processors",
-        peak * redis_us / 1e6 / BUSY,
-        "",
-        format!("{} × {} µs, returned mail included", short(peak), short(redis_us)),
-    );
-    line(
-        "Redis disk writes",
-        wish.per_day * AOF_BYTES / 1e9,
-        "GB/day",
-        format!("{} × {AOF_BYTES} octets, in and out", count(wish.per_day)),
-    );
+    /// Addresses, by what the largest site takes from one.
+    fn sources(&mut self) {
+        let (wish, habits, peak) = (self.wish, self.habits, self.peak);
+        let (share, name) = &habits.largest;
+        let there = peak * share;
+        self.line(
+            "source addresses",
+            (there / habits.largest_rate).ceil().max(1.0),
+            "",
+            format!(
+                "{:.0} % goes to {name}: {} a second, {} from one address ({}); spread the day and it is {}",
+                share * 100.0,
+                short(there),
+                short(habits.largest_rate),
+                if habits.is_rate_found { "found" } else { "assumed" },
+                (wish.per_day / 86_400.0 * share / habits.largest_rate).ceil().max(1.0)
+            ),
+        );
+    }
 
-    let bits = peak * wish.octets * WIRE * 8.0;
-    line(
-        "bandwidth out",
-        bits / 1e6,
-        "Mbit/s",
-        format!(
-            "{} × {} KB × 8 bits, {:.0} % for the wire",
-            short(peak),
-            short(kb),
-            (WIRE - 1.0) * 100.0
-        ),
-    );
-    line(
-        "traffic out",
-        wish.per_day * wish.octets * WIRE / 1e9,
-        "GB/day",
-        format!("{} × {} KB", count(wish.per_day), short(kb)),
-    );
+    /// Redis: memory, processors, disk.
+    fn redis(&mut self) {
+        let (wish, figures, habits, peak) = (self.wish, self.figures, self.habits, self.peak);
+        let waiting = figures.redis_bytes_waiting * REAL_NAMES;
+        let deferred = wish.per_day * habits.deferrals.min(1.0);
+        let content = wish.per_day * waiting + deferred * figures.redis_bytes_deferred;
+        self.line(
+            "Redis memory",
+            (content * REDIS_ROOM / MIB + REDIS_MIB).ceil(),
+            "MiB",
+            format!(
+                "a day's recipients waiting at once: {} × {} octets, {} put off × {}; twice that while it writes its files anew, and {REDIS_MIB} besides",
+                count(wish.per_day),
+                short(waiting),
+                count(deferred),
+                short(figures.redis_bytes_deferred)
+            ),
+        );
+        let redis_us = figures.redis_us + habits.returns * figures.report_redis_us;
+        self.line(
+            "Redis processors",
+            peak * redis_us / 1e6 / BUSY,
+            "",
+            format!("{} × {} µs, returned mail included", short(peak), short(redis_us)),
+        );
+        self.line(
+            "Redis disk writes",
+            wish.per_day * AOF_BYTES / 1e9,
+            "GB/day",
+            format!("{} × {AOF_BYTES} octets, in and out", count(wish.per_day)),
+        );
+    }
 
-    let events = EVENTS + habits.deferrals + habits.returns * 2.0;
-    let a_day = wish.per_day * events * figures.ledger_bytes_per_event;
-    line(
-        "disk of history",
-        a_day * 30.4 * wish.months / 1e9,
-        "GB",
-        format!(
-            "{} × {} events × {} octets = {} GB a day, {} months",
-            count(wish.per_day),
-            short(events),
-            short(figures.ledger_bytes_per_event),
-            short(a_day / 1e9),
-            wish.months
-        ),
-    );
-    line(
-        "ledger processors",
-        peak * figures.ledger_us / 1e6 / BUSY,
-        "",
-        format!("{} × {} µs; one writes", short(peak), short(figures.ledger_us)),
-    );
-    let returned = peak * habits.returns;
-    line(
-        "bounce processors",
-        returned * figures.report_us / 1e6 / BUSY,
-        "",
-        format!("{} mails back a second × {} µs", short(returned), short(figures.report_us)),
-    );
-    lines
+    /// What goes out.
+    fn wire(&mut self) {
+        let (wish, peak) = (self.wish, self.peak);
+        let bits = peak * wish.octets * WIRE * 8.0;
+        self.line(
+            "bandwidth out",
+            bits / 1e6,
+            "Mbit/s",
+            format!(
+                "{} × {} KB × 8 bits, {:.0} % for the wire",
+                short(peak),
+                short(wish.octets / 1000.0),
+                (WIRE - 1.0) * 100.0
+            ),
+        );
+        self.line(
+            "traffic out",
+            wish.per_day * wish.octets * WIRE / 1e9,
+            "GB/day",
+            format!("{} × {} KB", count(wish.per_day), short(wish.octets / 1000.0)),
+        );
+    }
+
+    /// History, and what comes back.
+    fn history(&mut self) {
+        let (wish, figures, habits, peak) = (self.wish, self.figures, self.habits, self.peak);
+        let events = EVENTS + habits.deferrals + habits.returns * 2.0;
+        let a_day = wish.per_day * events * figures.ledger_bytes_per_event;
+        self.line(
+            "disk of history",
+            a_day * 30.4 * wish.months / 1e9,
+            "GB",
+            format!(
+                "{} × {} events × {} octets = {} GB a day, {} months",
+                count(wish.per_day),
+                short(events),
+                short(figures.ledger_bytes_per_event),
+                short(a_day / 1e9),
+                wish.months
+            ),
+        );
+        self.line(
+            "ledger processors",
+            peak * figures.ledger_us / 1e6 / BUSY,
+            "",
+            format!("{} × {} µs; one writes", short(peak), short(figures.ledger_us)),
+        );
+        let returned = peak * habits.returns;
+        self.line(
+            "bounce processors",
+            returned * figures.report_us / 1e6 / BUSY,
+            "",
+            format!("{} mails back a second × {} µs", short(returned), short(figures.report_us)),
+        );
+    }
 }
 
 /// A number with three places that say something.
@@ -265,15 +309,7 @@ pub(super) fn short(n: f64) -> String {
 
 /// A whole number in groups of three.
 pub(super) fn count(n: f64) -> String {
-    let digits = format!("{:.0}", n.max(0.0));
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    console::grouped(Lang::En, n.round().max(0.0) as u64)
 }
 
 #[cfg(test)]
