@@ -199,13 +199,9 @@ impl Bounces {
     }
 }
 
-/// A web service of one's own may well lie in private address space.
 fn https(resolver: &Arc<Resolver>) -> Result<Arc<Https>, BounceError> {
-    let wrong = |why: String| BounceError::Setting(format!("bounces.replies.webhook: {why}"));
-    let roots = web::trusted_roots("").map_err(wrong)?;
-    Https::new(Arc::clone(resolver), roots, 443, true)
-        .map(Arc::new)
-        .map_err(|e| wrong(e.to_string()))
+    let wrong = |why| BounceError::Setting(format!("bounces.replies.webhook: {why}"));
+    Https::for_hooks(resolver).map(Arc::new).map_err(wrong)
 }
 
 fn not_bound(setting: &'static str, address: &str, source: std::io::Error) -> BounceError {

@@ -3,19 +3,16 @@
 
 use std::io::Write as _;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use mail::tlsrpt::{Report, Submitter};
 use mail::{Address, Domain, Timestamp};
 
 use crate::header::{mailbox, unstructured};
+use crate::notice::base64_lines;
 
 /// The media type of a report as it is sent, by mail or to a web server (RFC 8460, 6.5).
 pub const MEDIA_TYPE: &str = "application/tlsrpt+gzip";
-/// A line of base64 (RFC 2045, 6.8), in octets that it stands for.
-const LINE_OCTETS: usize = 57;
 
 /// From whom, to whom, about whom.
 #[derive(Debug, Clone, Copy)]
@@ -88,13 +85,4 @@ fn text_part(text: &str) -> String {
             format!("Content-Transfer-Encoding: base64\r\n\r\n{encoded}")
         }
     }
-}
-
-fn base64_lines(octets: &[u8]) -> String {
-    let mut text = String::with_capacity(octets.len() / 3 * 4 + octets.len() / 20 + 4);
-    for line in octets.chunks(LINE_OCTETS) {
-        STANDARD.encode_string(line, &mut text);
-        text.push_str("\r\n");
-    }
-    text
 }

@@ -2,6 +2,7 @@
 //! receives one can prove that it is ours, that nobody changed it, and when it was made.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -87,7 +88,36 @@ impl fmt::Debug for Hook {
     }
 }
 
+/// Which setting of a hook cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {text:?} {why}")]
+pub struct HookSetting {
+    /// `webhook` or `webhook_secret_file`.
+    pub key: &'static str,
+    /// What it is.
+    pub text: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
 impl Hook {
+    /// The hook that settings name, with its secret out of a file; `None`: none, where the URL is empty.
+    ///
+    /// # Errors
+    /// The setting that cannot be used.
+    pub fn of_settings(url: &str, secret_file: &Path) -> Result<Option<Self>, HookSetting> {
+        if url.is_empty() {
+            return Ok(None);
+        }
+        let refuse = |key, text: String, why: String| HookSetting { key, text, why };
+        let file = secret_file.display().to_string();
+        let wrong = |why: String| refuse("webhook_secret_file", file.clone(), why);
+        let text = std::fs::read_to_string(secret_file).map_err(|e| wrong(e.to_string()))?;
+        let secret: Secret = text.parse().map_err(|e: HookError| wrong(e.to_string()))?;
+        let hook = Self::new(url, secret);
+        hook.map(Some).map_err(|e| refuse("webhook", url.to_owned(), e.to_string()))
+    }
+
     /// A hook at a URL.
     ///
     /// # Errors

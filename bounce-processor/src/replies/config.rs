@@ -1,14 +1,14 @@
 //! Where answers of people go.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use mail::{Address, Domain};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use web::{Hook, Secret};
+use web::Hook;
 
 use crate::error::BounceError;
-use crate::hop::{Hop, NextHop, Password, secret};
+use crate::hop::{Hop, NextHop};
 
 /// What people answer to campaigns. It is kept in the mailbox's folder `.Replies` whatever else
 /// becomes of it: sent on, told to a web service, or both, until each has taken it.
@@ -94,20 +94,9 @@ impl Replies {
     }
 
     fn hook(&self) -> Result<Option<Hook>, BounceError> {
-        if self.webhook.is_empty() {
-            return Ok(None);
-        }
-        let file = self.webhook_secret_file.display().to_string();
-        let text = read("webhook_secret_file", &self.webhook_secret_file)?;
-        let wrong = |why: web::HookError| refuse("webhook_secret_file", &file, &why.to_string());
-        let secret: Secret = text.0.parse().map_err(wrong)?;
-        let hook = Hook::new(&self.webhook, secret);
-        hook.map(Some).map_err(|why| refuse("webhook", &self.webhook, &why.to_string()))
+        let hook = Hook::of_settings(&self.webhook, &self.webhook_secret_file);
+        hook.map_err(|wrong| refuse(wrong.key, &wrong.text, &wrong.why))
     }
-}
-
-fn read(key: &str, path: &Path) -> Result<Password, BounceError> {
-    secret(path).map_err(|why| refuse(key, &path.display().to_string(), &why))
 }
 
 fn refuse(key: &str, text: &str, why: &str) -> BounceError {

@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bounce_processor::Hop;
 use dns::Resolver;
 use mail::Address;
 use mail::alarm::{News, What};
 use mail::plain::Lang;
 use mail::reply::clean_text;
+use message::{Notice, notice_mail};
 use serde_json::{Value, json};
-use web::{Hook, Https, Secret, trusted_roots};
+use web::{Hook, Https};
 
 use super::config::Config;
 use crate::commands::now;
@@ -86,7 +85,7 @@ impl Ways {
                 continue;
             };
             let mail = told_to_people(news, &id, &self.from, to.as_str(), &self.host, self.lang);
-            match hop.send(&self.host, &self.from, to.as_str(), mail.as_bytes()).await {
+            match hop.send(&self.host, &self.from, to.as_str(), &mail).await {
                 Ok(()) => told.push(to.as_str().to_owned()),
                 // Who it is for stands in the settings, by its place.
                 Err(why) => {
@@ -103,20 +102,10 @@ fn address(key: &str, text: &str) -> Result<Address, String> {
 }
 
 fn hook(config: &Config, dns: &dns::Config) -> Result<Option<(Hook, Https)>, String> {
-    if config.webhook.is_empty() {
-        return Ok(None);
-    }
-    let file = config.webhook_secret_file.display();
-    let wrong = |why: String| format!("webhook_secret_file: \"{file}\": {why}");
-    let text = std::fs::read_to_string(&config.webhook_secret_file);
-    let text = text.map_err(|e| wrong(e.to_string()))?;
-    let secret: Secret = text.trim().parse().map_err(|e: web::HookError| wrong(e.to_string()))?;
-    let hook = Hook::new(&config.webhook, secret);
-    let hook = hook.map_err(|e| format!("webhook: {:?}: {e}", config.webhook))?;
+    let hook = Hook::of_settings(&config.webhook, &config.webhook_secret_file);
+    let Some(hook) = hook.map_err(|wrong| wrong.to_string())? else { return Ok(None) };
     let resolver = Arc::new(Resolver::new(dns).map_err(|e| e.to_string())?);
-    let roots = trusted_roots("")?;
-    let https = Https::new(resolver, roots, 443, true).map_err(|e| e.to_string())?;
-    Ok(Some((hook, https)))
+    Ok(Some((hook, Https::for_hooks(&resolver)?)))
 }
 
 /// As programs read it. Text of strangers in it is cleaned.
@@ -142,8 +131,8 @@ fn told_to_programs(news: &News, host: &str) -> Value {
     })
 }
 
-/// A mail, whole lines. What stands in it is ours or cleaned: no line of it can begin a header.
-fn told_to_people(news: &News, id: &str, from: &str, to: &str, host: &str, lang: Lang) -> String {
+/// The same as a mail.
+fn told_to_people(news: &News, id: &str, from: &str, to: &str, host: &str, lang: Lang) -> Vec<u8> {
     let News { what, alarm, at } = news;
     let (condition, title) = (alarm.condition, alarm.condition.title(lang));
     let (subject, says) = (clean_text(&alarm.subject), clean_text(&alarm.says));
@@ -163,36 +152,15 @@ fn told_to_people(news: &News, id: &str, from: &str, to: &str, host: &str, lang:
             "{title}{about}\n\n{says}\n\nDepuis {since} ; dit à {at} par {host}.\nQue faire : docs/ALERTS.md#{page}\nPour ne plus en entendre parler un moment : malleposte alarms silence {condition} --for 4h --why ...\n"
         ),
     };
-    let heading = encoded(&format!("[malleposte] {title}{about} ({what})"));
-    let urgent = if alarm.condition.rule().is_critical { "Importance: high\r\n" } else { "" };
-    let head = format!(
-        "Date: {}\r\nFrom: <{from}>\r\nTo: <{to}>\r\nSubject: {heading}\r\nMessage-ID: <{id}@{host}>\r\n\
-         Auto-Submitted: auto-generated\r\n{urgent}MIME-Version: 1.0\r\n\
-         Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n",
-        at.rfc5322(),
-    );
-    head + &folded(&lines.replace('\n', "\r\n"))
-}
-
-/// A header in encoded words (RFC 2047), each of at most 75 octets.
-fn encoded(text: &str) -> String {
-    let mut words = Vec::new();
-    let mut rest = text.chars().take(200).peekable();
-    while rest.peek().is_some() {
-        let mut word = String::new();
-        while let Some(c) = rest.next_if(|c| word.len() + c.len_utf8() <= 42) {
-            word.push(c);
-        }
-        words.push(format!("=?utf-8?B?{}?=", STANDARD.encode(word)));
-    }
-    words.join("\r\n ")
-}
-
-/// A body in base64, in lines.
-fn folded(text: &str) -> String {
-    let encoded = STANDARD.encode(text);
-    let lines = encoded.as_bytes().chunks(76).map(String::from_utf8_lossy);
-    lines.map(|line| format!("{line}\r\n")).collect()
+    notice_mail(&Notice {
+        from,
+        to,
+        subject: &format!("[malleposte] {title}{about} ({what})"),
+        id: (id, host),
+        date: *at,
+        is_urgent: condition.rule().is_critical,
+        text: &lines,
+    })
 }
 
 #[cfg(test)]
@@ -230,7 +198,8 @@ mod tests {
                 "one",
                 *lang,
             );
-            let read = MessageParser::default().parse(mail.as_bytes()).expect("a mail");
+            let read = MessageParser::default().parse(&mail).expect("a mail");
+            let mail = String::from_utf8_lossy(&mail);
             assert!(read.bcc().is_none(), "{mail}");
             let subject = read.subject().expect("a subject");
             assert!(
