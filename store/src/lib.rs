@@ -81,7 +81,7 @@ pub use outbox::{DurableFrames, OutboxFrame, Position, ShardAccounts};
 pub use pace::{NewPace, PaceRecord, PaceSlice, SliceRequest};
 pub use queue::Renewal;
 pub use quota::QuotaRecord;
-pub use relays::{RelayRecord, relay_name};
+pub use relays::{RelayRecord, RelayState, relay_name};
 pub use requests::Begun;
 pub use returns::{Return, Returned, Shared, Taken};
 pub use seal::SealKeys;
@@ -89,7 +89,10 @@ pub use senders::{KeyRefused, Selector, SenderRecord, SigningKey};
 pub use servers::ServerState;
 pub use settling::ShardSettle;
 pub use sts::StsRecord;
-pub use suppression::{AddressChange, PLATFORM, Suppression, SuppressionRecord, is_tenant};
+pub use suppression::{
+    AddressChange, ListPlace, Listed, PLATFORM, Suppression, SuppressionRecord, is_tenant,
+    listing_event,
+};
 pub use tls_reports::{TLS_COUNTS_KEPT, TlsCounted, TlsDay, TlsReportState};
 pub use whereabouts::{Rests, Whereabouts};
 

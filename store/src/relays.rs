@@ -45,10 +45,32 @@ pub struct RelayRecord {
     pub pressed_by: Vec<String>,
 }
 
+mail::words! {
+    /// How a relay stands.
+    RelayState {
+        /// It takes mail.
+        Live = "live",
+        /// It finishes what it has.
+        Draining = "draining",
+        /// It says nothing any more.
+        Silent = "silent",
+    }
+}
+
 /// A relay that was heard of within this lives.
 const LIVES_WITHIN: Duration = Duration::from_secs(10);
 
 impl RelayRecord {
+    /// How it stands.
+    #[must_use]
+    pub fn state(&self, now: Timestamp) -> RelayState {
+        match (self.lives(now), self.draining) {
+            (false, _) => RelayState::Silent,
+            (true, true) => RelayState::Draining,
+            (true, false) => RelayState::Live,
+        }
+    }
+
     /// Whether it was heard of not long ago.
     #[must_use]
     pub fn lives(&self, now: Timestamp) -> bool {

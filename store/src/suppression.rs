@@ -2,6 +2,9 @@
 //! shard of the address's domain, beside the batches that they filter. What leads
 //! to a suppression is decided in `mail::hygiene`; its history lies here as it came.
 
+use std::fmt;
+
+use mail::event::EventKind;
 use mail::{Category, DeliveryId, Event, ShardId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +74,51 @@ pub struct Suppression {
     pub address: String,
     /// Why.
     pub record: SuppressionRecord,
+}
+
+/// Where a page of a list ends and the next begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ListPlace {
+    shard: u16,
+    at: u64,
+}
+
+impl fmt::Display for ListPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.shard, self.at)
+    }
+}
+
+/// What an order about an address in a list came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listed {
+    /// It is as ordered.
+    Done,
+    /// It is suppressed for longer already, and stays so.
+    Outlasted,
+    /// It was to be lifted and is not on the list.
+    Absent,
+}
+
+/// What is told of an address that is put on a list, or taken off it.
+#[must_use]
+pub fn listing_event(
+    address: &str,
+    is_put: bool,
+    service: &str,
+    note: String,
+    at: Timestamp,
+) -> Event {
+    let kind = match is_put {
+        true => EventKind::SuppressionAdded,
+        false => EventKind::SuppressionRemoved,
+    };
+    Event {
+        recipient: address.to_owned(),
+        service: service.to_owned(),
+        note,
+        ..Event::new(kind, at)
+    }
 }
 
 /// A change to one address, made together.
@@ -212,6 +260,29 @@ impl Store {
         Err(StoreError::Busy)
     }
 
+    /// Suppresses an address by order, or with `None` lifts it; what is suppressed for longer stays so.
+    /// `service` and `note` say who ordered it.
+    ///
+    /// # Errors
+    /// When Redis does not answer, or the address keeps changing.
+    pub async fn list_by_order(
+        &self,
+        list: &str,
+        address: &str,
+        record: Option<&SuppressionRecord>,
+        (service, note): (&str, String),
+        now: Timestamp,
+    ) -> Result<Listed, StoreError> {
+        match (self.listing(list, address).await?, record) {
+            (Some(known), Some(record)) if known.outlasts(record) => return Ok(Listed::Outlasted),
+            (None, None) => return Ok(Listed::Absent),
+            _ => {}
+        }
+        let event = listing_event(address, record.is_some(), service, note, now);
+        self.change_listing(list, address, record, &[event]).await?;
+        Ok(Listed::Done)
+    }
+
     /// Changes history and suppression of an address together and tells about it.
     /// Answers `false`, having done nothing, when the history changed meanwhile.
     ///
@@ -244,6 +315,38 @@ impl Store {
         let value = scripts::SUPPRESS.call(&mut conn, &key, &args, &blobs).await?;
         self.confirm(&mut conn).await?;
         Ok(parse::<String>(value)? == "ok")
+    }
+
+    /// A place in a list, as it was given out; `None`: it was not given out here.
+    #[must_use]
+    pub fn list_place(&self, text: &str) -> Option<ListPlace> {
+        let (shard, at) = text.split_once(':')?;
+        let place = ListPlace { shard: shard.parse().ok()?, at: at.parse().ok()? };
+        (place.shard < self.shards()).then_some(place)
+    }
+
+    /// A page of a list, shard after shard, from a place on: about as many as asked for, because Redis
+    /// hands out whole slices; and where the next page begins.
+    ///
+    /// # Errors
+    /// When Redis does not answer or a record does not read.
+    pub async fn suppression_page(
+        &self,
+        list: &str,
+        from: ListPlace,
+        wanted: usize,
+    ) -> Result<(Vec<Suppression>, Option<ListPlace>), StoreError> {
+        let (mut place, mut rows) = (from, Vec::new());
+        while rows.len() < wanted && place.shard < self.shards() {
+            let shard = ShardId(place.shard);
+            let (next, page) = self.suppressions(shard, Some(list), place.at).await?;
+            rows.extend(page);
+            place = match next {
+                0 => ListPlace { shard: place.shard + 1, at: 0 },
+                at => ListPlace { at, ..place },
+            };
+        }
+        Ok((rows, (place.shard < self.shards()).then_some(place)))
     }
 
     /// A page of a tenant's suppressions in one shard; cursor 0 begins and ends.

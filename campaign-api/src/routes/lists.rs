@@ -8,11 +8,10 @@ use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use mail::event::EventKind;
-use mail::{Address, Event, ShardId, Timestamp};
+use mail::{Address, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use store::{StoreError, Suppression, SuppressionRecord};
+use store::{ListPlace, Listed, StoreError, Suppression, SuppressionRecord};
 
 use super::campaigns::{bad_query, with_next};
 use super::{bad_cursor, cursor, page_size, place};
@@ -57,26 +56,14 @@ pub(crate) async fn suppressions(
     let Query(asked) = asked.map_err(|e| bad_query(&e))?;
     let tenant = caller.list(asked.tenant.as_deref())?;
     let limit = page_size(asked.limit);
-    let (mut shard, mut at) = match &asked.cursor {
-        None => (0, 0),
-        Some(text) => read_place(&place(text)?, app.store.shards())?,
+    let from = match &asked.cursor {
+        None => ListPlace::default(),
+        Some(text) => app.store.list_place(&place(text)?).ok_or_else(bad_cursor)?,
     };
-    let mut rows = Vec::new();
-    // Redis hands out whole slices: a page may be longer than asked, never cut.
-    while rows.len() < limit && shard < app.store.shards() {
-        let (next, page) = app.store.suppressions(ShardId(shard), Some(&tenant), at).await?;
-        rows.extend(page.iter().map(view));
-        at = next;
-        shard += u16::from(next == 0);
-    }
-    let more = shard < app.store.shards();
-    let next = more.then(|| cursor(&format!("{shard}:{at}")));
+    let (page, next) = app.store.suppression_page(&tenant, from, limit).await?;
+    let rows: Vec<Value> = page.iter().map(view).collect();
+    let next = next.map(|next| cursor(&next.to_string()));
     Ok(with_next(&uri, json!({ "suppressions": rows }), next))
-}
-
-fn read_place(text: &str, shards: u16) -> Answer<(u16, u64)> {
-    let parts = text.split_once(':').and_then(|(s, at)| Some((s.parse().ok()?, at.parse().ok()?)));
-    parts.filter(|(shard, _)| *shard < shards).ok_or_else(bad_cursor)
 }
 
 fn view(suppression: &Suppression) -> Value {
@@ -138,13 +125,11 @@ pub(crate) async fn suppress(
         delivery: None,
         expires_at,
     };
-    let known = app.store.listing(&tenant, &address.folded()).await?;
-    if known.is_some_and(|known| known.outlasts(&record)) {
+    if change(&app, &tenant, &address, Some(&record), &caller.0.name).await? == Listed::Outlasted {
         let detail =
             format!("{} is suppressed for longer already: DELETE it first", address.folded());
         return Err(Problem::conflict("outlasted", detail));
     }
-    change(&app, &tenant, &address, Some(&record), &caller.0.name).await?;
     Ok(Json(view(&Suppression { address: address.folded(), record })).into_response())
 }
 
@@ -169,9 +154,7 @@ pub(crate) async fn lift(
     caller.may_change()?;
     let Query(asked) = asked.map_err(|e| bad_query(&e))?;
     let tenant = caller.list(asked.tenant.as_deref())?;
-    if app.store.listing(&tenant, &address.folded()).await?.is_some() {
-        change(&app, &tenant, &address, None, &caller.0.name).await?;
-    }
+    change(&app, &tenant, &address, None, &caller.0.name).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -181,19 +164,9 @@ async fn change(
     address: &Address,
     record: Option<&SuppressionRecord>,
     who: &str,
-) -> Answer<()> {
-    let folded = address.folded();
-    let kind = match record {
-        Some(_) => EventKind::SuppressionAdded,
-        None => EventKind::SuppressionRemoved,
-    };
-    let event = Event {
-        recipient: folded.clone(),
-        service: "api".into(),
-        note: format!("for {tenant} by {who}"),
-        ..Event::new(kind, clock::now())
-    };
-    match app.store.change_listing(tenant, &folded, record, &[event]).await {
+) -> Answer<Listed> {
+    let (folded, told) = (address.folded(), ("api", format!("for {tenant} by {who}")));
+    match app.store.list_by_order(tenant, &folded, record, told, clock::now()).await {
         Err(StoreError::Busy) => {
             Err(Problem::later("busy", "this address keeps changing; try again"))
         }

@@ -11,9 +11,11 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use futures_util::{StreamExt, stream};
-use mail::event::EventKind;
-use mail::{Address, Event, Timestamp};
-use store::{PLATFORM, Store, StoreError, Suppression, SuppressionRecord, is_tenant};
+use mail::{Address, Timestamp};
+use store::{
+    ListPlace, Listed, PLATFORM, Store, StoreError, Suppression, SuppressionRecord, is_tenant,
+    listing_event,
+};
 
 use super::{Global, block_on, now};
 use crate::wiring::connect;
@@ -106,15 +108,13 @@ impl Suppressions {
                         bail!("--until has passed already");
                     }
                     let record = operators(&why, until);
-                    let known = store.listing(whose.list()?, &address.folded()).await?;
-                    if known.is_some_and(|known| known.outlasts(&record)) {
-                        bail!(
-                            "{} is suppressed for longer already; `remove` it first",
-                            address.folded()
-                        );
+                    let folded = address.folded();
+                    if order(&store, whose.list()?, &folded, Some(&record)).await?
+                        == Listed::Outlasted
+                    {
+                        bail!("{folded} is suppressed for longer already; `remove` it first");
                     }
-                    put(&store, whose.list()?, &address.folded(), Some(&record)).await?;
-                    println!("{} gets no mail any more.", address.folded());
+                    println!("{folded} gets no mail any more.");
                     Ok(ExitCode::SUCCESS)
                 }
                 Verb::Remove { address, whose } => remove(&store, whose.list()?, &address).await,
@@ -171,11 +171,10 @@ async fn show(store: &Store, list: &str, address: &Address) -> anyhow::Result<Ex
 
 async fn remove(store: &Store, list: &str, address: &Address) -> anyhow::Result<ExitCode> {
     let folded = address.folded();
-    if store.listing(list, &folded).await?.is_none() {
+    if order(store, list, &folded, None).await? == Listed::Absent {
         println!("{folded} is not suppressed.");
         return Ok(ExitCode::FAILURE);
     }
-    put(store, list, &folded, None).await?;
     // The platform's list holds for every tenant, and only its own command changes it.
     match store.suppression(list, &folded, now()).await? {
         None => println!("{folded} gets mail again."),
@@ -184,44 +183,33 @@ async fn remove(store: &Store, list: &str, address: &Address) -> anyhow::Result<
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes a suppression, or lifts it, and tells.
-async fn put(
+/// Suppresses an address, or lifts it.
+async fn order(
     store: &Store,
     list: &str,
     address: &str,
     record: Option<&SuppressionRecord>,
-) -> Result<(), StoreError> {
-    let kind = match record {
-        Some(_) => EventKind::SuppressionAdded,
-        None => EventKind::SuppressionRemoved,
-    };
-    let event = Event {
-        recipient: address.to_owned(),
-        service: "ops".into(),
-        note: match list {
-            PLATFORM => "for all tenants at the command line".into(),
-            tenant => format!("for {tenant} at the command line"),
-        },
-        ..Event::new(kind, now())
-    };
-    store.change_listing(list, address, record, &[event]).await
+) -> Result<Listed, StoreError> {
+    store.list_by_order(list, address, record, ("ops", note(list)), now()).await
+}
+
+fn note(list: &str) -> String {
+    match list {
+        PLATFORM => "for all tenants at the command line".into(),
+        tenant => format!("for {tenant} at the command line"),
+    }
 }
 
 async fn export(store: &Store, list: &str) -> anyhow::Result<ExitCode> {
     let mut out = rows::writer(BufWriter::new(io::stdout().lock()))?;
-    for shard in store.all_shards() {
-        let mut cursor = 0;
-        loop {
-            let (next, page) = store.suppressions(shard, Some(list), cursor).await?;
-            // What has ended is no suppression any more, and would be refused where it is imported.
-            for Suppression { address, record } in page.iter().filter(|s| s.record.holds(now())) {
-                out.serialize(Row::of(address, record))?;
-            }
-            if next == 0 {
-                break;
-            }
-            cursor = next;
+    let mut place = Some(ListPlace::default());
+    while let Some(from) = place {
+        let (page, next) = store.suppression_page(list, from, 1).await?;
+        // What has ended is no suppression any more, and would be refused where it is imported.
+        for Suppression { address, record } in page.iter().filter(|s| s.record.holds(now())) {
+            out.serialize(Row::of(address, record))?;
         }
+        place = next;
     }
     super::bounces::ended(out.flush(), true)
 }
@@ -277,6 +265,7 @@ async fn one(store: &Store, list: &str, row: &Suppression) -> Result<Done, Store
     if known.is_some_and(|known| known.holds(now()) && !row.record.outlasts(&known)) {
         return Ok(Done::Known);
     }
-    put(store, list, &row.address, Some(&row.record)).await?;
+    let event = listing_event(&row.address, true, "ops", note(list), now());
+    store.change_listing(list, &row.address, Some(&row.record), &[event]).await?;
     Ok(Done::Written)
 }
