@@ -45,8 +45,8 @@ pub struct Parts {
     pub txt: Arc<dyn TxtRecords>,
     /// The keys that unsubscribe links are signed with; the relays have the same.
     pub links: ReturnPathKeys,
-    /// Where history is, if it is on this host.
-    pub history: ledger::Config,
+    /// History, if it is on this host.
+    pub history: ledger::Questions,
     /// Folder for uploads that are not accepted yet. Whoever takes it over goes on with them;
     /// two API processes must not share one.
     pub staging: std::path::PathBuf,
@@ -60,9 +60,7 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) txt: Arc<dyn TxtRecords>,
     pub(crate) links: ReturnPathKeys,
-    pub(crate) history: ledger::Config,
-    /// Turns to ask history.
-    pub(crate) questions: Arc<tokio::sync::Semaphore>,
+    pub(crate) history: ledger::Questions,
     pub(crate) staging: Staging,
     pub(crate) closings: Closings,
     pub(crate) stop: CancellationToken,

@@ -92,7 +92,6 @@ impl Api {
             txt: parts.txt,
             links: parts.links,
             history: parts.history,
-            questions: Arc::new(tokio::sync::Semaphore::new(history::ASKED_TOGETHER)),
             staging,
             closings: Closings::new(),
             stop: CancellationToken::new(),

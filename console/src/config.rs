@@ -1,5 +1,7 @@
 //! The settings of the console.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +24,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// How long somebody stays signed in.
+    pub(crate) const fn session(&self) -> Duration {
+        Duration::from_secs(self.session_hours * 3600)
+    }
+
     /// Whether the settings make sense.
     ///
     /// # Errors

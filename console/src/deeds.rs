@@ -12,7 +12,7 @@ use mail::throttle::Fixed;
 
 use crate::Console;
 use crate::doors::is_same;
-use crate::pages::trouble_page;
+use crate::pages::{campaign_of, trouble_page};
 use crate::platform::{Answer, Deed, Hand, Trouble};
 use crate::viewer::{DONE, Viewer, inside};
 
@@ -67,10 +67,7 @@ async fn done(console: &Console, viewer: &Viewer, verb: &str, fields: &Fields) -
 
 /// What a verb and its fields ask for.
 fn deed(verb: &str, fields: &Fields) -> Answer<Deed> {
-    let campaign = || {
-        let text = text(fields, "campaign")?;
-        text.parse().map_err(|_| Trouble::Refused(format!("{text:?} is no campaign")))
-    };
+    let campaign = || campaign_of(&text(fields, "campaign")?);
     let pace = || Ok::<_, Trouble>((text(fields, "source")?, text(fields, "site")?));
     let listed = || Ok::<_, Trouble>((text(fields, "tenant")?, text(fields, "address")?));
     Ok(match verb {

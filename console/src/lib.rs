@@ -16,7 +16,6 @@ mod viewer;
 mod words;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, header};
@@ -34,6 +33,7 @@ pub use platform::{
 
 use live::Live;
 use render::Renderer;
+pub use render::grouped;
 use sign_in::Guard;
 
 /// What every request shares.
@@ -97,11 +97,4 @@ async fn harden(mut response: Response) -> Response {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     response
-}
-
-/// How long somebody stays signed in.
-impl Config {
-    const fn session(&self) -> Duration {
-        Duration::from_secs(self.session_hours * 3600)
-    }
 }

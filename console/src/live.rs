@@ -36,8 +36,10 @@ const PAGE_OCTETS_MAX: usize = 4 << 20;
 const BEGIN: &str = "<!--live ";
 const END: &str = "<!--/live-->";
 
-/// The live parts of a page by their names; `None`: it could not be rendered.
-type Parts = Option<BTreeMap<String, String>>;
+/// The live parts of a page by their names.
+type Parts = BTreeMap<String, String>;
+/// The same; `None`: the page could not be rendered.
+type Rendered = Option<Parts>;
 /// A page as some see it: the same address, language and light.
 type Key = (String, &'static str, bool);
 
@@ -45,7 +47,7 @@ type Key = (String, &'static str, bool);
 pub(crate) struct Live {
     pages: Router,
     stop: CancellationToken,
-    watched: Mutex<HashMap<Key, watch::Receiver<Arc<Parts>>>>,
+    watched: Mutex<HashMap<Key, watch::Receiver<Arc<Rendered>>>>,
 }
 
 impl Live {
@@ -67,7 +69,7 @@ impl Live {
             ..viewer.clone()
         };
         // What has nothing that moves is not watched.
-        let first = self.render(&key.0, &eye).await.and_then(|page| parts(&page));
+        let first = self.render(&key.0, &eye).await;
         if first.as_ref().is_none_or(BTreeMap::is_empty) {
             return Watched::Nothing;
         }
@@ -85,13 +87,13 @@ impl Live {
         Watched::There(receiver)
     }
 
-    fn known(&self, key: &Key) -> Option<watch::Receiver<Arc<Parts>>> {
+    fn known(&self, key: &Key) -> Option<watch::Receiver<Arc<Rendered>>> {
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.get(key).filter(|receiver| receiver.has_changed().is_ok()).cloned()
     }
 
     /// Looks at a page until nobody asks any more.
-    async fn follow(self: Arc<Self>, key: Key, eye: Viewer, sender: watch::Sender<Arc<Parts>>) {
+    async fn follow(self: Arc<Self>, key: Key, eye: Viewer, sender: watch::Sender<Arc<Rendered>>) {
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         ticks.tick().await;
@@ -105,12 +107,11 @@ impl Live {
                     return;
                 }
             }
-            let page = self.render(&key.0, &eye).await;
-            sender.send_replace(Arc::new(page.and_then(|page| parts(&page))));
+            sender.send_replace(Arc::new(self.render(&key.0, &eye).await));
         }
     }
 
-    async fn render(&self, address: &str, eye: &Viewer) -> Option<String> {
+    async fn render(&self, address: &str, eye: &Viewer) -> Rendered {
         let mut request = Request::get(address).body(Body::empty()).ok()?;
         request.extensions_mut().insert(eye.clone());
         let Ok(response) = self.pages.clone().call(request).await;
@@ -119,13 +120,13 @@ impl Live {
         }
         let body = http_body_util::Limited::new(response.into_body(), PAGE_OCTETS_MAX);
         let octets = body.collect().await.ok()?.to_bytes();
-        String::from_utf8(octets.into()).ok()
+        std::str::from_utf8(&octets).ok().map(parts)
     }
 }
 
 /// What there is to watch of a page.
 enum Watched {
-    There(watch::Receiver<Arc<Parts>>),
+    There(watch::Receiver<Arc<Rendered>>),
     /// No such page, or nothing in it moves.
     Nothing,
     TooMany,
@@ -138,7 +139,7 @@ fn parts(page: &str) -> Parts {
         let (name, rest) = rest.split_once("-->")?;
         Some((name.to_owned(), rest.split_once(END)?.0.to_owned()))
     };
-    Some(begun.filter_map(read).collect())
+    begun.filter_map(read).collect()
 }
 
 /// `GET /console/live/…`: the live parts of `/console/…`, those that changed, as JSON by their names.
@@ -164,7 +165,7 @@ pub(crate) async fn stream(
 
 /// The parts that changed, as they change; `lost` where the page cannot be rendered.
 fn changes(
-    receiver: watch::Receiver<Arc<Parts>>,
+    receiver: watch::Receiver<Arc<Rendered>>,
     stop: CancellationToken,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
     let known: HashMap<String, u64> = HashMap::new();
@@ -187,7 +188,7 @@ fn changes(
 }
 
 fn changed<'a>(
-    parts: &'a BTreeMap<String, String>,
+    parts: &'a Parts,
     known: &mut HashMap<String, u64>,
 ) -> BTreeMap<&'a String, &'a String> {
     let mut is_new = |(name, text): &(&String, &String)| {
@@ -207,7 +208,7 @@ mod tests {
     fn live_parts_are_found_by_their_marks() {
         let page =
             "<p><!--live a--><i>1</i><!--/live--></p><!--live b-->2<!--/live--><!--live c-->";
-        let found = parts(page).expect("parts");
+        let found = parts(page);
         assert_eq!(found.len(), 2);
         assert_eq!((found["a"].as_str(), found["b"].as_str()), ("<i>1</i>", "2"));
     }

@@ -62,8 +62,6 @@ pub struct Server {
     pub memory_bytes: u64,
     /// Octets that it may use; 0: no bound.
     pub memory_max_bytes: u64,
-    /// Replicas that follow it.
-    pub replicas: u64,
     /// What an answer takes, in milliseconds.
     pub latency_ms: f64,
     /// Whether what it is told reaches its disk.
@@ -148,8 +146,6 @@ pub struct SiteSeen {
     pub messages_per_connection: u32,
     /// The least and the most that the configuration allows, in messages a second.
     pub rate_bounds: (f64, f64),
-    /// The most connections that it allows.
-    pub connections_bound: u32,
     /// What the site said when it last blocked the source.
     pub blocked_with: Option<String>,
     /// Until when the source is held.
@@ -207,12 +203,8 @@ pub struct CampaignSeen {
     pub subject: String,
     /// Its state.
     pub status: &'static str,
-    /// Its priority.
-    pub priority: u8,
     /// When it was made.
     pub created_at: Timestamp,
-    /// When it came into its state.
-    pub changed_at: Timestamp,
     /// Its accounts.
     pub counters: Counters,
     /// Why it was paused by itself.

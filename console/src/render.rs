@@ -10,7 +10,6 @@ use minijinja::{
     AutoEscape, Environment, Error, Output, State, UndefinedBehavior, Value, context,
     escape_formatter,
 };
-
 use serde::Serialize;
 
 use crate::assets;
@@ -118,7 +117,9 @@ fn num(state: &State, n: f64) -> String {
     grouped(lang(state), n.round().max(0.0) as u64)
 }
 
-pub(crate) fn grouped(lang: Lang, n: u64) -> String {
+/// The same, for others who write numbers for people.
+#[must_use]
+pub fn grouped(lang: Lang, n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len());
     for (at, digit) in digits.chars().enumerate() {

@@ -1,7 +1,5 @@
 //! Signing in and out.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use axum::Form;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -14,7 +12,7 @@ use crate::Console;
 use crate::doors::{
     PASSWORD_OCTETS_MAX, Session, TRIES_MAX, TRIES_WITHIN, is_password, is_same, token,
 };
-use crate::pages::outside_trouble;
+use crate::pages::{now, outside_trouble};
 use crate::platform::{Answer, Trouble};
 use crate::viewer::{DOOR, SESSION, Taste, Viewer, cookie, inside};
 
@@ -157,12 +155,7 @@ async fn look(console: &Console, given: &Credentials) -> Answer<Looked> {
 }
 
 async fn begin(console: &Console, name: &str) -> Answer<String> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let session = Session {
-        name: name.trim().to_owned(),
-        form_token: token(),
-        began_at: now.as_millis() as u64,
-    };
+    let session = Session { name: name.trim().to_owned(), form_token: token(), began_at: now().0 };
     let token = token();
     console.doors.begin(&token, &session, console.config.session()).await?;
     Ok(token)

@@ -3,7 +3,8 @@
 use axum::http::{StatusCode, header};
 use console::{Config, Deed, Trouble};
 
-use crate::paper::{PASSWORD, Paper, body, form};
+use crate::browser::{body, form};
+use crate::paper::{PASSWORD, Paper};
 
 #[tokio::test]
 async fn whoever_has_not_signed_in_sees_the_door_and_comes_to_where_he_wanted() {

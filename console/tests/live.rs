@@ -7,7 +7,8 @@ use axum::http::{Request, header};
 use console::Config;
 use http_body_util::BodyExt;
 
-use crate::paper::{Browser, Paper};
+use crate::browser::Browser;
+use crate::paper::Paper;
 
 /// The next event of a stream.
 async fn next(stream: &mut Body) -> String {

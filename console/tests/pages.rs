@@ -3,7 +3,8 @@
 use axum::http::{StatusCode, header};
 use console::{Config, Trouble};
 
-use crate::paper::{Browser, Paper};
+use crate::browser::Browser;
+use crate::paper::Paper;
 
 const PAGES: &[&str] = &[
     "",

@@ -18,6 +18,7 @@ mod entry;
 mod error;
 mod month;
 mod paces;
+mod questions;
 mod run;
 mod schema;
 mod service;
@@ -30,6 +31,7 @@ mod wish;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub use backup::MonthsToCopy;
 pub use balance::{Balance, CampaignBalance};
@@ -38,6 +40,7 @@ pub use config::Config;
 pub use entry::{Cursor, Entry};
 pub use error::LedgerError;
 pub use paces::PaceChange;
+pub use questions::{Questions, Unanswered};
 pub use speed::{SPEED_BOUNDS_S, Speeds};
 pub use stats::{GroupBy, Measures, Sort, StatsAnswer, StatsQuestion, StatsRow};
 pub use story::{Chapter, Story, render_story};
@@ -53,6 +56,8 @@ pub use writer::{ShardFrames, Stored, Writer};
 #[derive(Debug, Clone)]
 pub struct Ledger {
     config: Config,
+    /// See [`Self::imbalance`].
+    imbalance: Arc<Mutex<Option<u64>>>,
 }
 
 impl Ledger {
@@ -64,7 +69,7 @@ impl Ledger {
         config.check()?;
         let folder = &config.folder;
         std::fs::create_dir_all(folder).map_err(|e| LedgerError::folder(folder, e))?;
-        Ok(Self { config: config.clone() })
+        Ok(Self::of(config))
     }
 
     /// The history in the configuration's folder, if there is one: whoever only asks makes none.
@@ -73,7 +78,18 @@ impl Ledger {
     /// When a setting is out of range.
     pub fn existing(config: &Config) -> Result<Option<Self>, LedgerError> {
         config.check()?;
-        Ok(config.folder.is_dir().then(|| Self { config: config.clone() }))
+        Ok(config.folder.is_dir().then(|| Self::of(config)))
+    }
+
+    fn of(config: &Config) -> Self {
+        Self { config: config.clone(), imbalance: Arc::default() }
+    }
+
+    /// By how many recipients queue and history disagreed when [`run`](Self::run) last compared them;
+    /// `None` where it does not run on this handle, or could not compare all of them.
+    #[must_use]
+    pub fn imbalance(&self) -> Option<u64> {
+        *self.imbalance.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whoever writes it; there is one at a time.

@@ -44,6 +44,7 @@ impl Ledger {
             pause: PAUSE.0,
             unread: HashSet::new(),
             untrimmed: HashMap::new(),
+            imbalance: &self.imbalance,
         };
         let round = Duration::from_millis(self.config.store_every_ms);
         let balance_every = Duration::from_secs(self.config.balance_every_s);
@@ -78,6 +79,7 @@ struct Clerk<'s> {
     unread: HashSet<ShardId>,
     /// Stored, and perhaps still in the outbox: the end of a run or of Redis came between.
     untrimmed: HashMap<ShardId, Position>,
+    imbalance: &'s Mutex<Option<u64>>,
 }
 
 impl Clerk<'_> {
@@ -260,7 +262,11 @@ impl Clerk<'_> {
     async fn compare(&self) {
         let books =
             || Ok(self.writer.lock().unwrap_or_else(PoisonError::into_inner).books().clone());
-        match balance::compare(self.store, books).await {
+        let compared = balance::compare(self.store, books).await;
+        let whole = compared.as_ref().ok().filter(|balance| balance.uncompared.is_empty());
+        let imbalance = whole.map(|balance| balance.imbalance);
+        *self.imbalance.lock().unwrap_or_else(PoisonError::into_inner) = imbalance;
+        match compared {
             Ok(balance) => tell_balance(&balance),
             Err(e) => tracing::warn!("the accounts could not be compared: {}", chain(&e)),
         }

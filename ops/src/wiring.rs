@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use bounce_processor::Bounces;
 use dns::Resolver;
+use ledger::{Ledger, Questions};
 use mail::hygiene::Policy;
 use mail::verp::ReturnPathKeys;
 use store::{SealKeys, Store};
@@ -102,14 +103,14 @@ pub fn host_name() -> String {
 
 /// Starts the ledger, and beside it whoever watches the platform: there is one of each.
 pub fn start_ledger(frame: &mut Frame, store: &Store) -> anyhow::Result<Arc<Eyes>> {
-    let ledger = ledger::Ledger::open(&frame.config.ledger)?;
+    let ledger = Ledger::open(&frame.config.ledger)?;
     let read = store.clone();
     let eyes = Arc::new(Eyes::new(store, &frame.config)?);
-    let (watching, config) = (Arc::clone(&eyes), frame.config.clone());
+    let (watching, config, asked) = (Arc::clone(&eyes), frame.config.clone(), ledger.clone());
     let ways = watch::Ways::new(&config.alarms, &config.dns);
     let ways = ways.map_err(|why| anyhow::anyhow!("alarms.{why}"))?;
     frame.services.start("ledger", GRACE, |stop| async move { Ok(ledger.run(&read, stop).await?) });
-    frame.services.start("watch", GRACE, |stop| watch::run(watching, config, ways, stop));
+    frame.services.start("watch", GRACE, |stop| watch::run(watching, config, asked, ways, stop));
     Ok(eyes)
 }
 
@@ -168,17 +169,18 @@ pub fn start_api(
     eyes: Arc<Eyes>,
 ) -> anyhow::Result<()> {
     let config = frame.config.api.clone();
+    let history = Questions::new(frame.config.ledger.clone());
     let parts = campaign_api::Parts {
         store: store.clone(),
         txt: Arc::new(Resolver::new(&frame.config.dns)?),
         links: keys.links()?,
-        history: frame.config.ledger.clone(),
+        history: history.clone(),
         staging: staging(&frame.config.data_dir),
         beside: None,
     };
     let (pages, store) = (frame.config.clone(), store.clone());
     frame.services.start("api", GRACE, |stop| async move {
-        let beside = console::router(&pages, &store, eyes, stop.clone());
+        let beside = console::router(&pages, &store, eyes, history, stop.clone());
         let parts = campaign_api::Parts { beside, ..parts };
         Ok(campaign_api::serve(config, parts, stop).await?)
     });

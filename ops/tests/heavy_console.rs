@@ -173,28 +173,7 @@ async fn buttons_work(desk: &Desk, visit: &Visit, campaign: &str) {
     visit.order("resume", &[]).await;
     assert_eq!(status(desk, campaign), "running");
 
-    visit.go(&format!("/sites/one/{SITE}")).await;
-    visit.order("suspend-site", &[]).await;
-    let given = orders(desk);
-    assert_eq!((given.len(), given[0]["verb"].as_str()), (1, Some("suspend")));
-    assert_eq!(
-        (given[0]["by"].as_str(), given[0]["reason"].as_str()),
-        (Some("admin"), Some("to see it work"))
-    );
-    visit.order("resume-site", &[]).await;
-    assert!(orders(desk).is_empty());
-    visit.order("fix-pace", &[("rate", "7,5"), ("minutes", "10")]).await;
-    let given = orders(desk);
-    assert_eq!(given[0]["fixed"]["rate"].as_f64(), Some(7.5), "{given:?}");
-    visit.order("undo-order", &[]).await;
-    assert!(orders(desk).is_empty());
-    // A change of the pace there has been by now, and it can be taken back.
-    visit.order("undo-change", &[]).await;
-    until(Duration::from_secs(10), "history tells of it", || {
-        let told = desk.json(&["site", "show", SITE, "--json"]);
-        let changes = told["sources"][0]["changes"].as_array()?.clone();
-        changes.iter().any(|change| change["by"] == "admin").then_some(())
-    });
+    site_buttons_work(desk, visit).await;
 
     visit.go("/relays/one").await;
     visit.order("drain", &[]).await;
@@ -234,6 +213,31 @@ async fn buttons_work(desk: &Desk, visit: &Visit, campaign: &str) {
     until(Duration::from_secs(10), "history tells who did it and why", || {
         let told = desk.well(&["trace", "--campaign", &id.to_string(), "--kind", "ordered"]);
         told.contains("by admin: to see it work").then_some(())
+    });
+}
+
+async fn site_buttons_work(desk: &Desk, visit: &Visit) {
+    visit.go(&format!("/sites/one/{SITE}")).await;
+    visit.order("suspend-site", &[]).await;
+    let given = orders(desk);
+    assert_eq!((given.len(), given[0]["verb"].as_str()), (1, Some("suspend")));
+    assert_eq!(
+        (given[0]["by"].as_str(), given[0]["reason"].as_str()),
+        (Some("admin"), Some("to see it work"))
+    );
+    visit.order("resume-site", &[]).await;
+    assert!(orders(desk).is_empty());
+    visit.order("fix-pace", &[("rate", "7,5"), ("minutes", "10")]).await;
+    let given = orders(desk);
+    assert_eq!(given[0]["fixed"]["rate"].as_f64(), Some(7.5), "{given:?}");
+    visit.order("undo-order", &[]).await;
+    assert!(orders(desk).is_empty());
+    // A change of the pace there has been by now, and it can be taken back.
+    visit.order("undo-change", &[]).await;
+    until(Duration::from_secs(10), "history tells of it", || {
+        let told = desk.json(&["site", "show", SITE, "--json"]);
+        let changes = told["sources"][0]["changes"].as_array()?.clone();
+        changes.iter().any(|change| change["by"] == "admin").then_some(())
     });
 }
 

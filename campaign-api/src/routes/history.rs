@@ -1,13 +1,11 @@
 //! `/v1/stats` and `/v1/trace`: what happened. A key sees what happened to its tenant's campaigns.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
-use ledger::{BadWish, Cursor, Entry, Ledger, LedgerError, StatsWish, TraceWish};
+use ledger::{BadWish, Cursor, Entry, StatsWish, TraceWish, Unanswered};
 use mail::plain::{Lang, explain_told};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -29,7 +27,7 @@ pub(crate) async fn stats(
     let Query(mut asked) = asked.map_err(|e| bad_query(&e))?;
     asked.tenant = caller.only(asked.tenant.as_deref())?;
     let question = asked.question(clock::now())?;
-    let answer = ask(&app, move |ledger| ledger.stats(&question)).await?;
+    let answer = app.history.ask(move |ledger| ledger.stats(&question)).await?;
     Ok(Json(answer.to_json()))
 }
 
@@ -62,7 +60,7 @@ pub(crate) async fn trace(
         None => None,
     };
     let limit = page_size(asked.limit);
-    let page = ask(&app, move |ledger| ledger.trace(&filter, limit, from)).await?;
+    let page = app.history.ask(move |ledger| ledger.trace(&filter, limit, from)).await?;
     let entries: Vec<Value> = page.entries.iter().map(|entry| view(entry, lang)).collect();
     let next = page.next.map(|next| cursor(&next.to_string()));
     let body = json!({ "entries": entries, "is_unfinished": page.is_unfinished });
@@ -109,35 +107,22 @@ fn language(word: Option<&str>) -> Answer<Lang> {
     Lang::from_word(word).ok_or_else(bad)
 }
 
-/// Questions that are answered at the same time: each reads a disk and takes a processor.
-pub(crate) const ASKED_TOGETHER: usize = 4;
-/// Whoever waits longer for the others is told to come again.
-const WAITS: Duration = Duration::from_secs(10);
-
-/// Asks history on a thread that may wait for a disk.
-async fn ask<T: Send + 'static>(
-    app: &App,
-    question: impl FnOnce(&Ledger) -> Result<T, LedgerError> + Send + 'static,
-) -> Answer<T> {
-    let turn = tokio::time::timeout(WAITS, app.questions.clone().acquire_owned()).await;
-    let Ok(Ok(turn)) = turn else {
-        let detail = "history answers others at the moment; ask again, or for a shorter time";
-        return Err(Problem::later("history-busy", detail));
-    };
-    let config = app.history.clone();
-    let answer = tokio::task::spawn_blocking(move || {
-        // Held for as long as it reads, even where the client has gone.
-        let _turn = turn;
-        match Ledger::existing(&config)? {
-            Some(ledger) => question(&ledger).map(Some),
-            None => Ok(None),
+impl From<Unanswered> for Problem {
+    fn from(why: Unanswered) -> Self {
+        match why {
+            Unanswered::Busy => {
+                let detail =
+                    "history answers others at the moment; ask again, or for a shorter time";
+                Self::later("history-busy", detail)
+            }
+            Unanswered::Elsewhere => {
+                let detail =
+                    "history is kept on another host: ask the API there, or see `ledger.folder`";
+                Self::new(StatusCode::NOT_FOUND, "history-elsewhere", detail)
+            }
+            Unanswered::History(error) => Self::internal(&error),
         }
-    });
-    let answer = answer.await.map_err(|e| Problem::internal(&e))?;
-    answer.map_err(|e| Problem::internal(&e))?.ok_or_else(|| {
-        let detail = "history is kept on another host: ask the API there, or see `ledger.folder`";
-        Problem::new(StatusCode::NOT_FOUND, "history-elsewhere", detail)
-    })
+    }
 }
 
 impl From<BadWish> for Problem {

@@ -89,7 +89,7 @@ async fn a_bad_list_is_paused_once_with_the_reason_and_goes_on_when_a_person_say
         store: world.api_store.clone(),
         txt: world.zone.clone(),
         links: links(),
-        history: world.history(),
+        history: ledger::Questions::new(world.history()),
         staging: world.folder.path().join("staging-2"),
         beside: None,
     };

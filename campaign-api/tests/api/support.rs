@@ -111,7 +111,7 @@ impl World {
             store: self.api_store.clone(),
             txt: self.zone.clone(),
             links: links(),
-            history: self.history(),
+            history: ledger::Questions::new(self.history()),
             staging: self.folder.path().join("staging"),
             beside: None,
         };

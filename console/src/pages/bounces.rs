@@ -1,6 +1,6 @@
 //! Failures and what came back: why, where, of which campaigns, over time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use axum::Extension;
 use axum::extract::{Query, State};
@@ -11,10 +11,10 @@ use mail::{CampaignId, Category};
 use minijinja::{Value, context};
 
 use super::period::{COMPLAINED, FAILED, Period, RETURNED, drawn};
-use super::{Asked, address, given, now, show};
+use super::{Asked, Fields, address, campaign_of, given, now, show};
 use crate::Console;
 use crate::chart::Room;
-use crate::platform::{Answer, Trouble};
+use crate::platform::Answer;
 use crate::render::value;
 use crate::viewer::Viewer;
 
@@ -30,12 +30,10 @@ pub(crate) async fn page(
     show(&console, &viewer, "bounces.html", content)
 }
 
-async fn content(console: &Console, asked: BTreeMap<String, String>, lang: Lang) -> Answer<Value> {
+async fn content(console: &Console, asked: Fields, lang: Lang) -> Answer<Value> {
     let (period, at) = (Period::of(&asked, Period::Day)?, now());
-    let campaign = asked.get("campaign").map(|text| {
-        text.parse::<CampaignId>().map_err(|_| Trouble::Refused(format!("{text:?} is no campaign")))
-    });
-    let (campaign, site) = (campaign.transpose()?, asked.get("site").cloned());
+    let campaign = asked.get("campaign").map(|text| campaign_of(text)).transpose()?;
+    let site = asked.get("site").cloned();
     let narrowed = |question| StatsQuestion { campaign, site: site.clone(), ..question };
     let table = async |what: GroupBy| {
         let question =
@@ -55,7 +53,7 @@ async fn content(console: &Console, asked: BTreeMap<String, String>, lang: Lang)
         period => period.as_str(),
         periods => period.choice("/console/bounces", &asked),
         asked => value(&asked),
-        everything => address("/console/bounces", &BTreeMap::from([("period".to_owned(), period.as_str().to_owned())])),
+        everything => address("/console/bounces", &Fields::from([("period".to_owned(), period.as_str().to_owned())])),
         chart => drawn(Room::Wide, period, &over_time, at, &[FAILED, RETURNED, COMPLAINED]),
         total => value(total.to_json()),
         ended => total.ended(),
@@ -79,7 +77,7 @@ async fn names(console: &Console, campaigns: &StatsAnswer) -> HashMap<String, St
 /// Rows with something that failed, each with the way further down.
 fn rows(
     answer: &StatsAnswer,
-    asked: &BTreeMap<String, String>,
+    asked: &Fields,
     name: &str,
     page: &str,
     lang: Lang,

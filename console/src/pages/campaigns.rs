@@ -1,6 +1,6 @@
 //! Campaigns: how far they are, when they end, who did not get them and why.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use axum::Extension;
 use axum::extract::{Path, Query, State};
@@ -12,7 +12,7 @@ use mail::{CampaignId, Category, Timestamp};
 use minijinja::{Value, context};
 
 use super::period::{DEFERRED, DELIVERED, FAILED, Period, drawn};
-use super::{Asked, address, given, now, show};
+use super::{Asked, Fields, address, given, if_here, now, show};
 use crate::Console;
 use crate::chart::Room;
 use crate::platform::{Answer, CampaignSeen, Trouble};
@@ -33,7 +33,7 @@ pub(crate) async fn list(
     show(&console, &viewer, "campaigns.html", content)
 }
 
-async fn listed(console: &Console, mut asked: BTreeMap<String, String>) -> Answer<Value> {
+async fn listed(console: &Console, mut asked: Fields) -> Answer<Value> {
     let page = console.platform.campaigns(asked.get("cursor").map(String::as_str)).await?;
     let speeds = speeds(console).await?;
     let rows: Vec<Value> = page.campaigns.iter().map(|one| row(one, &speeds)).collect();
@@ -54,12 +54,7 @@ pub(crate) async fn campaign(
     show(&console, &viewer, "campaign.html", content)
 }
 
-async fn content(
-    console: &Console,
-    id: &str,
-    asked: BTreeMap<String, String>,
-    lang: Lang,
-) -> Answer<Value> {
+async fn content(console: &Console, id: &str, asked: Fields, lang: Lang) -> Answer<Value> {
     let absent = || Trouble::Absent(format!("campaign {id:?}"));
     let id: CampaignId = id.parse().map_err(|_| absent())?;
     let (period, at) = (Period::of(&asked, Period::Hour)?, now());
@@ -73,11 +68,7 @@ async fn content(
         let reasons = console.platform.stats(of_it(by)).await?;
         Ok::<_, Trouble>((over_time, reasons))
     };
-    let told = match told.await {
-        Ok(told) => Some(told),
-        Err(Trouble::Elsewhere) => None,
-        Err(trouble) => return Err(trouble),
-    };
+    let told = if_here(told.await)?;
     let speeds = speeds(console).await?;
     Ok(context! {
         nav => "campaigns",
@@ -85,7 +76,6 @@ async fn content(
         periods => period.choice(&page, &asked),
         campaign => row(&seen, &speeds),
         chart => told.as_ref().map(|(h, _)| drawn(Room::Wide, period, h, at, &[DELIVERED, DEFERRED, FAILED])),
-        speed => told.as_ref().map(|(_, all)| value(&all.total.measures.to_json()["delivery_seconds"])),
         reasons => told.as_ref().map(|(_, all)| reasons(all, lang)),
     })
 }

@@ -18,15 +18,16 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
-use mail::Timestamp;
+use mail::{CampaignId, Timestamp};
 use minijinja::{Value, context};
 
 use crate::Console;
 use crate::platform::{Answer, Trouble};
 use crate::viewer::{Taste, Viewer};
 
-/// What stands after the `?` of an address. Empty fields of a form are none.
-type Asked = axum::extract::Query<BTreeMap<String, String>>;
+/// What stands after the `?` of an address, by its names.
+type Fields = BTreeMap<String, String>;
+type Asked = axum::extract::Query<Fields>;
 
 pub(crate) fn router(console: Console) -> Router {
     Router::new()
@@ -107,19 +108,32 @@ fn status(trouble: &Trouble) -> StatusCode {
 }
 
 /// What is asked for, without what was left empty.
-fn given(asked: BTreeMap<String, String>) -> BTreeMap<String, String> {
+fn given(asked: Fields) -> Fields {
     let trimmed = asked.into_iter().map(|(name, value)| (name, value.trim().to_owned()));
     trimmed.filter(|(_, value)| !value.is_empty()).collect()
 }
 
 /// An address with another value for one of its fields.
-fn address(page: &str, fields: &BTreeMap<String, String>) -> String {
+fn address(page: &str, fields: &Fields) -> String {
     let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
     if query.is_empty() { page.to_owned() } else { format!("{page}?{query}") }
 }
 
+/// An answer of history; `None`: it is kept elsewhere, and the rest of the page does not need it.
+fn if_here<T>(answer: Answer<T>) -> Answer<Option<T>> {
+    match answer {
+        Err(Trouble::Elsewhere) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// A campaign as it is named in a form or an address.
+pub(crate) fn campaign_of(text: &str) -> Answer<CampaignId> {
+    text.parse().map_err(|_| Trouble::Refused(format!("{text:?} is no campaign")))
+}
+
 /// The clock.
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     Timestamp(since.unwrap_or_default().as_millis() as u64)
 }

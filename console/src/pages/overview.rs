@@ -11,10 +11,10 @@ use minijinja::{Value, context};
 
 use super::alarms::row;
 use super::period::{DEFERRED, DELIVERED, FAILED, Period, drawn};
-use super::{Asked, given, now, show};
+use super::{Asked, Fields, given, if_here, now, show};
 use crate::Console;
 use crate::chart::Room;
-use crate::platform::{Answer, Sights, Trouble};
+use crate::platform::{Answer, Sights};
 use crate::render::value;
 use crate::viewer::Viewer;
 
@@ -31,11 +31,7 @@ pub(crate) async fn page(
     show(&console, &viewer, "overview.html", content)
 }
 
-async fn content(
-    console: &Console,
-    asked: std::collections::BTreeMap<String, String>,
-    lang: Lang,
-) -> Answer<Value> {
+async fn content(console: &Console, asked: Fields, lang: Lang) -> Answer<Value> {
     let period = Period::of(&asked, Period::Hour)?;
     let at = now();
     let sights = console.platform.sights().await?;
@@ -44,12 +40,7 @@ async fn content(
     let alarms: Vec<Value> = raised.map(|alarm| row(alarm, &seen, lang)).collect();
     let mut question = period.question(at);
     question.with_before = true;
-    let history = match console.platform.stats(question).await {
-        Ok(answer) => Some(answer),
-        // The rest of the page does not need it.
-        Err(Trouble::Elsewhere) => None,
-        Err(trouble) => return Err(trouble),
-    };
+    let history = if_here(console.platform.stats(question).await)?;
     let lately = match (&history, period) {
         (Some(answer), Period::Hour) => Some(per_second(answer, at)),
         (Some(_), _) => {

@@ -6,7 +6,7 @@ use ledger::{GroupBy, Measures, StatsAnswer, StatsQuestion};
 use mail::Timestamp;
 use minijinja::{Value, context};
 
-use super::address;
+use super::{Fields, address};
 use crate::chart::{self, Line, Room, Tone};
 use crate::platform::{Answer, Trouble};
 use crate::render::value;
@@ -33,7 +33,7 @@ const BEGUN_MS: u64 = 10_000;
 
 impl Period {
     /// The one that is asked for.
-    pub(super) fn of(asked: &BTreeMap<String, String>, ordinary: Self) -> Answer<Self> {
+    pub(super) fn of(asked: &Fields, ordinary: Self) -> Answer<Self> {
         let Some(word) = asked.get("period") else { return Ok(ordinary) };
         Self::from_word(word).ok_or_else(|| {
             let all: Vec<&str> = Self::ALL.iter().map(|period| period.as_str()).collect();
@@ -93,7 +93,7 @@ impl Period {
     }
 
     /// The choice, as links that keep the rest of the question.
-    pub(super) fn choice(self, page: &str, asked: &BTreeMap<String, String>) -> Value {
+    pub(super) fn choice(self, page: &str, asked: &Fields) -> Value {
         let link = |period: &Self| {
             let mut fields = asked.clone();
             fields.remove("cursor");

@@ -8,10 +8,10 @@ use mail::Timestamp;
 use minijinja::{Value, context};
 
 use super::period::{DEFERRED, DELIVERED, FAILED, Period, drawn, finished};
-use super::{Asked, given, now, show};
+use super::{Asked, Fields, given, if_here, now, show};
 use crate::Console;
 use crate::chart::{Line, Room, Tone};
-use crate::platform::{Answer, ChangeSeen, Sights, SiteSeen, Trouble};
+use crate::platform::{Answer, ChangeSeen, Sights, SiteSeen};
 use crate::render::{in_path, value};
 use crate::viewer::Viewer;
 
@@ -57,12 +57,7 @@ pub(crate) async fn site(
     show(&console, &viewer, "site.html", content)
 }
 
-async fn content(
-    console: &Console,
-    source: &str,
-    site: &str,
-    asked: std::collections::BTreeMap<String, String>,
-) -> Answer<Value> {
+async fn content(console: &Console, source: &str, site: &str, asked: Fields) -> Answer<Value> {
     let (period, at) = (Period::of(&asked, Period::Hour)?, now());
     let seen = console.platform.site(source, site).await?;
     let question = StatsQuestion {
@@ -70,11 +65,7 @@ async fn content(
         source: Some(source.to_owned()),
         ..period.question(at)
     };
-    let answer = match console.platform.stats(question).await {
-        Ok(answer) => Some(answer),
-        Err(Trouble::Elsewhere) => None,
-        Err(trouble) => return Err(trouble),
-    };
+    let answer = if_here(console.platform.stats(question).await)?;
     let page = page_of(source, site);
     Ok(context! {
         nav => "sites",

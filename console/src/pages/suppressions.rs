@@ -5,7 +5,7 @@ use axum::extract::{Query, State};
 use axum::response::Response;
 use minijinja::{Value, context};
 
-use super::{Asked, address, given, show};
+use super::{Asked, Fields, address, given, show};
 use crate::Console;
 use crate::platform::Answer;
 use crate::render::value;
@@ -20,10 +20,7 @@ pub(crate) async fn page(
     show(&console, &viewer, "suppressions.html", content)
 }
 
-async fn content(
-    console: &Console,
-    asked: std::collections::BTreeMap<String, String>,
-) -> Answer<Value> {
+async fn content(console: &Console, asked: Fields) -> Answer<Value> {
     let tenant = asked.get("tenant").map_or("default", String::as_str);
     let (wanted, cursor) = (asked.get("address"), asked.get("cursor"));
     let page = console

@@ -1,7 +1,5 @@
 //! What happened: entries that fit, and everything that happened to one address.
 
-use std::collections::BTreeMap;
-
 use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
@@ -11,7 +9,7 @@ use mail::event::EventKind;
 use mail::plain::{Lang, explain_told, phrase};
 use minijinja::{Value, context};
 
-use super::{Asked, address, given, now, show};
+use super::{Asked, Fields, address, given, now, show};
 use crate::Console;
 use crate::platform::{Answer, Trouble};
 use crate::render::value;
@@ -29,7 +27,7 @@ pub(crate) async fn page(
     show(&console, &viewer, "trace.html", content)
 }
 
-async fn content(console: &Console, asked: BTreeMap<String, String>, lang: Lang) -> Answer<Value> {
+async fn content(console: &Console, asked: Fields, lang: Lang) -> Answer<Value> {
     let mut wish = asked.clone();
     let cursor = wish.remove("cursor");
     let cursor = cursor.map(|text| {
@@ -95,17 +93,13 @@ fn row(entry: &Entry, lang: Lang) -> Value {
         campaign => event.campaign.map(|campaign| campaign.to_string()),
         recipient => event.recipient.as_str(),
         count => event.count,
-        attempt => event.attempt,
         relay => event.service.as_str(),
         source => event.source.as_str(),
         site => event.site.as_str(),
         mx => event.mx.as_str(),
         phase => event.phase.map(|phase| phase.as_str()),
         category => event.category.map(|category| category.as_str()),
-        rule => event.rule.as_str(),
         tls => event.tls.as_str(),
-        bytes => event.bytes,
-        elapsed_ms => event.elapsed_ms,
         reply => event.reply.as_ref().map(ToString::to_string),
         note => event.note.as_str(),
         next_at => event.next_at.map(|at| at.0),

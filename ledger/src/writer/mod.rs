@@ -105,7 +105,7 @@ impl Writer {
     }
 
     fn path(&self, month: Month) -> PathBuf {
-        Ledger { config: self.config.clone() }.path(month)
+        Ledger::of(&self.config).path(month)
     }
 
     pub(crate) fn position(&self, shard: ShardId) -> Position {

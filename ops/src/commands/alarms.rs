@@ -9,7 +9,7 @@ use mail::plain::Lang;
 use serde_json::json;
 use store::Store;
 
-use super::queue::order::Signed;
+use super::queue::signed::Signed;
 use super::site::span;
 use super::{Global, block_on, now};
 use crate::config::Config;

@@ -35,7 +35,7 @@ use ledger::Ledger;
 
 pub(crate) use console::add_operator;
 pub(crate) use dkim::add as add_sender;
-pub(crate) use queue::order::{About, Signed};
+pub(crate) use queue::signed::{About, Signed};
 pub(crate) use site::{Desk, PaceSeen, SiteTold, Which, told_of_the_busiest};
 pub(crate) use why::told_of;
 

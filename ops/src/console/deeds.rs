@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use console::{Answer, Deed, Hand, Trouble};
-use mail::event::EventKind;
 use mail::orders::{ScopeKind, Verb};
-use mail::{Address, CampaignId, Event, Site};
-use store::{StoreError, SuppressionRecord};
+use mail::{Address, CampaignId, Site};
+use store::{Listed, StoreError, SuppressionRecord};
 
 use super::lists::list;
 use super::{Wired, broken, refused};
@@ -83,15 +82,21 @@ impl Wired {
             delivery: None,
             expires_at: None,
         };
-        self.change(list, &address, Some(&record), hand).await
+        match self.change(list, &address, Some(&record), hand).await? {
+            Listed::Done | Listed::Absent => Ok(()),
+            Listed::Outlasted => {
+                let why = format!("{address} is suppressed for longer already; lift that first");
+                Err(Trouble::Refused(why))
+            }
+        }
     }
 
     async fn lift(&self, tenant: &str, address: &str, hand: &Hand) -> Answer<()> {
         let (list, address) = (list(tenant)?, read(address)?);
-        if self.store.listing(list, &address).await.map_err(broken)?.is_none() {
-            return Err(Trouble::Refused(format!("{address} is not on this list")));
+        match self.change(list, &address, None, hand).await? {
+            Listed::Done | Listed::Outlasted => Ok(()),
+            Listed::Absent => Err(Trouble::Refused(format!("{address} is not on this list"))),
         }
-        self.change(list, &address, None, hand).await
     }
 
     async fn change(
@@ -100,18 +105,9 @@ impl Wired {
         address: &str,
         record: Option<&SuppressionRecord>,
         hand: &Hand,
-    ) -> Answer<()> {
-        let kind = match record {
-            Some(_) => EventKind::SuppressionAdded,
-            None => EventKind::SuppressionRemoved,
-        };
-        let event = Event {
-            recipient: address.to_owned(),
-            service: "console".into(),
-            note: format!("for {list} by {}: {}", hand.by, hand.why),
-            ..Event::new(kind, now())
-        };
-        let changed = self.store.change_listing(list, address, record, &[event]).await;
+    ) -> Answer<Listed> {
+        let told = ("console", format!("for {list} by {}: {}", hand.by, hand.why));
+        let changed = self.store.list_by_order(list, address, record, told, now()).await;
         changed.map_err(|error| match error {
             StoreError::Busy => Trouble::Refused("this address keeps changing; try again".into()),
             error => broken(error),

@@ -1,8 +1,8 @@
 //! Campaigns and suppressed addresses, page by page.
 
 use console::{Answer, CampaignPage, CampaignSeen, SuppressionPage, SuppressionSeen, Trouble};
-use mail::{Address, CampaignId, ShardId};
-use store::{Campaign, CampaignStatus, PLATFORM, Suppression, is_tenant};
+use mail::{Address, CampaignId};
+use store::{Campaign, CampaignStatus, ListPlace, PLATFORM, Suppression, is_tenant};
 
 use super::{Wired, broken};
 use crate::commands::now;
@@ -42,9 +42,7 @@ impl Wired {
             sender: campaign.record.template.from_address.as_str().to_owned(),
             subject: campaign.record.template.subject.clone(),
             status: campaign.status.as_str(),
-            priority: campaign.record.priority,
             created_at: campaign.record.created_at,
-            changed_at: campaign.changed_at,
             counters,
             paused_because: paused.map(|note| note.reason.clone()),
             possible: possible(&campaign),
@@ -66,25 +64,15 @@ impl Wired {
                 found.map(|record| seen(Suppression { address, record })).into_iter().collect();
             return Ok(SuppressionPage { suppressions, next: None });
         }
-        let (mut shard, mut at) = cursor.map_or(Ok((0, 0)), |text| self.place(text))?;
-        let mut suppressions = Vec::new();
-        while suppressions.len() < ADDRESSES && shard < self.store.shards() {
-            let page = self.store.suppressions(ShardId(shard), Some(list), at).await;
-            let (next, page) = page.map_err(broken)?;
-            suppressions.extend(page.into_iter().map(seen));
-            at = next;
-            shard += u16::from(next == 0);
-        }
-        let next = (shard < self.store.shards()).then(|| format!("{shard}.{at}"));
-        Ok(SuppressionPage { suppressions, next })
-    }
-
-    fn place(&self, cursor: &str) -> Answer<(u16, u64)> {
-        let parts = cursor.split_once('.');
-        let place = parts.and_then(|(shard, at)| Some((shard.parse().ok()?, at.parse().ok()?)));
-        place
-            .filter(|(shard, _)| *shard < self.store.shards())
-            .ok_or_else(|| Trouble::Refused(format!("cursor: {cursor:?} was not made here")))
+        let wrong = |text: &str| Trouble::Refused(format!("cursor: {text:?} was not made here"));
+        let from = match cursor {
+            None => ListPlace::default(),
+            Some(text) => self.store.list_place(text).ok_or_else(|| wrong(text))?,
+        };
+        let page = self.store.suppression_page(list, from, ADDRESSES).await;
+        let (page, next) = page.map_err(broken)?;
+        let suppressions = page.into_iter().map(seen).collect();
+        Ok(SuppressionPage { suppressions, next: next.map(|next| next.to_string()) })
     }
 }
 

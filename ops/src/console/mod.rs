@@ -14,11 +14,10 @@ use console::{
     SuppressionPage, Trouble,
 };
 use ledger::{
-    Cursor, Ledger, LedgerError, StatsAnswer, StatsQuestion, Story, TraceFilter, TracePage,
+    Cursor, Questions, StatsAnswer, StatsQuestion, Story, TraceFilter, TracePage, Unanswered,
 };
 use mail::CampaignId;
 use store::Store;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::now;
@@ -27,17 +26,13 @@ use crate::watch::Eyes;
 
 /// A look serves all who ask within this.
 const FRESH: Duration = Duration::from_secs(1);
-/// Questions to history that are answered at the same time: each takes a processor.
-const ASKED_TOGETHER: usize = 4;
-/// Whoever waits longer for the others is told to come again.
-const WAITS: Duration = Duration::from_secs(10);
 
 /// The platform as this process has it.
 pub(crate) struct Wired {
     store: Store,
     config: Config,
     eyes: Arc<Eyes>,
-    questions: Arc<Semaphore>,
+    history: Questions,
 }
 
 /// The console's pages, if they are wanted.
@@ -45,33 +40,20 @@ pub(crate) fn router(
     config: &Config,
     store: &Store,
     eyes: Arc<Eyes>,
+    history: Questions,
     stop: CancellationToken,
 ) -> Option<axum::Router> {
-    let wired = Arc::new(Wired {
-        store: store.clone(),
-        config: config.clone(),
-        eyes,
-        questions: Arc::new(Semaphore::new(ASKED_TOGETHER)),
-    });
+    let wired = Arc::new(Wired { store: store.clone(), config: config.clone(), eyes, history });
     let settings = &config.console;
     settings.enabled.then(|| console::router(settings, wired.clone(), wired, stop))
 }
 
-impl Wired {
-    /// Asks history on a thread that may wait for a disk.
-    async fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&Ledger) -> Result<T, LedgerError> + Send + 'static,
-    ) -> Answer<T> {
-        let turn = tokio::time::timeout(WAITS, self.questions.clone().acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else { return Err(Trouble::Busy) };
-        let config = self.config.ledger.clone();
-        let answer = tokio::task::spawn_blocking(move || {
-            // Held for as long as it reads, even where nobody waits for it any more.
-            let _turn = turn;
-            Ledger::existing(&config)?.map(|ledger| question(&ledger)).transpose()
-        });
-        answer.await.map_err(broken)?.map_err(broken)?.ok_or(Trouble::Elsewhere)
+/// Why history has no answer, as pages say it.
+fn unanswered(why: Unanswered) -> Trouble {
+    match why {
+        Unanswered::Busy => Trouble::Busy,
+        Unanswered::Elsewhere => Trouble::Elsewhere,
+        Unanswered::History(error) => broken(error),
     }
 }
 
@@ -110,7 +92,7 @@ impl Platform for Wired {
     }
 
     async fn stats(&self, question: StatsQuestion) -> Answer<StatsAnswer> {
-        self.ask(move |ledger| ledger.stats(&question)).await
+        self.history.ask(move |ledger| ledger.stats(&question)).await.map_err(unanswered)
     }
 
     async fn trace(
@@ -119,12 +101,15 @@ impl Platform for Wired {
         limit: usize,
         cursor: Option<Cursor>,
     ) -> Answer<TracePage> {
-        self.ask(move |ledger| ledger.trace(&filter, limit, cursor)).await
+        self.history
+            .ask(move |ledger| ledger.trace(&filter, limit, cursor))
+            .await
+            .map_err(unanswered)
     }
 
     async fn story(&self, address: &str) -> Answer<Story> {
         let address = address.to_owned();
-        self.ask(move |ledger| ledger.story(&address)).await
+        self.history.ask(move |ledger| ledger.story(&address)).await.map_err(unanswered)
     }
 
     async fn suppressions(

@@ -37,7 +37,6 @@ fn server(state: &store::ServerState) -> Server {
         name: state.name.clone(),
         memory_bytes: state.memory_bytes,
         memory_max_bytes: state.memory_max_bytes,
-        replicas: state.replicas,
         latency_ms: state.latency.as_secs_f64() * 1000.0,
         is_persisting: state.is_persisting,
     }
@@ -45,11 +44,6 @@ fn server(state: &store::ServerState) -> Server {
 
 fn relay(id: &str, record: &RelayRecord, seen: &Sights) -> Relay {
     let name = relay_name(id);
-    let state = match (record.lives(seen.at), record.draining) {
-        (false, _) => "silent",
-        (true, true) => "draining",
-        (true, false) => "live",
-    };
     let drains = |order: &&Order| {
         order.verb == Verb::Drain
             && order.scope.kind == ScopeKind::Relay
@@ -59,7 +53,7 @@ fn relay(id: &str, record: &RelayRecord, seen: &Sights) -> Relay {
         id: id.to_owned(),
         name: name.to_owned(),
         host: record.host.clone(),
-        state,
+        state: record.state(seen.at).as_str(),
         seen_at: record.seen_at,
         started_at: record.started_at,
         connections: record.connections,
@@ -127,7 +121,6 @@ impl Wired {
             pace: pace(&seen),
             messages_per_connection,
             rate_bounds: (limits.rate_min, limits.rate_max),
-            connections_bound: limits.connections_max,
             blocked_with: blocked,
             held_until: held_until.filter(|until| *until > Timestamp(0)),
             orders: orders.iter().map(order).collect(),

@@ -1,12 +1,12 @@
 //! What was seen, as metrics. Labels are bounded: priorities, relays, servers, and the paces with the
 //! most to do.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use mail::CampaignId;
 use mail::throttle::Binding;
 use metrics::gauge;
-use store::{CampaignStatus, ServerState, relay_name};
+use store::{CampaignStatus, RelayState, ServerState};
 
 use super::sights::{CampaignSeen, Sights};
 use crate::commands::PaceSeen;
@@ -93,27 +93,16 @@ impl Shown {
     }
 
     fn relays(&mut self, sights: &Sights) {
-        let (mut live, mut draining, mut silent) = (0, 0, 0);
-        // By the name that it was given: each start has a number of its own besides.
-        let mut now: BTreeMap<String, u64> = BTreeMap::new();
-        for (id, record) in &sights.relays {
-            match (record.lives(sights.at), record.draining) {
-                (false, _) => silent += 1,
-                (true, true) => draining += 1,
-                (true, false) => live += 1,
-            }
-            let silent_ms = sights.at.0.saturating_sub(record.seen_at.0);
-            let least = now.entry(relay_name(id).to_owned()).or_insert(silent_ms);
-            *least = silent_ms.min(*least);
-        }
+        let now = sights.silent_s();
         let gone = self.relays.iter().filter(|name| !now.contains_key(*name));
-        let all = now.iter().map(|(name, ms)| (name, *ms)).chain(gone.map(|name| (name, 0)));
-        for (name, silent_ms) in all {
-            gauge!("malleposte_relay_silent_seconds", "relay" => name.clone())
-                .set(silent_ms as f64 / 1000.0);
+        let all = now.iter().map(|(name, s)| (name, *s)).chain(gone.map(|name| (name, 0.0)));
+        for (name, silent_s) in all {
+            gauge!("malleposte_relay_silent_seconds", "relay" => name.clone()).set(silent_s);
         }
-        for (state, relays) in [("live", live), ("draining", draining), ("silent", silent)] {
-            gauge!("malleposte_relays", "state" => state).set(f64::from(relays));
+        for state in RelayState::ALL {
+            let relays =
+                sights.relays.iter().filter(|(_, record)| record.state(sights.at) == *state);
+            gauge!("malleposte_relays", "state" => state.as_str()).set(relays.count() as f64);
         }
         self.relays = now.into_keys().collect();
     }

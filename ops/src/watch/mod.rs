@@ -11,6 +11,7 @@ mod sights;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ledger::Ledger;
 use store::Store;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +32,6 @@ const BURIED_AFTER_MS: u64 = 24 * 3_600_000;
 
 /// A pair of eyes, for as many as want to see.
 pub struct Eyes {
-    store: Store,
     desk: Desk,
     seen: Mutex<Seen>,
 }
@@ -50,7 +50,7 @@ impl Eyes {
     /// When what is known of providers does not read.
     pub fn new(store: &Store, config: &Config) -> anyhow::Result<Self> {
         let desk = Desk::new(store, config, Voice::Silent)?;
-        Ok(Self { store: store.clone(), desk, seen: Mutex::default() })
+        Ok(Self { desk, seen: Mutex::default() })
     }
 
     /// What there is to see; a look that is younger than `fresh` is not repeated. Of several who ask at
@@ -63,7 +63,8 @@ impl Eyes {
         {
             return last.clone().map_err(anyhow::Error::msg);
         }
-        let looked = Sights::look(&self.desk, &self.store, &mut seen.memory).await.map(Arc::new);
+        let looked =
+            Sights::look(&self.desk, self.desk.store(), &mut seen.memory).await.map(Arc::new);
         let kept = looked.as_ref().map(Arc::clone).map_err(|error| format!("{error:#}"));
         seen.last = Some((Instant::now(), kept));
         looked
@@ -86,10 +87,11 @@ impl Eyes {
 pub(crate) async fn run(
     eyes: Arc<Eyes>,
     config: Config,
+    ledger: Ledger,
     ways: Ways,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut alarms = Alarms::new(&eyes.store, &config, ways);
+    let mut alarms = Alarms::new(eyes.desk.store(), &config, ledger, ways);
     let mut shown = gauges::Shown::default();
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -99,7 +101,7 @@ pub(crate) async fn run(
         match &looked {
             Ok(sights) => {
                 shown.show(sights);
-                bury(&eyes.store, sights).await;
+                bury(eyes.desk.store(), sights).await;
             }
             Err(error) if !is_blind => {
                 tracing::warn!("the platform cannot be watched: {error:#}");
@@ -108,7 +110,7 @@ pub(crate) async fn run(
         }
         let seen = match &looked {
             Ok(sights) => Look::All(sights),
-            Err(_) if eyes.store.servers().await.is_ok() => Look::Nothing,
+            Err(_) if eyes.desk.store().servers().await.is_ok() => Look::Nothing,
             Err(_) => Look::Away,
         };
         let judged = alarms.look(seen, now());

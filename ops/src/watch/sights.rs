@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use anyhow::Result;
 use mail::orders::Orders;
 use mail::{CampaignId, Timestamp};
-use store::{CampaignStatus, RelayRecord, ServerState, Store};
+use store::{CampaignStatus, RelayRecord, ServerState, Store, relay_name};
 
 use super::paces::Paces;
 use crate::commands::{Desk, PaceSeen, now};
@@ -95,6 +95,19 @@ impl Sights {
             orders: store.orders(at).await?,
             at,
         })
+    }
+}
+
+impl Sights {
+    /// For how many seconds each relay has said nothing, by the name that it was given: each start has
+    /// a number of its own besides, and one that came back is not silent.
+    pub(super) fn silent_s(&self) -> BTreeMap<String, f64> {
+        let mut silent = BTreeMap::new();
+        for (id, record) in &self.relays {
+            let least = silent.entry(relay_name(id).to_owned()).or_insert(f64::MAX);
+            *least = least.min(self.at.since(record.seen_at).as_secs_f64());
+        }
+        silent
     }
 }
 

@@ -12,7 +12,8 @@ use mail::orders::Scope;
 use serde_json::{Value, json};
 use store::{CampaignRecord, CampaignStatus};
 
-use super::order::{Hand, Signed};
+use super::order::Hand;
+use super::signed::Signed;
 use crate::commands::now;
 
 /// Every relay hears what changed within a second.

@@ -4,6 +4,7 @@ mod aside;
 pub(super) mod automatic;
 pub(in crate::commands) mod order;
 mod rest;
+pub(in crate::commands) mod signed;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -19,8 +20,9 @@ use store::Store;
 
 use super::{Global, Voice};
 use crate::wiring::connect;
-pub(super) use order::Signed;
-use order::{About, Hand};
+use order::Hand;
+use signed::About;
+pub(super) use signed::Signed;
 
 /// What waits in the queue, by campaign
 #[derive(Debug, Args)]

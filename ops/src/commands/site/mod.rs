@@ -24,7 +24,8 @@ use store::Store;
 pub(crate) use show::SiteTold;
 pub(crate) use view::PaceSeen;
 
-use super::queue::order::{Hand, Signed};
+use super::queue::order::Hand;
+use super::queue::signed::Signed;
 use super::{Global, Voice, history, no_history};
 use crate::config::Config;
 use crate::wiring::connect;
@@ -188,6 +189,10 @@ impl Desk {
         let known = providers(&config.relay.providers)?;
         let ledger = history(config)?;
         Ok(Self { store: store.clone(), config: config.clone(), ledger, known, voice })
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 
     pub(crate) fn hand(&self) -> Hand<'_> {

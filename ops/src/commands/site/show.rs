@@ -45,17 +45,13 @@ pub(crate) struct SiteTold {
 impl Desk {
     /// One source at one site; `None`: there is no record.
     pub(crate) async fn told(&self, source: &str, site: &Site) -> anyhow::Result<Option<SiteTold>> {
-        let seen = self.seen(vec![(source.to_owned(), site.clone())]).await?;
-        let (Some(seen), Some(known)) =
-            (seen.into_iter().next(), self.at(site, Some(source)).await?.into_iter().next())
-        else {
-            return Ok(None);
-        };
+        let known = self.at(site, Some(source)).await?.into_iter().next();
+        let Some(known) = known else { return Ok(None) };
         let (orders, at) = (self.orders().await?, now());
         let view = self.view(&known, &orders, at);
         let (changes, blocked) = self.changes(source, site)?;
         Ok(Some(SiteTold {
-            seen,
+            seen: view.seen(&orders),
             messages_per_connection: view.messages_per_connection(),
             limits: view.limits,
             held_until: known.pace.hold_until(),

@@ -74,11 +74,7 @@ impl Desk {
     pub(crate) async fn seen(&self, paces: Vec<(String, Site)>) -> anyhow::Result<Vec<PaceSeen>> {
         let found = self.looked_at(insights_of(&self.store, paces).await?).await?;
         let (orders, at) = (self.orders().await?, now());
-        let seen = |known: &Insight| PaceSeen {
-            is_suspended: is_suspended(&orders, known),
-            ..self.view(known, &orders, at).seen()
-        };
-        Ok(found.iter().map(seen).collect())
+        Ok(found.iter().map(|known| self.view(known, &orders, at).seen(&orders)).collect())
     }
 }
 
@@ -95,7 +91,7 @@ fn is_suspended(orders: &Orders, known: &Insight) -> bool {
 }
 
 impl View<'_> {
-    fn seen(&self) -> PaceSeen {
+    pub(super) fn seen(&self, orders: &Orders) -> PaceSeen {
         let Insight { source, site, pace, now, .. } = self.known;
         PaceSeen {
             source: source.clone(),
@@ -108,7 +104,7 @@ impl View<'_> {
             is_blocked: pace.hold_until().is_some_and(|until| until > self.at),
             provider: self.provider.as_ref().map(|(_, title)| title.clone()),
             is_fixed: !self.fixed.is_nothing(),
-            is_suspended: false,
+            is_suspended: is_suspended(orders, self.known),
             binding: self.binding(),
         }
     }

@@ -12,6 +12,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ledger::Ledger;
 use mail::alarm::{News, Silence};
 use mail::event::EventKind;
 use mail::{Event, ShardId, Timestamp};
@@ -62,12 +63,12 @@ pub(super) struct Alarms {
 }
 
 impl Alarms {
-    pub(super) fn new(store: &Store, config: &Config, ways: Ways) -> Self {
+    pub(super) fn new(store: &Store, config: &Config, ledger: Ledger, ways: Ways) -> Self {
         Self {
             store: store.clone(),
             ways: Arc::new(ways),
             remind_after: Duration::from_secs(config.alarms.remind_hours * 3600),
-            readings: Readings::new(config),
+            readings: Readings::new(config, ledger),
             record: AlarmRecord::default(),
             is_loaded: false,
             silences: Vec::new(),
@@ -91,7 +92,7 @@ impl Alarms {
         if at.since(self.record.looked_at) > UNWATCHED {
             self.record.book.begin_anew(at);
         }
-        let (readings, looked_at) = self.readings.take(seen, &self.store).await;
+        let (readings, looked_at) = self.readings.take(seen).await;
         let (silences, remind) = (&self.silences, self.remind_after);
         let news = self.record.book.look(&readings, &looked_at, silences, remind, at);
         self.record.looked_at = at;

@@ -1,11 +1,9 @@
 //! What alarms are judged by: measured from what the eyes see, and from the last half hour of history.
 
-use std::collections::BTreeMap;
-
 use ledger::{GroupBy, Ledger, StatsQuestion};
 use mail::Timestamp;
 use mail::alarm::{Condition, Reading};
-use store::{Store, relay_name};
+use store::{RelayState, relay_name};
 
 use super::Look;
 use crate::commands::now;
@@ -13,7 +11,7 @@ use crate::config::Config;
 use crate::run::metrics::vitals::Disk;
 use crate::watch::sights::Sights;
 
-/// History, the balance and the disk are asked so much more rarely than the rest is looked at.
+/// History, the certificate and the disk are asked so much more rarely than the rest is looked at.
 const RARELY: u32 = 6;
 const HALF_HOUR_MS: u64 = 30 * 60_000;
 /// Fewer ends than these say nothing of a site.
@@ -31,6 +29,7 @@ const DAY_MS: f64 = 86_400_000.0;
 
 pub(super) struct Readings {
     config: Config,
+    ledger: Ledger,
     looks: u32,
     /// What is asked rarely, as it was then.
     rare: Vec<Reading>,
@@ -68,17 +67,13 @@ fn reading(condition: Condition, subject: impl Into<String>, value: f64, says: S
 }
 
 impl Readings {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, ledger: Ledger) -> Self {
         let (rare, rare_looked_at) = (Vec::new(), Vec::new());
-        Self { config: config.clone(), looks: 0, rare, rare_looked_at, attempts: None }
+        Self { config: config.clone(), ledger, looks: 0, rare, rare_looked_at, attempts: None }
     }
 
     /// What was measured, and what was looked at: of that, what is not here is not there.
-    pub(super) async fn take(
-        &mut self,
-        seen: Look<'_>,
-        store: &Store,
-    ) -> (Vec<Reading>, Vec<Condition>) {
+    pub(super) async fn take(&mut self, seen: Look<'_>) -> (Vec<Reading>, Vec<Condition>) {
         let Look::All(sights) = seen else {
             let disk = self.disk().into_iter().flatten();
             if !matches!(seen, Look::Away) {
@@ -89,12 +84,16 @@ impl Readings {
             return (disk.chain([away]).collect(), vec![Condition::RedisAway]);
         };
         if self.looks.is_multiple_of(RARELY) {
-            self.rarely(store).await;
+            self.rarely().await;
         }
         self.looks = self.looks.wrapping_add(1);
         let mut readings = self.rare.clone();
         let mut looked_at = self.rare_looked_at.clone();
         looked_at.extend(SEEN);
+        if let Some(n) = self.ledger.imbalance() {
+            let says = format!("queue and history disagree by {n} recipients");
+            readings.push(reading(Condition::AccountsDiffer, "", n as f64, says));
+        }
         queue(sights, self.attempts, &mut readings);
         campaigns(sights, &mut readings);
         relays(sights, &mut readings);
@@ -102,7 +101,7 @@ impl Readings {
         (readings, looked_at)
     }
 
-    async fn rarely(&mut self, store: &Store) {
+    async fn rarely(&mut self) {
         let mut looked_at = Vec::new();
         let mut readings: Vec<Reading> = self.disk().into_iter().flatten().collect();
         match self.certificate() {
@@ -112,26 +111,18 @@ impl Readings {
             }
             Err(error) => tracing::warn!("the certificate cannot be judged: {error}"),
         }
-        let config = self.config.ledger.clone();
-        let asked = tokio::task::spawn_blocking(move || half_hour(&config)).await;
+        let ledger = self.ledger.clone();
+        let asked = tokio::task::spawn_blocking(move || half_hour(&ledger)).await;
         match asked.map_err(anyhow::Error::from).and_then(|answer| answer) {
-            Ok(told) => {
-                self.attempts = told.as_ref().map(|(attempts, _)| *attempts);
-                readings.extend(told.into_iter().flat_map(|(_, sites)| sites));
+            Ok((attempts, sites)) => {
+                self.attempts = Some(attempts);
+                readings.extend(sites);
                 looked_at.push(Condition::SiteBounces);
             }
             Err(error) => {
                 self.attempts = None;
                 tracing::warn!("alarms cannot ask history: {error:#}");
             }
-        }
-        if let Ok(Some(ledger)) = Ledger::existing(&self.config.ledger)
-            && let Ok(balance) = ledger.balance(store).await
-            && balance.uncompared.is_empty()
-        {
-            let n = balance.imbalance;
-            let says = format!("queue and history disagree by {n} recipients");
-            readings.push(reading(Condition::AccountsDiffer, "", n as f64, says));
         }
         (self.rare, self.rare_looked_at) = (readings, looked_at);
     }
@@ -162,9 +153,8 @@ impl Readings {
     }
 }
 
-/// Attempts of the last half hour, and how its sites fared; `None`: there is no history here.
-fn half_hour(config: &ledger::Config) -> anyhow::Result<Option<(u64, Vec<Reading>)>> {
-    let Some(ledger) = Ledger::existing(config)? else { return Ok(None) };
+/// Attempts of the last half hour, and how its sites fared.
+fn half_hour(ledger: &Ledger) -> anyhow::Result<(u64, Vec<Reading>)> {
     let at = now();
     let period = StatsQuestion::between(Timestamp(at.0.saturating_sub(HALF_HOUR_MS)), at);
     let question = StatsQuestion { by: vec![GroupBy::Site], limit: SITES, ..period };
@@ -182,7 +172,7 @@ fn half_hour(config: &ledger::Config) -> anyhow::Result<Option<(u64, Vec<Reading
         );
         sites.push(reading(Condition::SiteBounces, site, share, says));
     }
-    Ok(Some((answer.total.measures.attempts(), sites)))
+    Ok((answer.total.measures.attempts(), sites))
 }
 
 fn queue(sights: &Sights, attempts: Option<u64>, into: &mut Vec<Reading>) {
@@ -234,25 +224,22 @@ fn campaigns(sights: &Sights, into: &mut Vec<Reading>) {
 }
 
 fn relays(sights: &Sights, into: &mut Vec<Reading>) {
-    let (mut live, mut silent) = (0, BTreeMap::new());
+    let mut live = 0;
     for (id, record) in &sights.relays {
-        let name = relay_name(id);
-        // One that came back under its name is not silent.
-        let least = silent.entry(name).or_insert(f64::MAX);
-        *least = least.min(sights.at.since(record.seen_at).as_secs_f64());
-        if !record.lives(sights.at) {
+        let state = record.state(sights.at);
+        live += u32::from(state == RelayState::Live);
+        if state == RelayState::Silent {
             continue;
         }
-        live += u32::from(!record.draining);
         let budget = f64::from(record.budget_percent) / 100.0;
         let says = format!(
             "it takes {} % of what it could: {}",
             record.budget_percent,
             record.pressed_by.join("; ")
         );
-        into.push(reading(Condition::RelayPressed, name, budget, says));
+        into.push(reading(Condition::RelayPressed, relay_name(id), budget, says));
     }
-    for (name, seconds) in silent.into_iter().filter(|(_, seconds)| *seconds < GONE_S) {
+    for (name, seconds) in sights.silent_s().into_iter().filter(|(_, seconds)| *seconds < GONE_S) {
         let says = format!("it was last heard of {seconds:.0} s ago; others have what it held");
         into.push(reading(Condition::SilentRelay, name, seconds, says));
     }

@@ -110,7 +110,8 @@ impl Watched {
 
     fn alarms(&self) -> Alarms {
         let ways = Ways::new(&self.config.alarms, &self.config.dns).expect("ways");
-        Alarms::new(&self.store, &self.config, ways)
+        let ledger = Ledger::open(&self.config.ledger).expect("a history");
+        Alarms::new(&self.store, &self.config, ledger, ways)
     }
 
     /// Looks every ten seconds of told time, at a platform without a relay.
