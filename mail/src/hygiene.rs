@@ -5,6 +5,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::category::{Category, Hygiene, words};
@@ -40,25 +41,58 @@ words! {
     }
 }
 
-/// When evidence is enough. Each default protects good recipients first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// When an address that fails is not written to any more. Each default protects good recipients
+/// first. Relays and bounce processors must have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
-    /// Soft failures needed: one full mailbox in a holiday must not end a subscription.
+    /// Soft failures needed, 2 to 8: one full mailbox in a holiday must not end a subscription.
     pub soft_failures: u32,
-    /// Days from the first to the last of them: ten campaigns in a day count as a day.
+    /// Days from the first to the last of them, 0 to 365: ten campaigns in a day count as a day.
     pub soft_days: u32,
-    /// Signs of a dead domain or a disabled mailbox needed: DNS can lie, accounts are reopened.
+    /// Signs of a dead domain or a disabled mailbox needed, 1 to 8: DNS can lie, accounts are
+    /// reopened.
     pub dead_failures: u32,
-    /// Hours from the first to the last of them: longer than an outage of name servers.
+    /// Hours from the first to the last of them, 0 to 8760: longer than an outage of name servers.
     pub dead_hours: u32,
-    /// Days after which a failure is forgotten: one in spring and two in autumn are chance.
+    /// Days after which a failure is forgotten, 1 to 3650: one in spring and two in autumn are
+    /// chance.
     pub memory_days: u32,
 }
 
 impl Default for Policy {
     fn default() -> Self {
         Self { soft_failures: 3, soft_days: 7, dead_failures: 2, dead_hours: 24, memory_days: 90 }
+    }
+}
+
+impl Policy {
+    /// Whether the settings make sense.
+    ///
+    /// # Errors
+    /// The first that does not, with what would.
+    pub fn check(&self) -> Result<(), String> {
+        // As many as an address remembers, of those that count half.
+        let failures_max = FAILURES_MAX as u32 / FULL;
+        for (key, given, range) in [
+            ("soft_failures", self.soft_failures, 2..=failures_max),
+            ("soft_days", self.soft_days, 0..=365),
+            ("dead_failures", self.dead_failures, 1..=failures_max),
+            ("dead_hours", self.dead_hours, 0..=8760),
+            ("memory_days", self.memory_days, 1..=3650),
+        ] {
+            if !range.contains(&given) {
+                return Err(format!("{key} is {given}: {} to {}", range.start(), range.end()));
+            }
+        }
+        let memory = self.memory_days;
+        if memory < self.soft_days || hours(memory * 24) < hours(self.dead_hours) {
+            return Err(format!(
+                "memory_days is {memory}: failures are forgotten before they have been told for soft_days ({}) or dead_hours ({}); make it longer",
+                self.soft_days, self.dead_hours
+            ));
+        }
+        Ok(())
     }
 }
 

@@ -9,7 +9,6 @@ use anyhow::Context;
 use bounce_processor::Bounces;
 use dns::Resolver;
 use ledger::{Ledger, Questions};
-use mail::hygiene::Policy;
 use mail::verp::ReturnPathKeys;
 use store::{SealKeys, Store};
 
@@ -127,7 +126,7 @@ pub fn bounce_parts(
         store: store.clone(),
         return_path_keys: keys.return_paths()?,
         unsubscribe_keys: keys.links()?,
-        policy: Policy::default(),
+        policy: config.hygiene,
         resolver: Arc::new(Resolver::new(&config.dns)?),
         host: host_name(),
     })
@@ -153,6 +152,7 @@ pub fn start_relay(frame: &mut Frame, store: &Store, keys: &Keys) -> anyhow::Res
         seal: keys.seal(),
         return_path_keys: keys.return_paths()?,
         unsubscribe_keys: keys.links()?,
+        policy: frame.config.hygiene,
         host: host_name(),
     };
     frame.services.start("relay", RELAY_GRACE, |stop| async move {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use ::redis as redis_client;
 use loadtests::{Generator, Internet, Listen, Scenario};
+use mail::hygiene::Policy;
 use mail::queue::{BatchId, CampaignState, Counters, Enqueue, Enqueued, Lane};
 use mail::verp::ReturnPathKeys;
 use mail::{Address, CampaignId, Event, ShardId, Timestamp, event::EventKind};
@@ -134,6 +135,7 @@ pub(crate) fn parts(store: &Store, dns: SocketAddr) -> relay::Parts {
         seal: seal(),
         return_path_keys: keys(),
         unsubscribe_keys: keys(),
+        policy: Policy::default(),
         host: "relay.malleposte.test".into(),
     }
 }

@@ -27,6 +27,8 @@ crate::category::words! {
         CampaignComplaintsHigh = "CampaignComplaintsHigh",
         /// Much of what goes to a site fails.
         SiteBounces = "SiteBounces",
+        /// A site's people report more as spam than providers bear.
+        SiteComplaints = "SiteComplaints",
         /// A site blocks a source.
         SourceBlocked = "SourceBlocked",
         /// Nobody sends.
@@ -37,6 +39,8 @@ crate::category::words! {
         RelayPressed = "RelayPressed",
         /// Queue and history count differently.
         AccountsDiffer = "AccountsDiffer",
+        /// History cannot be written.
+        HistoryStalled = "HistoryStalled",
         /// Redis does not answer.
         RedisAway = "RedisAway",
         /// What Redis is told does not reach its disk.
@@ -104,11 +108,13 @@ impl Condition {
             Self::CampaignComplaints => rule(0.001, 0.0008, 10, false),
             Self::CampaignComplaintsHigh => rule(0.003, 0.0025, 5, true),
             Self::SiteBounces => rule(0.1, 0.08, 15, false),
+            Self::SiteComplaints => rule(0.003, 0.0025, 15, false),
             Self::SourceBlocked => rule(0.5, 0.4, 60, false),
             Self::NoRelay => rule(0.5, 0.6, 3, true),
             Self::SilentRelay => rule(60.0, 30.0, 1, false),
             Self::RelayPressed => rule(0.5, 0.7, 10, false),
             Self::AccountsDiffer => rule(0.5, 0.4, 1, true),
+            Self::HistoryStalled => rule(0.5, 0.4, 1, true),
             Self::RedisAway => rule(0.5, 0.4, 1, true),
             Self::RedisNotPersisting => rule(0.5, 0.4, 1, true),
             Self::RedisMemoryHigh => rule(0.85, 0.8, 5, false),
@@ -154,6 +160,10 @@ impl Condition {
                 "Une campagne est signalée comme spam plus que les fournisseurs ne tolèrent",
             ),
             Self::SiteBounces => ("Much of what goes to a site fails", "Un site refuse beaucoup"),
+            Self::SiteComplaints => (
+                "A site’s people report mail as spam more than providers bear",
+                "Les destinataires d’un site signalent plus de courrier que les fournisseurs ne tolèrent",
+            ),
             Self::SourceBlocked => ("A site blocks a source", "Un site bloque une source"),
             Self::NoRelay => ("No relay is live", "Aucun relais n’est en service"),
             Self::SilentRelay => ("A relay is silent", "Un relais est muet"),
@@ -164,6 +174,9 @@ impl Condition {
                 "Queue and history count differently",
                 "La file et l’historique ne comptent pas pareil",
             ),
+            Self::HistoryStalled => {
+                ("History cannot be written", "L’historique ne peut pas être écrit")
+            }
             Self::RedisAway => ("Redis does not answer", "Redis ne répond pas"),
             Self::RedisNotPersisting => {
                 ("Redis does not reach its disk", "Redis n’écrit plus sur son disque")

@@ -23,10 +23,10 @@ words! {
     }
 }
 
-/// The whole guide.
+/// The whole guide, where addresses are kept or suppressed by this policy.
 #[must_use]
-pub fn guide(lang: Lang, format: Format) -> String {
-    let chapters = chapters(lang);
+pub fn guide(lang: Lang, format: Format, policy: &Policy) -> String {
+    let chapters = chapters(lang, policy);
     match format {
         Format::Markdown => markdown::page(&Labels::of(lang), &chapters),
         Format::Html => html::page(lang, &Labels::of(lang), &chapters),
@@ -58,11 +58,11 @@ struct Entry {
     example: Option<&'static str>,
 }
 
-fn chapters(lang: Lang) -> Vec<Chapter> {
+fn chapters(lang: Lang, policy: &Policy) -> Vec<Chapter> {
     let Labels { failures, failures_about, own, own_about, reports, reports_about, .. } =
         Labels::of(lang);
-    let failed = Category::ALL.iter().map(|category| of_category(*category, lang));
-    let ours = Own::ALL.iter().map(|reason| of_own(*reason, lang));
+    let failed = Category::ALL.iter().map(|category| of_category(*category, lang, policy));
+    let ours = Own::ALL.iter().map(|reason| of_own(*reason, lang, policy));
     let back = Report::ALL.iter().map(|report| of_report(*report, lang));
     vec![
         Chapter { title: failures, about: failures_about, entries: failed.collect() },
@@ -71,27 +71,27 @@ fn chapters(lang: Lang) -> Vec<Chapter> {
     ]
 }
 
-fn of_category(category: Category, lang: Lang) -> Entry {
+fn of_category(category: Category, lang: Lang, policy: &Policy) -> Entry {
     let samples = Particular::samples(category);
     Entry {
         word: category.as_str(),
         title: labels::category(category, lang),
         plain: explain(category, lang),
-        address: Some(address(category, lang)),
+        address: Some(address(category, lang, policy)),
         again: Some(again(category, lang)),
         particulars: samples.iter().map(|sample| explain_particular(sample, lang)).collect(),
         example: example(category),
     }
 }
 
-fn of_own(own: Own, lang: Lang) -> Entry {
+fn of_own(own: Own, lang: Lang, policy: &Policy) -> Entry {
     Entry {
         word: own.as_str(),
         title: "",
         plain: explain_own(own, lang),
         address: Some(match own.finding().hygiene {
             Hygiene::None => lang.pick("It is kept.", "Elle est conservée.").into(),
-            Hygiene::Suppress | Hygiene::Count => counted(own.finding().category, lang),
+            Hygiene::Suppress | Hygiene::Count => counted(own.finding().category, lang, policy),
         }),
         again: Some(tried(own.is_final(), lang)),
         particulars: Vec::new(),
@@ -133,7 +133,7 @@ fn of_report(report: Report, lang: Lang) -> Entry {
 }
 
 /// What becomes of an address, by what a refusal for good and one for now usually do to it.
-fn address(category: Category, lang: Lang) -> String {
+fn address(category: Category, lang: Lang, policy: &Policy) -> String {
     let hygiene = |said| usually(category, said).hygiene;
     match (hygiene(Permanence::Permanent), hygiene(Permanence::Temporary)) {
         (Hygiene::None, _) => lang.pick("It is kept.", "Elle est conservée.").into(),
@@ -144,14 +144,13 @@ fn address(category: Category, lang: Lang) -> String {
             "It is never written to again, if the server refuses for good and leaves no doubt; otherwise the failure counts.",
             "Nous n'y écrivons plus jamais si le serveur refuse définitivement et sans équivoque ; sinon l'échec est compté.",
         ).into(),
-        (Hygiene::Count, _) => counted(category, lang),
+        (Hygiene::Count, _) => counted(category, lang, policy),
     }
 }
 
 /// How many failures it takes.
-fn counted(category: Category, lang: Lang) -> String {
-    let Policy { soft_failures, soft_days, dead_failures, dead_hours, memory_days } =
-        Policy::default();
+fn counted(category: Category, lang: Lang, policy: &Policy) -> String {
+    let Policy { soft_failures, soft_days, dead_failures, dead_hours, memory_days } = policy;
     let is_dead = matches!(category, Category::NoDomain | Category::MailboxDisabled);
     match (lang, is_dead) {
         (Lang::En, true) => format!(
@@ -231,7 +230,7 @@ mod tests {
         ];
         for (lang, committed) in committed {
             assert!(
-                committed == guide(lang, Format::Markdown),
+                committed == guide(lang, Format::Markdown, &Policy::default()),
                 "`malleposte bounces guide --lang {lang}` writes it again, into docs/GUIDE.md or docs/GUIDE.fr.md"
             );
         }
@@ -252,7 +251,7 @@ mod tests {
     #[test]
     fn the_page_lets_nothing_in_and_out() {
         for lang in Lang::ALL {
-            let page = guide(*lang, Format::Html);
+            let page = guide(*lang, Format::Html, &Policy::default());
             for never in
                 ["<script", "http://", "https://", "src=", "javascript:", " on", "@import", "url("]
             {

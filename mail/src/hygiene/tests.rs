@@ -42,6 +42,35 @@ fn a_missing_mailbox_ends_at_once_and_a_block_never() {
 }
 
 #[test]
+fn settings_that_would_never_or_always_suppress_are_refused() {
+    let wrong = |policy: Policy| policy.check().expect_err("refused");
+    let good = Policy::default();
+    assert_eq!(good.check(), Ok(()));
+    assert_eq!(
+        Policy { soft_failures: 8, dead_failures: 1, dead_hours: 0, ..good }.check(),
+        Ok(())
+    );
+    assert_eq!(wrong(Policy { soft_failures: 1, ..good }), "soft_failures is 1: 2 to 8");
+    assert_eq!(wrong(Policy { dead_failures: 9, ..good }), "dead_failures is 9: 1 to 8");
+    assert_eq!(wrong(Policy { memory_days: 0, ..good }), "memory_days is 0: 1 to 3650");
+    assert!(wrong(Policy { memory_days: 6, ..good }).contains("soft_days (7)"));
+    assert!(
+        wrong(Policy { soft_days: 0, memory_days: 1, dead_hours: 25, ..good }).contains("(25)")
+    );
+}
+
+#[test]
+fn even_the_strictest_number_is_remembered_where_each_counts_half() {
+    let policy = Policy { soft_failures: 8, ..Policy::default() };
+    let mut record = AddressRecord::default();
+    for n in 0..40 {
+        record.note(&news(n, n, failed(Category::Undetermined)));
+    }
+    let verdict = record.verdict(Timestamp(START + 40 * DAY), &policy);
+    assert_eq!(verdict, suppressed(Reason::RepeatedFailures));
+}
+
+#[test]
 fn soft_failures_need_number_and_time() {
     let full = |seq, day| news(seq, day, failed(Category::MailboxFull));
     assert!(matches!(after(&[full(1, 0), full(2, 9)]), Decision::Count { failures: 2, .. }));

@@ -39,6 +39,8 @@ pub struct Config {
     pub console: console::Config,
     /// The resolver that all services share.
     pub dns: dns::Config,
+    /// When an address that fails is not written to any more.
+    pub hygiene: mail::hygiene::Policy,
     /// The history.
     pub ledger: ledger::Config,
     /// What is told, and how.
@@ -64,6 +66,7 @@ impl Default for Config {
             bounces: Default::default(),
             console: Default::default(),
             dns: Default::default(),
+            hygiene: Default::default(),
             ledger: Default::default(),
             log: Default::default(),
             metrics: Default::default(),
@@ -94,6 +97,7 @@ impl Config {
         judge("api", config.api.check().map_err(|e| e.to_string()));
         judge("console", config.console.check());
         judge("dns", config.dns.check().map_err(|e| e.to_string()));
+        judge("hygiene", config.hygiene.check());
         judge("relay", config.relay.check().map_err(|e| e.to_string()));
         judge("store", config.store.check().map_err(|e| e.to_string()));
         judge("secrets", config.secrets.check());

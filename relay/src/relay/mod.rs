@@ -68,6 +68,8 @@ pub struct Parts {
     pub return_path_keys: ReturnPathKeys,
     /// Makes unsubscribe links.
     pub unsubscribe_keys: ReturnPathKeys,
+    /// What addresses are judged by; the bounce processors have the same.
+    pub policy: Policy,
     /// The host's name.
     pub host: String,
 }
@@ -256,7 +258,7 @@ impl Relay {
             rulings: Rulings::default(),
             holds: Holds::new(config.holds.clone()),
             providers: Known::open(&config.providers)?,
-            policy: Policy::default(),
+            policy: parts.policy,
             pools,
             hops: hops(&config, &https).map_err(ConfigError::Setting)?,
             pools_elsewhere: Mutex::default(),

@@ -8,12 +8,14 @@ use mail::guide::{Format, guide};
 use mail::plain::Lang;
 
 use super::ended;
+use crate::commands::Global;
 use crate::commands::trace::lang;
 
 /// Write the guide to every reason for which mail fails or comes back: what happened, what to do
 ///
 /// It is made from what the program itself goes by and says, in English or French, as Markdown or as
-/// one page for a browser that loads nothing from elsewhere.
+/// one page for a browser that loads nothing from elsewhere. When an address is suppressed is told as
+/// the configuration has it.
 #[derive(Debug, Args)]
 pub(super) struct Guide {
     /// Its language: en or fr
@@ -29,8 +31,8 @@ fn format(word: &str) -> Result<Format, String> {
 }
 
 impl Guide {
-    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let written = io::stdout().write_all(guide(self.lang, self.format).as_bytes());
-        ended(written, true)
+    pub(super) fn run(&self, global: &Global) -> anyhow::Result<ExitCode> {
+        let text = guide(self.lang, self.format, &global.read()?.hygiene);
+        ended(io::stdout().write_all(text.as_bytes()), true)
     }
 }

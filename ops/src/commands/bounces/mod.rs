@@ -52,7 +52,7 @@ impl Bounces {
             None => serving::bounces(global),
             Some(Verb::Parse(parse)) => parse.run(),
             Some(Verb::Classify(classify)) => classify.run(global),
-            Some(Verb::Guide(guide)) => guide.run(),
+            Some(Verb::Guide(guide)) => guide.run(global),
             Some(Verb::Import(import)) => import.run(global),
             Some(Verb::Learn(learn)) => learn.run(global),
             Some(Verb::Unmatched(unmatched)) => unmatched.run(global),
