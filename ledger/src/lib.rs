@@ -31,7 +31,7 @@ mod wish;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use backup::MonthsToCopy;
 pub use balance::{Balance, CampaignBalance};
@@ -49,6 +49,13 @@ pub use trace::{CampaignSummary, TraceFilter, TracePage};
 pub use wish::{BadWish, StatsWish, TraceWish};
 pub use writer::{ShardFrames, Stored, Writer};
 
+/// How [`Ledger::run`] fares.
+#[derive(Debug, Default)]
+struct Pulse {
+    imbalance: Option<u64>,
+    stalled: Option<String>,
+}
+
 /// The history of one platform. Any number of processes may ask, one may [`run`](Self::run).
 ///
 /// Questions are answered from disk in the caller's thread: in async code they belong
@@ -56,8 +63,7 @@ pub use writer::{ShardFrames, Stored, Writer};
 #[derive(Debug, Clone)]
 pub struct Ledger {
     config: Config,
-    /// See [`Self::imbalance`].
-    imbalance: Arc<Mutex<Option<u64>>>,
+    pulse: Arc<Mutex<Pulse>>,
 }
 
 impl Ledger {
@@ -82,14 +88,25 @@ impl Ledger {
     }
 
     fn of(config: &Config) -> Self {
-        Self { config: config.clone(), imbalance: Arc::default() }
+        Self { config: config.clone(), pulse: Arc::default() }
     }
 
     /// By how many recipients queue and history disagreed when [`run`](Self::run) last compared them;
     /// `None` where it does not run on this handle, or could not compare all of them.
     #[must_use]
     pub fn imbalance(&self) -> Option<u64> {
-        *self.imbalance.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pulse().imbalance
+    }
+
+    /// Why nothing is written into history at the moment, as [`run`](Self::run) met it; `None` where all
+    /// is well, or it does not run on this handle.
+    #[must_use]
+    pub fn stalled(&self) -> Option<String> {
+        self.pulse().stalled.clone()
+    }
+
+    fn pulse(&self) -> MutexGuard<'_, Pulse> {
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whoever writes it; there is one at a time.

@@ -44,7 +44,7 @@ impl Ledger {
             pause: PAUSE.0,
             unread: HashSet::new(),
             untrimmed: HashMap::new(),
-            imbalance: &self.imbalance,
+            ledger: self,
         };
         let round = Duration::from_millis(self.config.store_every_ms);
         let balance_every = Duration::from_secs(self.config.balance_every_s);
@@ -79,7 +79,7 @@ struct Clerk<'s> {
     unread: HashSet<ShardId>,
     /// Stored, and perhaps still in the outbox: the end of a run or of Redis came between.
     untrimmed: HashMap<ShardId, Position>,
-    imbalance: &'s Mutex<Option<u64>>,
+    ledger: &'s Ledger,
 }
 
 impl Clerk<'_> {
@@ -113,6 +113,7 @@ impl Clerk<'_> {
                 }
                 self.pause = PAUSE.0;
                 metrics::gauge!("malleposte_ledger_stalled").set(0.0);
+                self.ledger.pulse().stalled = None;
                 more
             }
             Err(e) => {
@@ -120,6 +121,7 @@ impl Clerk<'_> {
                 let again_in = self.pause.as_secs_f64();
                 let chain = chain(&e);
                 tracing::error!(again_in, "history waits, mail goes on: {chain}");
+                self.ledger.pulse().stalled = Some(chain);
                 let _ = tokio::time::timeout(self.pause, shutdown.cancelled()).await;
                 self.pause = (self.pause * 2).min(PAUSE.1);
                 true
@@ -265,7 +267,7 @@ impl Clerk<'_> {
         let compared = balance::compare(self.store, books).await;
         let whole = compared.as_ref().ok().filter(|balance| balance.uncompared.is_empty());
         let imbalance = whole.map(|balance| balance.imbalance);
-        *self.imbalance.lock().unwrap_or_else(PoisonError::into_inner) = imbalance;
+        self.ledger.pulse().imbalance = imbalance;
         match compared {
             Ok(balance) => tell_balance(&balance),
             Err(e) => tracing::warn!("the accounts could not be compared: {}", chain(&e)),

@@ -47,7 +47,8 @@ pub(crate) fn writable(file: &Path) -> Result<Connection, LedgerError> {
     let set = |name: &str, value: &str| conn.pragma_update(None, name, value);
     set("journal_mode", "wal").map_err(&wrong)?;
     set("synchronous", "full").map_err(&wrong)?;
-    set("cache_size", "-32000").map_err(&wrong)?;
+    // What a month of tens of millions of events needs to find recipients again without reading them.
+    set("cache_size", "-128000").map_err(&wrong)?;
     // Pages of 4 KiB: a page that many transactions change is written back once.
     set("wal_autocheckpoint", "8000").map_err(&wrong)?;
     set("journal_size_limit", "67108864").map_err(&wrong)?;

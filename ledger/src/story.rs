@@ -207,7 +207,9 @@ fn circumstances(entry: &Entry, lang: Lang) -> String {
     if event.attempt > 0 {
         parts.push(format!("{} {}", say("attempt", "essai"), event.attempt));
     }
-    let way = [&event.service, &event.source, &event.mx]
+    let way = [&event.service, &event.source, &event.mx];
+    // What came back names the source of what went, and did not take that way itself.
+    let way = way[..if event.attempt > 0 { 3 } else { 1 }]
         .iter()
         .filter(|part| !part.is_empty())
         .map(|part| clean_text(part))

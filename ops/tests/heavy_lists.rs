@@ -1,7 +1,6 @@
 //! Who gets no mail, and what came back without proof: as an operator has it in hand.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use mail::event::EventKind;
@@ -25,32 +24,6 @@ manner = "plain"
 tail = true
 "#;
 const REPORT: &str = include_str!("../../mail/tests/returned/postfix/postfix-unknown-user.eml");
-
-/// Hands a mail from nobody in at the port for returned mail.
-fn bring(address: &str, to: &str, mail: &str) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let mut heard = BufReader::new(stream.try_clone().unwrap());
-    let mut says = |line: &str, code: &str| {
-        if !line.is_empty() {
-            stream.write_all(format!("{line}\r\n").as_bytes()).unwrap();
-        }
-        let mut answer = String::new();
-        while answer.as_bytes().get(3) != Some(&b' ') {
-            answer.clear();
-            assert!(heard.read_line(&mut answer).unwrap() > 0, "{line}: hung up");
-        }
-        assert!(answer.starts_with(code), "{line}: {answer}");
-    };
-    says("", "220");
-    says("EHLO mx.example", "250");
-    says("MAIL FROM:<>", "250");
-    says(&format!("RCPT TO:<{to}>"), "250");
-    says("DATA", "354");
-    let mail = mail.replace("\r\n", "\n").replace('\n', "\r\n");
-    says(&format!("{mail}\r\n."), "250");
-    says("QUIT", "221");
-}
 
 #[test]
 fn heavy_lists_are_shown_changed_exported_and_imported() {
@@ -111,7 +84,7 @@ fn suppressions(desk: &Desk) {
 fn unmatched(desk: &Desk) {
     assert_eq!(desk.well(&["bounces", "unmatched"]), "No report is unmatched.\n");
     let place = format!("postmaster@{}", crate::support::RETURNS);
-    bring(desk.bounces(), &place, REPORT);
+    desk.bring(&place, REPORT.as_bytes());
     let listed = desk.well(&["bounces", "unmatched", "--json"]);
     let listed: Value = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
     assert_eq!((&listed["kind"], &listed["category"]), (&"failure".into(), &"no-mailbox".into()));

@@ -96,6 +96,27 @@ mod tests {
     }
 
     #[test]
+    fn a_ticket_about_hostile_mail_is_tame_and_bounded() {
+        let wild = "<script>\u{202e}\u{1b}[2J\u{7}\u{0}";
+        let mail = format!(
+            "Received: from x\r\nFrom: {wild} <ann@example.net>\r\nSubject: Re: {wild}{}\r\n\r\nHello {wild}\r\n{}\r\n",
+            "x".repeat(1 << 20),
+            "y".repeat(5 << 20),
+        );
+        let ticket = of("1.M2", mail.as_bytes(), Timestamp(1));
+        assert!(ticket.len() < 200_000, "{} octets", ticket.len());
+        let ticket: serde_json::Value = serde_json::from_slice(&ticket).unwrap();
+        let data = &ticket["data"];
+        for name in ["from", "subject", "text"] {
+            let text = data[name].as_str().unwrap();
+            let is_wild = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+            assert!(!text.contains(is_wild), "{name}: {:?}", &text[..100.min(text.len())]);
+        }
+        assert!(data["text"].as_str().unwrap().starts_with("Hello <script>"));
+        assert!(data["mail"].is_null(), "it is larger than 4 MiB");
+    }
+
+    #[test]
     fn what_a_writer_claims_to_answer_is_not_believed() {
         let mail = b"Received: from x\r\nX-Malleposte-Campaign: c666\r\n\r\nhello\r\n";
         let ticket: serde_json::Value =

@@ -1,14 +1,16 @@
 //! One transaction of a month's file: the events of some frames, what they add up to,
 //! and the positions that they leave their shards at.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
+use mail::event::EventKind;
 use mail::queue::{Counters, Judgement};
-use mail::{CampaignId, ShardId};
+use mail::{CampaignId, Event, ShardId};
 use rusqlite::{CachedStatement, Transaction, params};
 use store::{OutboxFrame, Position, Settled};
 
-use super::recipients::Recipients;
+use super::recipients::{Place, Recipients};
 use super::rollup::{Busy, Rollup};
 use super::{Book, Stored};
 use crate::campaigns::Facts;
@@ -162,10 +164,11 @@ fn insert_event(
     settled: &Settled,
     (sums, busy): (&mut Sums, &mut Busy),
 ) -> rusqlite::Result<()> {
-    let (event, judgement) = (&settled.event, settled.judgement);
+    let place = recipients.place(dictionary, scribe, &settled.event.recipient)?;
+    let event = &*with_its_way(&settled.event, place, recipients)?;
+    let judgement = settled.judgement;
     let kind = kind_of(event, judgement).as_str();
     let (shape, common) = dictionary.shape(scribe, event, kind, judgement)?;
-    let place = recipients.place(dictionary, scribe, &event.recipient)?;
     let (recipient, domain, before) = place.map_or((0, 0, None), |place| recipients.known(place));
     let reply = event.reply.as_ref().filter(|r| r.code != 250).map(ToString::to_string);
     let reply =
@@ -204,6 +207,22 @@ fn insert_event(
         tally.1 += i64::from(event.bytes);
     }
     sums.rollup.add((dictionary, scribe, busy), (event, judgement), &common, (id, domain))
+}
+
+/// What came back is put down to the source and the site that its mail went by.
+fn with_its_way<'e>(
+    event: &'e Event,
+    place: Option<Place>,
+    recipients: &mut Recipients<'_>,
+) -> rusqlite::Result<Cow<'e, Event>> {
+    let came_back = matches!(event.kind, EventKind::Returned | EventKind::Complained);
+    if let (true, "", Some(place), Some(delivery)) =
+        (came_back, event.site.as_str(), place, event.delivery)
+        && let Some((source, site)) = recipients.way(place, delivery)?
+    {
+        return Ok(Cow::Owned(Event { source, site, ..event.clone() }));
+    }
+    Ok(Cow::Borrowed(event))
 }
 
 fn write_tallies(

@@ -3,13 +3,29 @@
 
 use std::collections::HashMap;
 
+use mail::DeliveryId;
 use rusqlite::{CachedStatement, OptionalExtension, Transaction, params};
 
+use super::page::i64_of;
 use crate::dictionary::{Dictionary, Hasher, Scribe, hash};
+
+/// The way that a delivery went, among the newest events about its recipient: it has some attempts, and
+/// a person has some campaigns.
+const FIND_WAY: &str = "WITH RECURSIVE chain (id, n) AS (
+        SELECT ?1, 1
+        UNION ALL
+        SELECT e.before, n + 1 FROM chain JOIN event e ON e.id = chain.id
+        WHERE e.before IS NOT NULL AND n < 64)
+    SELECT coalesce(source.text, ''), site.text
+    FROM chain JOIN event e ON e.id = chain.id JOIN shape ON shape.id = e.shape
+    JOIN word site ON site.id = shape.site LEFT JOIN word source ON source.id = shape.source
+    WHERE e.shard = ?2 AND e.seq = ?3
+    ORDER BY e.id DESC LIMIT 1";
 
 /// The recipients that a page speaks of, written at its end, each once.
 pub(super) struct Recipients<'c> {
     find: CachedStatement<'c>,
+    find_way: CachedStatement<'c>,
     places: HashMap<Box<str>, usize, Hasher>,
     touched: Vec<Touched>,
     next_id: i64,
@@ -35,6 +51,7 @@ impl<'c> Recipients<'c> {
             find: tx.prepare_cached(
                 "SELECT id, last FROM recipient WHERE hash = ?1 AND local = ?2 AND domain = ?3",
             )?,
+            find_way: tx.prepare_cached(FIND_WAY)?,
             places: HashMap::default(),
             touched: Vec::new(),
             next_id: largest.unwrap_or(0) + 1,
@@ -77,6 +94,19 @@ impl<'c> Recipients<'c> {
     pub(super) fn known(&self, place: Place) -> (i64, i64, Option<i64>) {
         let Touched { id, domain, last, .. } = self.touched[place.0];
         (id, domain, last)
+    }
+
+    /// The source and the site that the mail of a delivery went by, as far as this month knows: what comes
+    /// back does not say it.
+    pub(super) fn way(
+        &mut self,
+        place: Place,
+        delivery: DeliveryId,
+    ) -> rusqlite::Result<Option<(String, String)>> {
+        let Some(last) = self.touched[place.0].last else { return Ok(None) };
+        let seq = i64_of(delivery.seq);
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        self.find_way.query_row(params![last, delivery.shard.0, seq], row).optional()
     }
 
     pub(super) fn happened(&mut self, place: Place, event: i64) {

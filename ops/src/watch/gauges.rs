@@ -2,33 +2,60 @@
 //! most to do.
 
 use std::collections::{BTreeSet, HashSet};
+use std::hash::Hash;
 
 use mail::CampaignId;
 use mail::throttle::Binding;
 use metrics::gauge;
 use store::{CampaignStatus, RelayState, ServerState};
 
+use super::alarms::SiteComplaints;
 use super::sights::{CampaignSeen, Sights};
 use crate::commands::PaceSeen;
 
-/// Pairs of source and site that are shown at a time, and ever.
-const PACES: usize = 30;
-const PACES_EVER: usize = 300;
-
-/// Campaigns that are shown at a time, and ever.
-const CAMPAIGNS: usize = 30;
-const CAMPAIGNS_EVER: usize = 300;
+/// Pairs of source and site, campaigns, and sites with complaints, that are shown at a time.
+const SHOWN: usize = 30;
+/// And ever: what was told once is told for ever.
+const SHOWN_EVER: usize = 300;
 
 /// What was shown before: what is gone is nothing, not what it was.
 #[derive(Debug, Default)]
 pub(super) struct Shown {
-    paces: HashSet<(String, String)>,
-    paces_ever: HashSet<(String, String)>,
+    paces: Names<(String, String)>,
     priorities: BTreeSet<u8>,
     relays: BTreeSet<String>,
     servers: BTreeSet<String>,
-    campaigns: BTreeSet<CampaignId>,
-    campaigns_ever: BTreeSet<CampaignId>,
+    campaigns: Names<CampaignId>,
+    complaints: Names<String>,
+}
+
+/// Labels that come and go.
+#[derive(Debug)]
+struct Names<N> {
+    now: HashSet<N>,
+    ever: HashSet<N>,
+}
+
+impl<N> Default for Names<N> {
+    fn default() -> Self {
+        Self { now: HashSet::new(), ever: HashSet::new() }
+    }
+}
+
+impl<N: Clone + Eq + Hash> Names<N> {
+    /// Whether this may be told by its name.
+    fn may_tell(&mut self, name: &N) -> bool {
+        if self.ever.len() < SHOWN_EVER {
+            self.ever.insert(name.clone());
+        }
+        self.ever.contains(name)
+    }
+
+    /// These are told now; answers with those that no longer are.
+    fn turn(&mut self, now: HashSet<N>) -> Vec<N> {
+        let before = std::mem::replace(&mut self.now, now);
+        before.into_iter().filter(|name| !self.now.contains(name)).collect()
+    }
 }
 
 /// Whether Redis answers all questions.
@@ -63,15 +90,12 @@ impl Shown {
         }
     }
 
-    /// What was told once is told for ever, and numbers of campaigns are never used again: after so
-    /// many campaigns the worst of the further ones stands for all of them.
+    /// Numbers of campaigns are never used again: after so many campaigns the worst of the further ones
+    /// stands for all of them.
     fn campaigns(&mut self, running: &[CampaignSeen]) {
-        let (mut now, mut others) = (BTreeSet::new(), (0.0_f64, 0.0_f64));
-        for CampaignSeen { id, failed, complained, .. } in running.iter().take(CAMPAIGNS) {
-            if self.campaigns_ever.len() < CAMPAIGNS_EVER {
-                self.campaigns_ever.insert(*id);
-            }
-            if self.campaigns_ever.contains(id) {
+        let (mut now, mut others) = (HashSet::new(), (0.0_f64, 0.0_f64));
+        for CampaignSeen { id, failed, complained, .. } in running.iter().take(SHOWN) {
+            if self.campaigns.may_tell(id) {
                 of_campaign(&id.to_string(), *failed, *complained);
                 now.insert(*id);
             } else {
@@ -79,10 +103,24 @@ impl Shown {
             }
         }
         of_campaign("other", others.0, others.1);
-        for gone in self.campaigns.difference(&now) {
+        for gone in self.campaigns.turn(now) {
             of_campaign(&gone.to_string(), 0.0, 0.0);
         }
-        self.campaigns = now;
+    }
+
+    /// Those with the most complaints come first.
+    pub(super) fn complaints(&mut self, sites: &[SiteComplaints]) {
+        let (mut now, mut others) = (HashSet::new(), 0.0_f64);
+        for SiteComplaints { site, share, .. } in sites.iter().take(SHOWN) {
+            if self.complaints.may_tell(site) {
+                of_site(site, *share);
+                now.insert(site.clone());
+            } else {
+                others = others.max(*share);
+            }
+        }
+        of_site("other", others);
+        self.complaints.turn(now).iter().for_each(|gone| of_site(gone, 0.0));
     }
 
     fn servers(&mut self, sights: &Sights) {
@@ -113,17 +151,14 @@ impl Shown {
         gauge!("malleposte_paces_blocked").set(blocked as f64);
         gauge!("malleposte_paces").set(paces.len() as f64);
         let mut now = HashSet::new();
-        for pace in paces.iter().take(PACES) {
+        for pace in paces.iter().take(SHOWN) {
             let key = (pace.source.clone(), pace.site.as_str().to_owned());
-            if !self.paces_ever.contains(&key) && self.paces_ever.len() >= PACES_EVER {
-                continue;
+            if self.paces.may_tell(&key) {
+                show(&key, Some(pace));
+                now.insert(key);
             }
-            self.paces_ever.insert(key.clone());
-            show(&key, Some(pace));
-            now.insert(key);
         }
-        self.paces.difference(&now).for_each(|gone| show(gone, None));
-        self.paces = now;
+        self.paces.turn(now).iter().for_each(|gone| show(gone, None));
     }
 }
 
@@ -131,6 +166,10 @@ fn of_campaign(campaign: &str, failed: f64, complained: f64) {
     let label = || campaign.to_owned();
     gauge!("malleposte_campaign_failed_ratio", "campaign" => label()).set(failed);
     gauge!("malleposte_campaign_complained_ratio", "campaign" => label()).set(complained);
+}
+
+fn of_site(site: &str, complained: f64) {
+    gauge!("malleposte_site_complained_ratio", "site" => site.to_owned()).set(complained);
 }
 
 /// A pace, or that it is none of the busiest any more.

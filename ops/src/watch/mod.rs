@@ -117,6 +117,7 @@ pub(crate) async fn run(
         if stop.run_until_cancelled(judged).await.is_none() {
             break;
         }
+        shown.complaints(alarms.complaints());
         is_blind = looked.is_err();
         gauges::redis_answers(!is_blind);
     }

@@ -1,8 +1,10 @@
 //! Everything in one process in front of a pretend internet, as its operator and its customer have it
 //! before them.
 
-use std::net::Ipv4Addr;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use loadtests::{Internet, Listen, Scenario};
@@ -34,6 +36,17 @@ pub struct Customer {
 impl Desk {
     /// `before` and `after` stand around the settings that all tests have; `after` is of the pace.
     pub fn start(scenario: &str, source: Ipv4Addr, before: &str, after: &str) -> Self {
+        Self::start_within(&[], scenario, source, before, after)
+    }
+
+    /// The same with a program that makes a place for it and then becomes it.
+    pub fn start_within(
+        place: &[&str],
+        scenario: &str,
+        source: Ipv4Addr,
+        before: &str,
+        after: &str,
+    ) -> Self {
         let runtime = Runtime::new().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let scenario = Scenario::parse(scenario).unwrap();
@@ -44,7 +57,7 @@ impl Desk {
         let settings = settings(&internet, &bounces, source, "one");
         std::fs::write(&config, format!("{own}{before}{settings}{after}")).unwrap();
         let (api, metrics) = (free_port(), free_port());
-        let mut up = command(Self::program(), &config, &["up"]);
+        let mut up = within(place, command(Self::program(), &config, &["up"]));
         up.current_dir(dir.path())
             .env("MALLEPOSTE_API__LISTEN", &api)
             .env("MALLEPOSTE_METRICS__LISTEN", &metrics);
@@ -114,10 +127,47 @@ impl Desk {
         Customer { api: self.api.clone(), key }
     }
 
+    /// Hands a mail from nobody in at the port for returned mail.
+    pub fn bring(&self, to: &str, mail: &[u8]) {
+        let mut stream = TcpStream::connect(&self.bounces).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut heard = BufReader::new(stream.try_clone().unwrap());
+        let mut says = |octets: &[u8], code: &str| {
+            stream.write_all(octets).unwrap();
+            let mut answer = String::new();
+            while answer.as_bytes().get(3) != Some(&b' ') {
+                answer.clear();
+                assert!(heard.read_line(&mut answer).unwrap() > 0, "{code}: hung up");
+            }
+            assert!(answer.starts_with(code), "{code}: {answer}");
+        };
+        says(b"", "220");
+        says(b"EHLO mx.example\r\n", "250");
+        says(b"MAIL FROM:<>\r\n", "250");
+        says(format!("RCPT TO:<{to}>\r\n").as_bytes(), "250");
+        says(b"DATA\r\n", "354");
+        let lines = mail.split(|octet| *octet == b'\n');
+        let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        says(
+            &[lines.collect::<Vec<_>>().join(&b"\r\n"[..]), b"\r\n.\r\n".to_vec()].concat(),
+            "250",
+        );
+        says(b"QUIT\r\n", "221");
+    }
+
     pub fn ends_within(self, limit: Duration) {
         self.up.ends_within(limit);
         self.runtime.block_on(self.internet.stop());
     }
+}
+
+/// A command that another one becomes.
+fn within(place: &[&str], command: Command) -> Command {
+    let Some((program, words)) = place.split_first() else { return command };
+    let mut whole = Command::new(program);
+    whole.args(words).arg(command.get_program()).args(command.get_args());
+    whole.env_remove("RUST_LOG");
+    whole
 }
 
 impl Customer {
@@ -131,7 +181,11 @@ impl Customer {
     }
 
     pub fn campaign(&self, id: &str) -> Value {
-        let request = ureq::get(&format!("http://{}/v1/campaigns/{id}", self.api))
+        self.get(&format!("/campaigns/{id}"))
+    }
+
+    pub fn get(&self, path: &str) -> Value {
+        let request = ureq::get(&format!("http://{}/v1{path}", self.api))
             .header("Authorization", format!("Bearer {}", self.key));
         let text = request.call().unwrap().body_mut().read_to_string().unwrap();
         serde_json::from_str(&text).unwrap()

@@ -135,6 +135,13 @@ pub(crate) const CATALOGUE: &[Chapter] = &[
                 when_it_moves: "Above 0.001 providers take offence at everything that is sent: stop it, and ask where the list is from.",
             },
             Metric {
+                name: "malleposte_site_complained_ratio",
+                kind: Kind::Gauge,
+                labels: &["site"],
+                means: "the share of what was delivered to a site within a week that its people reported as spam; the 30 with the most complaints, the worst of further ones as `other`",
+                when_it_moves: "Above 0.003 the provider takes offence: `malleposte stats --by campaign --site SITE --since 7d` says whose mail it is.",
+            },
+            Metric {
                 name: "malleposte_outbox_fullness_ratio",
                 kind: Kind::Gauge,
                 labels: &[],

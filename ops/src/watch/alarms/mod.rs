@@ -21,6 +21,7 @@ use store::{AlarmRecord, Store, Untold};
 use tokio::task::JoinHandle;
 
 pub use config::Config as AlarmsConfig;
+pub(crate) use readings::SiteComplaints;
 pub(crate) use ways::Ways;
 
 use super::sights::Sights;
@@ -75,6 +76,11 @@ impl Alarms {
             telling: None,
             put_off: HashMap::new(),
         }
+    }
+
+    /// What sites' people reported as spam, as history had it last.
+    pub(super) fn complaints(&self) -> &[SiteComplaints] {
+        self.readings.complaints()
     }
 
     /// Holds what was seen against the rules.

@@ -1,6 +1,9 @@
 //! What alarms are judged by: measured from what the eyes see, and from the last half hour of history.
 
-use ledger::{GroupBy, Ledger, StatsQuestion};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use ledger::{GroupBy, Ledger, Sort, StatsQuestion, StatsRow};
 use mail::Timestamp;
 use mail::alarm::{Condition, Reading};
 use store::{RelayState, relay_name};
@@ -11,9 +14,11 @@ use crate::config::Config;
 use crate::run::metrics::vitals::Disk;
 use crate::watch::sights::Sights;
 
-/// History, the certificate and the disk are asked so much more rarely than the rest is looked at.
+/// History and the certificate are asked so much more rarely than the rest is looked at.
 const RARELY: u32 = 6;
 const HALF_HOUR_MS: u64 = 30 * 60_000;
+/// People report days later what they got.
+const WEEK_MS: u64 = 7 * 86_400_000;
 /// Fewer ends than these say nothing of a site.
 const ENDS_MIN: u64 = 200;
 /// A complaint or two are no reason to wake somebody.
@@ -22,6 +27,8 @@ const COMPLAINTS_MIN: u64 = 5;
 const SITES: usize = 100;
 /// A relay that is silent for so long is no news any more.
 const GONE_S: f64 = 86_400.0;
+/// Shortly before that it is said why this is so.
+const NEARLY_GONE_S: f64 = GONE_S - 600.0;
 /// Fewer recipients than these may wait for reasons of their own.
 const WAITING_MIN: u64 = 1000;
 const URGENT_MIN: u64 = 10;
@@ -36,11 +43,22 @@ pub(super) struct Readings {
     rare_looked_at: Vec<Condition>,
     /// Attempts of the last half hour; `None`: history does not say.
     attempts: Option<u64>,
+    complaints: Vec<SiteComplaints>,
+}
+
+/// What a site's people reported as spam within a week.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SiteComplaints {
+    pub(crate) site: String,
+    /// The share of what was delivered there.
+    pub(crate) share: f64,
+    complaints: u64,
+    delivered: u64,
 }
 
 /// What each look sees all of, where Redis answers. Disks and accounts are not among them: what there is
 /// no reading of there could not be measured.
-const SEEN: [Condition; 19] = [
+const SEEN: [Condition; 20] = [
     Condition::UrgentMailWaits,
     Condition::QueueOld,
     Condition::NothingGoes,
@@ -54,6 +72,7 @@ const SEEN: [Condition; 19] = [
     Condition::NoRelay,
     Condition::SilentRelay,
     Condition::RelayPressed,
+    Condition::HistoryStalled,
     Condition::RedisAway,
     Condition::RedisNotPersisting,
     Condition::RedisMemoryHigh,
@@ -69,31 +88,50 @@ fn reading(condition: Condition, subject: impl Into<String>, value: f64, says: S
 impl Readings {
     pub(super) fn new(config: &Config, ledger: Ledger) -> Self {
         let (rare, rare_looked_at) = (Vec::new(), Vec::new());
-        Self { config: config.clone(), ledger, looks: 0, rare, rare_looked_at, attempts: None }
+        let (attempts, complaints) = (None, Vec::new());
+        Self {
+            config: config.clone(),
+            ledger,
+            looks: 0,
+            rare,
+            rare_looked_at,
+            attempts,
+            complaints,
+        }
+    }
+
+    /// By site, most first, as history had it last.
+    pub(super) fn complaints(&self) -> &[SiteComplaints] {
+        &self.complaints
     }
 
     /// What was measured, and what was looked at: of that, what is not here is not there.
     pub(super) async fn take(&mut self, seen: Look<'_>) -> (Vec<Reading>, Vec<Condition>) {
+        let mut readings = self.disks();
         let Look::All(sights) = seen else {
-            let disk = self.disk().into_iter().flatten();
             if !matches!(seen, Look::Away) {
-                return (disk.collect(), Vec::new());
+                return (readings, Vec::new());
             }
             let says = "Redis does not answer: nothing is accepted, nothing is sent".to_owned();
-            let away = reading(Condition::RedisAway, "", 1.0, says);
-            return (disk.chain([away]).collect(), vec![Condition::RedisAway]);
+            readings.push(reading(Condition::RedisAway, "", 1.0, says));
+            return (readings, vec![Condition::RedisAway]);
         };
         if self.looks.is_multiple_of(RARELY) {
             self.rarely().await;
         }
         self.looks = self.looks.wrapping_add(1);
-        let mut readings = self.rare.clone();
+        readings.extend_from_slice(&self.rare);
         let mut looked_at = self.rare_looked_at.clone();
         looked_at.extend(SEEN);
         if let Some(n) = self.ledger.imbalance() {
             let says = format!("queue and history disagree by {n} recipients");
             readings.push(reading(Condition::AccountsDiffer, "", n as f64, says));
         }
+        let (value, says) = match self.ledger.stalled() {
+            Some(why) => (1.0, format!("mail goes on until the outbox is full: {why}")),
+            None => (0.0, "history is written".to_owned()),
+        };
+        readings.push(reading(Condition::HistoryStalled, "", value, says));
         queue(sights, self.attempts, &mut readings);
         campaigns(sights, &mut readings);
         relays(sights, &mut readings);
@@ -103,7 +141,7 @@ impl Readings {
 
     async fn rarely(&mut self) {
         let mut looked_at = Vec::new();
-        let mut readings: Vec<Reading> = self.disk().into_iter().flatten().collect();
+        let mut readings = Vec::new();
         match self.certificate() {
             Ok(certificate) => {
                 readings.extend(certificate);
@@ -112,12 +150,15 @@ impl Readings {
             Err(error) => tracing::warn!("the certificate cannot be judged: {error}"),
         }
         let ledger = self.ledger.clone();
-        let asked = tokio::task::spawn_blocking(move || half_hour(&ledger)).await;
+        let asked = move || Ok((half_hour(&ledger)?, week(&ledger)?));
+        let asked = tokio::task::spawn_blocking(asked).await;
         match asked.map_err(anyhow::Error::from).and_then(|answer| answer) {
-            Ok((attempts, sites)) => {
+            Ok(((attempts, sites), complaints)) => {
                 self.attempts = Some(attempts);
                 readings.extend(sites);
-                looked_at.push(Condition::SiteBounces);
+                readings.extend(complaints.iter().map(SiteComplaints::reading));
+                looked_at.extend([Condition::SiteBounces, Condition::SiteComplaints]);
+                self.complaints = complaints;
             }
             Err(error) => {
                 self.attempts = None;
@@ -127,20 +168,14 @@ impl Readings {
         (self.rare, self.rare_looked_at) = (readings, looked_at);
     }
 
-    fn disk(&self) -> Option<[Reading; 2]> {
-        let folder = &self.config.data_dir;
-        let Disk { all, free } = Disk::of(folder).ok()?;
-        let share = free as f64 / all.max(1) as f64;
-        let gib = |octets: u64| octets as f64 / f64::from(1 << 30);
-        let says = format!(
-            "{:.1} of {:.1} GiB below {} are free ({:.1} %)",
-            gib(free),
-            gib(all),
-            folder.display(),
-            share * 100.0
-        );
-        let of = |condition| reading(condition, folder.display().to_string(), share, says.clone());
-        Some([of(Condition::DiskLow), of(Condition::DiskFull)])
+    /// The disks that this host must not lose; where both lie on one it is told once.
+    fn disks(&self) -> Vec<Reading> {
+        let (data, ledger) = (&self.config.data_dir, &self.config.ledger.folder);
+        let of_one = |folder: &Path| std::fs::metadata(folder).map(|found| found.dev()).ok();
+        let devices = of_one(data).zip(of_one(ledger));
+        let is_other = devices.is_some_and(|(one, other)| one != other);
+        let folders = [Some(data), Some(ledger).filter(|_| is_other)];
+        folders.into_iter().flatten().filter_map(|folder| disk(folder)).flatten().collect()
     }
 
     fn certificate(&self) -> Result<Option<Reading>, bounce_processor::BounceError> {
@@ -151,6 +186,21 @@ impl Readings {
         let says = format!("the certificate of `bounces.tls` ends at {ends}, in {days:.1} days");
         Ok(Some(reading(Condition::CertificateEnds, "", days, says)))
     }
+}
+
+fn disk(folder: &Path) -> Option<[Reading; 2]> {
+    let Disk { all, free } = Disk::of(folder).ok()?;
+    let share = free as f64 / all.max(1) as f64;
+    let gib = |octets: u64| octets as f64 / f64::from(1 << 30);
+    let says = format!(
+        "{:.1} of {:.1} GiB below {} are free ({:.1} %)",
+        gib(free),
+        gib(all),
+        folder.display(),
+        share * 100.0
+    );
+    let of = |condition| reading(condition, folder.display().to_string(), share, says.clone());
+    Some([of(Condition::DiskLow), of(Condition::DiskFull)])
 }
 
 /// Attempts of the last half hour, and how its sites fared.
@@ -173,6 +223,35 @@ fn half_hour(ledger: &Ledger) -> anyhow::Result<(u64, Vec<Reading>)> {
         sites.push(reading(Condition::SiteBounces, site, share, says));
     }
     Ok((answer.total.measures.attempts(), sites))
+}
+
+/// The sites whose people report the most.
+fn week(ledger: &Ledger) -> anyhow::Result<Vec<SiteComplaints>> {
+    let at = now();
+    let period = StatsQuestion::between(Timestamp(at.0.saturating_sub(WEEK_MS)), at);
+    let sort = Sort::Complained;
+    let question = StatsQuestion { by: vec![GroupBy::Site], sort, limit: SITES, ..period };
+    let rows = ledger.stats(&question)?.rows;
+    let of = |row: StatsRow| {
+        let (complaints, delivered) =
+            (row.measures.accounts.complained, row.measures.accounts.delivered);
+        let site = row.of.into_iter().next().filter(|site| !site.is_empty())?;
+        let share = complaints as f64 / delivered.max(1) as f64;
+        (complaints > 0).then_some(SiteComplaints { site, share, complaints, delivered })
+    };
+    Ok(rows.into_iter().filter_map(of).collect())
+}
+
+impl SiteComplaints {
+    fn reading(&self) -> Reading {
+        let Self { site, share, complaints, delivered } = self;
+        let says = format!(
+            "within a week {complaints} of {delivered} deliveries were reported as spam ({:.2} %)",
+            share * 100.0
+        );
+        let share = if *complaints < COMPLAINTS_MIN { 0.0 } else { *share };
+        reading(Condition::SiteComplaints, site, share, says)
+    }
 }
 
 fn queue(sights: &Sights, attempts: Option<u64>, into: &mut Vec<Reading>) {
@@ -240,7 +319,10 @@ fn relays(sights: &Sights, into: &mut Vec<Reading>) {
         into.push(reading(Condition::RelayPressed, relay_name(id), budget, says));
     }
     for (name, seconds) in sights.silent_s().into_iter().filter(|(_, seconds)| *seconds < GONE_S) {
-        let says = format!("it was last heard of {seconds:.0} s ago; others have what it held");
+        let says = match seconds < NEARLY_GONE_S {
+            true => format!("it was last heard of {seconds:.0} s ago; others have what it held"),
+            false => "it has said nothing for a day and is not waited for any longer".to_owned(),
+        };
         into.push(reading(Condition::SilentRelay, name, seconds, says));
     }
     let says = format!("{live} relays are live");

@@ -6,8 +6,12 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode};
 use bounce_processor::NextHop;
-use mail::alarm::Condition;
+use ledger::ShardFrames;
+use mail::alarm::{Alarm, Condition};
+use mail::queue::Judgement;
+use mail::{CampaignId, DeliveryId};
 use serde_json::Value;
+use store::{OutboxFrame, Settled};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
@@ -271,4 +275,42 @@ fn of_one_alarm_the_oldest_news_goes_first_and_what_was_not_tried_before_what_wa
     assert_eq!(which(&[(0, 3, now)]), Some(id(1)), "what was not tried goes first");
     assert_eq!(which(&[(0, 3, later), (1, 1, now)]), Some(id(1)));
     assert_eq!(which(&[(0, 3, later), (1, 1, later)]), None, "no end before its beginning");
+}
+
+#[tokio::test]
+async fn a_site_whose_people_complain_is_told_of_though_complaints_do_not_name_it() {
+    let watched = Watched::start(|_| {}).await;
+    let mut alarms = watched.alarms();
+    let at = crate::commands::now();
+    let about = |kind, seq: u64, at: u64| Event {
+        campaign: Some(CampaignId(1)),
+        delivery: Some(DeliveryId { shard: ShardId(0), seq }),
+        recipient: format!("user{seq}@example.org"),
+        ..Event::new(kind, Timestamp(at))
+    };
+    let delivered = |seq| Event {
+        site: if seq <= 1000 { "many.example" } else { "few.example" }.into(),
+        ..about(EventKind::Delivered, seq, at.0 - 2000)
+    };
+    let complained = |seq| about(EventKind::Complained, seq, at.0 - 1000);
+    // Five of a thousand at one site, and one of ten at the other.
+    let events = (1..=1010).map(delivered).chain((1..=5).map(complained)).chain([complained(1001)]);
+    let settled = events.map(|event| Settled { event, judgement: Judgement::Applied });
+    let position = format!("{}-0", at.0).parse().expect("a position");
+    let frame = OutboxFrame { position, events: Ok(settled.collect()), raw: Vec::new() };
+    let frames = [ShardFrames { shard: ShardId(0), frames: vec![frame] }];
+    let ledger = Ledger::open(&watched.config.ledger).expect("a history");
+    ledger.writer().expect("a writer").write(&frames).expect("written");
+
+    watched.look(&mut alarms, 0..1200).await;
+    let record = watched.store.alarms().await.expect("alarms");
+    let of = |alarm: &&Alarm| alarm.condition == Condition::SiteComplaints;
+    let told: Vec<&Alarm> = record.book.alarms().into_iter().filter(of).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].is_raised() && told[0].subject == "many.example", "{told:?}");
+    let says = "within a week 5 of 1000 deliveries were reported as spam (0.50 %)";
+    assert_eq!(told[0].says, says);
+    let shown: Vec<_> =
+        alarms.complaints().iter().map(|one| (one.site.as_str(), one.share)).collect();
+    assert_eq!(shown, [("many.example", 0.005), ("few.example", 0.1)]);
 }
