@@ -69,7 +69,7 @@ fn heavy_the_platform_of_compose_loses_nobody_when_a_relay_and_the_primary_go() 
     let key = String::from_utf8(key.stdout).unwrap().trim().to_owned();
 
     let recipients = Generator::new(31, RECIPIENTS);
-    let client = Client::new(format!("http://{door}:8025"), key);
+    let client = Client::new(format!("http://{door}:8025"), key.clone());
     let campaign = runtime.block_on(client.submit(SENDER, &recipients, 4_000)).unwrap();
     let campaign: CampaignId = campaign.parse().unwrap();
     let store = store_at(&runtime, &platform, "redis-1");
@@ -88,6 +88,9 @@ fn heavy_the_platform_of_compose_loses_nobody_when_a_relay_and_the_primary_go() 
     await_share(&runtime, &store, campaign, 1.0);
 
     assert_books(&platform, campaign);
+    for api in ["api-1", "api-2"] {
+        assert_told_by(&platform, api, &key, campaign);
+    }
     // As docs/OPERATIONS.md has it, with one server of three dead.
     let copied = json(&platform.exec("ledger", &["backup", "/var/lib/malleposte", "--json"]));
     assert_eq!((&copied["shards"], &copied["months"]), (&16.into(), &1.into()), "{copied}");
@@ -117,6 +120,15 @@ fn assert_books(platform: &Topology, campaign: CampaignId) {
     for zero in [&shown["accounts"]["waiting"], &shown["waiting_by_state"]] {
         assert_eq!(*zero, 0, "{shown}");
     }
+}
+
+/// An API that runs on another machine than the ledger, and has its files.
+fn assert_told_by(platform: &Topology, api: &str, key: &str, campaign: CampaignId) {
+    let host = platform.address(api);
+    let url = format!("http://{host}:8025/v1/stats?campaign={campaign}&since=1d");
+    let told = ureq::get(&url).header("Authorization", format!("Bearer {key}")).call().unwrap();
+    let told: Value = serde_json::from_str(&told.into_body().read_to_string().unwrap()).unwrap();
+    assert_eq!(told["total"]["accepted"], RECIPIENTS, "{api}: {told}");
 }
 
 fn publish_sender(platform: &Topology, internet: &Internet) {
