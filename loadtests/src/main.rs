@@ -43,6 +43,8 @@ enum Command {
     Bounces(command::bounces::Arguments),
     /// Measures what it costs to keep history, and how fast it answers.
     Ledger(command::ledger::Arguments),
+    /// Measures what the console weighs, how soon its pages are there, and what viewers cost.
+    Console(command::console::Arguments),
     /// Measures how fast and in how much memory recipients are accepted.
     Intake(command::intake::Arguments),
 }
@@ -65,6 +67,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Simulate(arguments) => command::simulate::run(&arguments),
         Command::Bounces(arguments) => command::bounces::run(arguments).await,
         Command::Ledger(arguments) => command::ledger::run(&arguments),
+        Command::Console(arguments) => command::console::run(arguments).await,
         Command::Intake(arguments) => command::intake::run(arguments).await,
     }
 }

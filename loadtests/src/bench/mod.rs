@@ -4,6 +4,7 @@
 
 mod bounces;
 mod compare;
+mod console;
 pub(crate) mod drain;
 mod fairness;
 mod figures;
@@ -24,6 +25,7 @@ pub use self::ledger::{History, history};
 pub use crate::program::Program;
 pub use bounces::{Reports, Understanding, mails, reports, understand};
 pub use compare::{Comparison, Other, compare};
+pub use console::{ConsoleCost, PageCost, console};
 pub use fairness::{FairWish, Fairness, fairness};
 pub use figures::{Figures, figures};
 pub use intake::{Intake, intake};
@@ -75,6 +77,12 @@ impl Times {
             *now = now.saturating_sub(then);
         }
         spent
+    }
+
+    /// Of Redis and the API, which whoever looks at the platform keeps busy.
+    fn of_asking(self) -> Duration {
+        let [_, redis, _, api] = self.0;
+        redis + api
     }
 
     fn plus(self, other: Self) -> Self {

@@ -221,6 +221,19 @@ impl Platform {
         Ok((Client::new(self.api_url.clone(), key.trim().to_owned()), sender))
     }
 
+    /// Where the API listens, and the console.
+    pub(super) fn api_address(&self) -> String {
+        self.api_url.trim_start_matches("http://").to_owned()
+    }
+
+    /// Somebody who may open the console; answers the password.
+    pub(super) async fn add_operator(&self, name: &str) -> Result<String> {
+        let config = self.folder.path().join("common.toml");
+        let told = ask(&self.program, &config, &["console", "add", name]).await?;
+        let password = told.lines().find_map(|line| line.split_once("shown only now: "));
+        Ok(password.context("`console add` prints no password")?.1.trim().to_owned())
+    }
+
     /// Processor time used so far.
     pub(super) fn times(&self) -> Result<Times> {
         let relays: Vec<Duration> = self.relays.iter().map(Process::cpu).collect::<Result<_>>()?;

@@ -3,6 +3,7 @@
 pub mod bounces;
 pub mod chaos;
 pub mod compare;
+pub mod console;
 pub mod durability;
 pub mod fairness;
 pub mod figures;
