@@ -1,7 +1,10 @@
 //! The console in a real browser in front of a platform that sends: numbers move, buttons do what they
 //! say, nothing is asked of anywhere else, and nothing stands in anybody's way.
 
+use std::fs::File;
+use std::io::Write;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::time::Duration;
 
 use mail::CampaignId;
@@ -260,12 +263,21 @@ async fn everybody_can_use_it(visit: &Visit, campaign: &str, lang: &str, theme: 
         );
         if let Some(folder) = std::env::var_os("SCREENSHOTS") {
             visit.go(&page).await;
-            let name = format!("{}-{lang}.png", page.replace(['/', '@'], "_"));
-            std::fs::write(std::path::Path::new(&folder).join(name), visit.browser.picture().await)
-                .unwrap();
+            keep(visit, Path::new(&folder), &page, lang).await;
         }
     }
     assert!(barriers.is_empty(), "{barriers:#?}");
+}
+
+/// A picture of the page, and a line of how soon there was something to see, in milliseconds.
+async fn keep(visit: &Visit, folder: &Path, page: &str, lang: &str) {
+    let name = format!("{}-{lang}.png", page.replace(['/', '@'], "_"));
+    std::fs::write(folder.join(name), visit.browser.picture().await).unwrap();
+    let paint = "return performance.getEntriesByName('first-contentful-paint')[0].startTime";
+    let paint = visit.browser.script(paint).await;
+    let line = format!("{lang} {page} {paint}\n");
+    let file = File::options().create(true).append(true).open(folder.join("first-paint"));
+    file.unwrap().write_all(line.as_bytes()).unwrap();
 }
 
 /// What a page says, it says without scripts.

@@ -30,7 +30,7 @@ struct Data<'a> {
     subject: String,
     /// Message-IDs that it refers to.
     references: Vec<String>,
-    /// Its first text, at most 64 KiB of it.
+    /// Its first text, at most 64 KiB of it, without what would steer whoever shows it.
     text: String,
     /// All of it in base64; nothing where it is larger than 4 MiB.
     mail: Option<String>,
@@ -50,11 +50,22 @@ pub(super) fn of(id: &str, kept: &[u8], at: Timestamp) -> Vec<u8> {
             from: answer.from,
             subject: answer.subject,
             references: answer.original.references,
-            text: returned::text(mail),
+            text: tame(&returned::text(mail)),
             mail: (mail.len() <= MAIL_OCTETS_MAX).then(|| STANDARD.encode(mail)),
         },
     };
     serde_json::to_vec(&ticket).unwrap_or_default()
+}
+
+/// Lines without control characters and without what turns a line around; the marks that Persian and
+/// Arabic words need stay.
+fn tame(text: &str) -> String {
+    let steers =
+        |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let lines = text
+        .lines()
+        .map(|line| line.chars().filter(|c| *c == '\t' || !steers(*c)).collect::<String>());
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// What we wrote above the mail: a field of the same name further below is the writer's.
@@ -100,7 +111,7 @@ mod tests {
         let wild = "<script>\u{202e}\u{1b}[2J\u{7}\u{0}";
         let mail = format!(
             "Received: from x\r\nFrom: {wild} <ann@example.net>\r\nSubject: Re: {wild}{}\r\n\r\nHello {wild}\r\n{}\r\n",
-            "x".repeat(1 << 20),
+            "x".repeat(100_000),
             "y".repeat(5 << 20),
         );
         let ticket = of("1.M2", mail.as_bytes(), Timestamp(1));
@@ -112,7 +123,8 @@ mod tests {
             let is_wild = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
             assert!(!text.contains(is_wild), "{name}: {:?}", &text[..100.min(text.len())]);
         }
-        assert!(data["text"].as_str().unwrap().starts_with("Hello <script>"));
+        let text = data["text"].as_str().unwrap();
+        assert!(text.starts_with("Hello <script>"), "{:?}", &text[..100.min(text.len())]);
         assert!(data["mail"].is_null(), "it is larger than 4 MiB");
     }
 
