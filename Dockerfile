@@ -15,7 +15,8 @@ FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
-    && install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/malleposte
+    && install --directory --owner=10001 --group=10001 --mode=0700 \
+        /var/lib/malleposte /var/lib/malleposte/ledger
 COPY --from=build /src/target/release/malleposte /usr/local/bin/malleposte
 # By number, so that a cluster which refuses root can see that it is not root.
 USER 10001:10001

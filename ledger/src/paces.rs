@@ -113,8 +113,12 @@ fn site_of(conn: &Connection, domain: &str) -> rusqlite::Result<Option<String>> 
     let Some(domain) = word(conn, domain)? else { return Ok(None) };
     let sql = match schema::has_sums(conn)? {
         true => {
+            // What came back is put down to the site that its mail went to, perhaps long ago.
             "SELECT si.text FROM place_day p JOIN word si ON si.id = p.site
-             WHERE p.domain = ?1 ORDER BY p.at DESC LIMIT 1"
+             WHERE p.domain = ?1 AND p.what NOT IN (
+                 SELECT w.id FROM what w JOIN word kind ON kind.id = w.kind
+                 WHERE kind.text IN ('returned', 'complained'))
+             ORDER BY p.at DESC LIMIT 1"
         }
         false => {
             "SELECT si.text FROM event JOIN shape ON shape.id = event.shape

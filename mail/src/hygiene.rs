@@ -13,9 +13,9 @@ use crate::classify::Finding;
 use crate::id::DeliveryId;
 use crate::time::Timestamp;
 
-/// Failures remembered of one address. The newest stay: enough for any sensible
-/// policy, and a record stays below a kilobyte.
-const FAILURES_MAX: usize = 16;
+/// Failures remembered of one address. The newest stay: two a day for a month, which no policy asks
+/// more than, and a record stays below two kilobytes.
+const FAILURES_MAX: usize = 64;
 /// Deliveries remembered: the newest decides, an older one when that was returned.
 const DELIVERIES_MAX: usize = 4;
 /// The version of the record that this program writes.
@@ -48,15 +48,16 @@ words! {
 pub struct Policy {
     /// Soft failures needed, 2 to 8: one full mailbox in a holiday must not end a subscription.
     pub soft_failures: u32,
-    /// Days from the first to the last of them, 0 to 365: ten campaigns in a day count as a day.
+    /// Days from the first to the last of them, 0 to 30: ten campaigns in a day count as a day.
     pub soft_days: u32,
     /// Signs of a dead domain or a disabled mailbox needed, 1 to 8: DNS can lie, accounts are
     /// reopened.
     pub dead_failures: u32,
-    /// Hours from the first to the last of them, 0 to 8760: longer than an outage of name servers.
+    /// Hours from the first to the last of them, 0 to 720: longer than an outage of name servers. 0
+    /// where one sign is enough.
     pub dead_hours: u32,
-    /// Days after which a failure is forgotten, 1 to 3650: one in spring and two in autumn are
-    /// chance.
+    /// Days after which a failure is forgotten, 1 to 3650 and more than both: one in spring and two in
+    /// autumn are chance.
     pub memory_days: u32,
 }
 
@@ -72,24 +73,27 @@ impl Policy {
     /// # Errors
     /// The first that does not, with what would.
     pub fn check(&self) -> Result<(), String> {
-        // As many as an address remembers, of those that count half.
-        let failures_max = FAILURES_MAX as u32 / FULL;
         for (key, given, range) in [
-            ("soft_failures", self.soft_failures, 2..=failures_max),
-            ("soft_days", self.soft_days, 0..=365),
-            ("dead_failures", self.dead_failures, 1..=failures_max),
-            ("dead_hours", self.dead_hours, 0..=8760),
+            ("soft_failures", self.soft_failures, 2..=8),
+            ("soft_days", self.soft_days, 0..=30),
+            ("dead_failures", self.dead_failures, 1..=8),
+            ("dead_hours", self.dead_hours, 0..=720),
             ("memory_days", self.memory_days, 1..=3650),
         ] {
             if !range.contains(&given) {
                 return Err(format!("{key} is {given}: {} to {}", range.start(), range.end()));
             }
         }
-        let memory = self.memory_days;
-        if memory < self.soft_days || hours(memory * 24) < hours(self.dead_hours) {
+        let (memory, hours) = (self.memory_days, self.dead_hours);
+        if memory <= self.soft_days || memory * 24 <= hours {
             return Err(format!(
-                "memory_days is {memory}: failures are forgotten before they have been told for soft_days ({}) or dead_hours ({}); make it longer",
-                self.soft_days, self.dead_hours
+                "memory_days is {memory}: failures are forgotten before they last for soft_days ({}) or dead_hours ({hours}); make it longer",
+                self.soft_days
+            ));
+        }
+        if self.dead_failures == 1 && hours > 0 {
+            return Err(format!(
+                "dead_failures is 1 and dead_hours {hours}: one failure lasts no time; set dead_hours = 0"
             ));
         }
         Ok(())

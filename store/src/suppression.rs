@@ -245,19 +245,29 @@ impl Store {
     ) -> Result<(), StoreError> {
         for _ in 0..ORDER_TRIES {
             let history = self.address_history(Some(list), address).await?;
-            let change = AddressChange {
-                tenant: Some(list),
-                address,
-                history_before: &history,
-                history_after: if record.is_some() { &history } else { &[] },
-                suppression: Some(record),
-                events,
-            };
-            if self.change_address(&change).await? {
+            if self.try_listing((list, address, &history), record, events).await? {
                 return Ok(());
             }
         }
         Err(StoreError::Busy)
+    }
+
+    /// One try; `false`: the history is another one meanwhile.
+    async fn try_listing(
+        &self,
+        (list, address, history): (&str, &str, &[u8]),
+        record: Option<&SuppressionRecord>,
+        events: &[Event],
+    ) -> Result<bool, StoreError> {
+        let change = AddressChange {
+            tenant: Some(list),
+            address,
+            history_before: history,
+            history_after: if record.is_some() { history } else { &[] },
+            suppression: Some(record),
+            events,
+        };
+        self.change_address(&change).await
     }
 
     /// Suppresses an address by order, or with `None` lifts it; what is suppressed for longer stays so.
@@ -273,14 +283,22 @@ impl Store {
         (service, note): (&str, String),
         now: Timestamp,
     ) -> Result<Listed, StoreError> {
-        match (self.listing(list, address).await?, record) {
-            (Some(known), Some(record)) if known.outlasts(record) => return Ok(Listed::Outlasted),
-            (None, None) => return Ok(Listed::Absent),
-            _ => {}
+        let event = [listing_event(address, record.is_some(), service, note, now)];
+        for _ in 0..ORDER_TRIES {
+            // The history first: what suppresses the address meanwhile changes it, and is seen.
+            let history = self.address_history(Some(list), address).await?;
+            match (self.listing(list, address).await?, record) {
+                (Some(known), Some(record)) if known.outlasts(record) => {
+                    return Ok(Listed::Outlasted);
+                }
+                (None, None) => return Ok(Listed::Absent),
+                _ => {}
+            }
+            if self.try_listing((list, address, &history), record, &event).await? {
+                return Ok(Listed::Done);
+            }
         }
-        let event = listing_event(address, record.is_some(), service, note, now);
-        self.change_listing(list, address, record, &[event]).await?;
-        Ok(Listed::Done)
+        Err(StoreError::Busy)
     }
 
     /// Changes history and suppression of an address together and tells about it.

@@ -97,6 +97,8 @@ async fn look(platform: &mut Platform, viewers: u32) -> Result<ConsoleCost> {
         ended?.context("a stream ended")?;
     }
     ensure!(octets > 0, "nothing moved before the viewers' eyes");
+    let delivered = platform.internet.book().delivered();
+    ensure!(delivered < recipients.len(), "all was delivered before the viewers had seen enough");
     let largest = pages.values().map(|cost: &PageCost| cost.octets).max();
     let slowest = pages.values().map(|cost| cost.ms).fold(0.0, f64::max);
     Ok(ConsoleCost {

@@ -53,20 +53,22 @@ fn settings_that_would_never_or_always_suppress_are_refused() {
     assert_eq!(wrong(Policy { soft_failures: 1, ..good }), "soft_failures is 1: 2 to 8");
     assert_eq!(wrong(Policy { dead_failures: 9, ..good }), "dead_failures is 9: 1 to 8");
     assert_eq!(wrong(Policy { memory_days: 0, ..good }), "memory_days is 0: 1 to 3650");
-    assert!(wrong(Policy { memory_days: 6, ..good }).contains("soft_days (7)"));
+    assert!(wrong(Policy { memory_days: 7, ..good }).contains("soft_days (7)"));
+    assert!(wrong(Policy { dead_failures: 1, ..good }).contains("set dead_hours = 0"));
     assert!(
-        wrong(Policy { soft_days: 0, memory_days: 1, dead_hours: 25, ..good }).contains("(25)")
+        wrong(Policy { soft_days: 0, memory_days: 1, dead_hours: 24, ..good }).contains("(24)")
     );
 }
 
 #[test]
 fn even_the_strictest_number_is_remembered_where_each_counts_half() {
-    let policy = Policy { soft_failures: 8, ..Policy::default() };
+    let policy = Policy { soft_failures: 8, soft_days: 30, ..Policy::default() };
     let mut record = AddressRecord::default();
-    for n in 0..40 {
-        record.note(&news(n, n, failed(Category::Undetermined)));
+    // Two a day, for three months.
+    for n in 0..180 {
+        record.note(&news(n, n / 2, failed(Category::Undetermined)));
     }
-    let verdict = record.verdict(Timestamp(START + 40 * DAY), &policy);
+    let verdict = record.verdict(Timestamp(START + 90 * DAY), &policy);
     assert_eq!(verdict, suppressed(Reason::RepeatedFailures));
 }
 

@@ -42,7 +42,12 @@ pub fn serve(
         let asked = signals.asked();
         let mut frame = Frame { config, services: Services::new(), asked: asked.clone() };
         let data_dir = frame.config.data_dir.clone();
-        metrics::serve(&frame.config.metrics, &data_dir, process, &mut frame.services)?;
+        metrics::serve(
+            &frame.config.metrics,
+            (&data_dir, &frame.config.ledger.folder),
+            process,
+            &mut frame.services,
+        )?;
         let _fed = notify::watchdog();
         let started = asked.run_until_cancelled(start(&mut frame)).await.unwrap_or(Ok(()));
         if started.is_err() {

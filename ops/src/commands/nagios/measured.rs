@@ -11,7 +11,7 @@ use store::{RelayRecord, ServerState};
 use super::super::{Desk, Voice, health, history, no_history, now};
 use super::{Check, Measured};
 use crate::config::Config;
-use crate::run::metrics::vitals::Disk;
+use crate::run::metrics::vitals::{Disk, watched};
 use crate::watch::{Campaigns, Memory};
 use crate::wiring::connect;
 
@@ -177,11 +177,18 @@ fn api(config: &Config) -> Result<Measured> {
 }
 
 fn disk(config: &Config) -> Result<Measured> {
-    let folder = &config.data_dir;
-    let Disk { all, free } = Disk::of(folder).with_context(|| folder.display().to_string())?;
-    let percent = 100.0 - free as f64 * 100.0 / all.max(1) as f64;
-    let says = format!("{percent:.0} % of {} GiB below {} are used", all >> 30, folder.display());
-    Ok(Measured { more: vec![("free".into(), free as f64, "B")], ..one(percent, "%", says) })
+    let mut fullest: Option<Measured> = None;
+    for folder in watched(&config.data_dir, &config.ledger.folder) {
+        let Disk { all, free } = Disk::of(folder).with_context(|| folder.display().to_string())?;
+        let percent = 100.0 - free as f64 * 100.0 / all.max(1) as f64;
+        let says =
+            format!("{percent:.0} % of {} GiB below {} are used", all >> 30, folder.display());
+        if fullest.as_ref().is_none_or(|fullest| fullest.value < percent) {
+            let more = vec![("free".into(), free as f64, "B")];
+            fullest = Some(Measured { more, ..one(percent, "%", says) });
+        }
+    }
+    fullest.context("no disk is watched")
 }
 
 fn certificate(config: &Config) -> Result<Measured> {

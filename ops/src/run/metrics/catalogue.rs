@@ -138,7 +138,7 @@ pub(crate) const CATALOGUE: &[Chapter] = &[
                 name: "malleposte_site_complained_ratio",
                 kind: Kind::Gauge,
                 labels: &["site"],
-                means: "the share of what was delivered to a site within a week that its people reported as spam; the 30 with the most complaints, the worst of further ones as `other`",
+                means: "the share of what was delivered to a site within a week that its people reported as spam, of sites with 1,000 deliveries and 5 complaints; the 30 with most of them, and after 300 names the worst of further ones as `other`",
                 when_it_moves: "Above 0.003 the provider takes offence: `malleposte stats --by campaign --site SITE --since 7d` says whose mail it is.",
             },
             Metric {

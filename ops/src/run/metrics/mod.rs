@@ -93,7 +93,7 @@ impl Config {
 /// The address cannot be bound, or a recorder was installed before.
 pub fn serve(
     config: &Config,
-    data_dir: &Path,
+    (data_dir, history): (&Path, &Path),
     process: &'static str,
     services: &mut Services,
 ) -> anyhow::Result<()> {
@@ -109,8 +109,8 @@ pub fn serve(
     metrics::set_global_recorder(recorder)
         .map_err(|_| anyhow::anyhow!("metrics are recorded already in this process"))?;
     catalogue::describe();
-    let data_dir = data_dir.to_owned();
-    services.start("vitals", Duration::from_secs(1), |stop| vitals::tell(data_dir, stop));
+    let (data_dir, history) = (data_dir.to_owned(), history.to_owned());
+    services.start("vitals", Duration::from_secs(1), |stop| vitals::tell(data_dir, history, stop));
     services.start("metrics", Duration::from_secs(1), |stop| async move {
         match stop.run_until_cancelled(exporter).await {
             Some(Err(e)) => anyhow::bail!("the page at {address} failed: {e:?}"),

@@ -1,5 +1,6 @@
 //! What the process takes, and what is left of its disk.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,14 +15,18 @@ const EVERY: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// None: what the kernel does not tell is left out.
-pub(super) async fn tell(data_dir: PathBuf, stop: CancellationToken) -> anyhow::Result<()> {
+pub(super) async fn tell(
+    data_dir: PathBuf,
+    history: PathBuf,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let collector = Collector::default();
     collector.describe();
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         collector.collect();
-        disk(&data_dir);
+        watched(&data_dir, &history).into_iter().for_each(disk);
     }
     Ok(())
 }
@@ -41,6 +46,15 @@ impl Disk {
         let stat = rustix::fs::statvfs(folder)?;
         Ok(Self { all: stat.f_blocks * stat.f_frsize, free: stat.f_bavail * stat.f_frsize })
     }
+}
+
+/// The folders whose disks this host must not lose: of the data, and of the history where that lies on
+/// another disk.
+pub(crate) fn watched<'f>(data_dir: &'f Path, history: &'f Path) -> Vec<&'f Path> {
+    let device = |folder: &Path| std::fs::metadata(folder).map(|found| found.dev()).ok();
+    let devices = device(data_dir).zip(device(history));
+    let is_other = devices.is_some_and(|(one, other)| one != other);
+    [Some(data_dir), Some(history).filter(|_| is_other)].into_iter().flatten().collect()
 }
 
 /// The folder may not be made yet: then the one that it will be in.

@@ -1,6 +1,6 @@
-//! What alarms are judged by: measured from what the eyes see, and from the last half hour of history.
+//! What alarms are judged by: measured from what the eyes see, and from the last half hour and week of
+//! history.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use ledger::{GroupBy, Ledger, Sort, StatsQuestion, StatsRow};
@@ -11,19 +11,23 @@ use store::{RelayState, relay_name};
 use super::Look;
 use crate::commands::now;
 use crate::config::Config;
-use crate::run::metrics::vitals::Disk;
+use crate::run::metrics::vitals::{Disk, watched};
 use crate::watch::sights::Sights;
 
 /// History and the certificate are asked so much more rarely than the rest is looked at.
 const RARELY: u32 = 6;
+/// And a week of history, which moves slowly and takes a second to sum up.
+const SELDOM: u32 = 90;
 const HALF_HOUR_MS: u64 = 30 * 60_000;
 /// People report days later what they got.
 const WEEK_MS: u64 = 7 * 86_400_000;
 /// Fewer ends than these say nothing of a site.
 const ENDS_MIN: u64 = 200;
+/// Fewer deliveries than these within a week say nothing of its complaints, which come days later.
+const DELIVERIES_MIN: u64 = 1000;
 /// A complaint or two are no reason to wake somebody.
 const COMPLAINTS_MIN: u64 = 5;
-/// Sites that are judged, those with the most attempts.
+/// Sites that are judged, those with the most attempts or complaints.
 const SITES: usize = 100;
 /// A relay that is silent for so long is no news any more.
 const GONE_S: f64 = 86_400.0;
@@ -43,7 +47,8 @@ pub(super) struct Readings {
     rare_looked_at: Vec<Condition>,
     /// Attempts of the last half hour; `None`: history does not say.
     attempts: Option<u64>,
-    complaints: Vec<SiteComplaints>,
+    /// `None`: history does not say.
+    complaints: Option<Vec<SiteComplaints>>,
 }
 
 /// What a site's people reported as spam within a week.
@@ -88,7 +93,7 @@ fn reading(condition: Condition, subject: impl Into<String>, value: f64, says: S
 impl Readings {
     pub(super) fn new(config: &Config, ledger: Ledger) -> Self {
         let (rare, rare_looked_at) = (Vec::new(), Vec::new());
-        let (attempts, complaints) = (None, Vec::new());
+        let (attempts, complaints) = (None, None);
         Self {
             config: config.clone(),
             ledger,
@@ -102,27 +107,35 @@ impl Readings {
 
     /// By site, most first, as history had it last.
     pub(super) fn complaints(&self) -> &[SiteComplaints] {
-        &self.complaints
+        self.complaints.as_deref().unwrap_or_default()
     }
 
     /// What was measured, and what was looked at: of that, what is not here is not there.
     pub(super) async fn take(&mut self, seen: Look<'_>) -> (Vec<Reading>, Vec<Condition>) {
-        let mut readings = self.disks();
+        let (mut readings, mut looked_at) = self.disks();
         let Look::All(sights) = seen else {
             if !matches!(seen, Look::Away) {
-                return (readings, Vec::new());
+                return (readings, looked_at);
             }
             let says = "Redis does not answer: nothing is accepted, nothing is sent".to_owned();
             readings.push(reading(Condition::RedisAway, "", 1.0, says));
-            return (readings, vec![Condition::RedisAway]);
+            looked_at.push(Condition::RedisAway);
+            return (readings, looked_at);
         };
         if self.looks.is_multiple_of(RARELY) {
             self.rarely().await;
         }
+        if self.looks.is_multiple_of(SELDOM) {
+            self.seldom().await;
+        }
         self.looks = self.looks.wrapping_add(1);
         readings.extend_from_slice(&self.rare);
-        let mut looked_at = self.rare_looked_at.clone();
+        looked_at.extend_from_slice(&self.rare_looked_at);
         looked_at.extend(SEEN);
+        if let Some(complaints) = &self.complaints {
+            readings.extend(complaints.iter().map(SiteComplaints::reading));
+            looked_at.push(Condition::SiteComplaints);
+        }
         if let Some(n) = self.ledger.imbalance() {
             let says = format!("queue and history disagree by {n} recipients");
             readings.push(reading(Condition::AccountsDiffer, "", n as f64, says));
@@ -150,15 +163,12 @@ impl Readings {
             Err(error) => tracing::warn!("the certificate cannot be judged: {error}"),
         }
         let ledger = self.ledger.clone();
-        let asked = move || Ok((half_hour(&ledger)?, week(&ledger)?));
-        let asked = tokio::task::spawn_blocking(asked).await;
+        let asked = tokio::task::spawn_blocking(move || half_hour(&ledger)).await;
         match asked.map_err(anyhow::Error::from).and_then(|answer| answer) {
-            Ok(((attempts, sites), complaints)) => {
+            Ok((attempts, sites)) => {
                 self.attempts = Some(attempts);
                 readings.extend(sites);
-                readings.extend(complaints.iter().map(SiteComplaints::reading));
-                looked_at.extend([Condition::SiteBounces, Condition::SiteComplaints]);
-                self.complaints = complaints;
+                looked_at.push(Condition::SiteBounces);
             }
             Err(error) => {
                 self.attempts = None;
@@ -168,14 +178,25 @@ impl Readings {
         (self.rare, self.rare_looked_at) = (readings, looked_at);
     }
 
-    /// The disks that this host must not lose; where both lie on one it is told once.
-    fn disks(&self) -> Vec<Reading> {
-        let (data, ledger) = (&self.config.data_dir, &self.config.ledger.folder);
-        let of_one = |folder: &Path| std::fs::metadata(folder).map(|found| found.dev()).ok();
-        let devices = of_one(data).zip(of_one(ledger));
-        let is_other = devices.is_some_and(|(one, other)| one != other);
-        let folders = [Some(data), Some(ledger).filter(|_| is_other)];
-        folders.into_iter().flatten().filter_map(|folder| disk(folder)).flatten().collect()
+    async fn seldom(&mut self) {
+        let ledger = self.ledger.clone();
+        let asked = tokio::task::spawn_blocking(move || week(&ledger)).await;
+        let answer = asked.map_err(anyhow::Error::from).and_then(|answer| answer);
+        self.complaints = answer
+            .inspect_err(|error| tracing::warn!("alarms cannot ask history of the week: {error:#}"))
+            .ok();
+    }
+
+    /// The disks that this host must not lose; looked at where all of them could be measured, so that the
+    /// alarm of one that is no longer used ends.
+    fn disks(&self) -> (Vec<Reading>, Vec<Condition>) {
+        let (data_dir, history) = (&self.config.data_dir, &self.config.ledger.folder);
+        let folders = watched(data_dir, history);
+        let measured: Vec<[Reading; 2]> =
+            folders.iter().filter_map(|folder| disk(folder)).collect();
+        let is_whole = measured.len() == folders.len() && history.exists();
+        let looked_at = if is_whole { &[Condition::DiskLow, Condition::DiskFull][..] } else { &[] };
+        (measured.into_iter().flatten().collect(), looked_at.to_vec())
     }
 
     fn certificate(&self) -> Result<Option<Reading>, bounce_processor::BounceError> {
@@ -225,21 +246,21 @@ fn half_hour(ledger: &Ledger) -> anyhow::Result<(u64, Vec<Reading>)> {
     Ok((answer.total.measures.attempts(), sites))
 }
 
-/// The sites whose people report the most.
+/// The sites whose people report the most, of those with enough to judge by.
 fn week(ledger: &Ledger) -> anyhow::Result<Vec<SiteComplaints>> {
     let at = now();
     let period = StatsQuestion::between(Timestamp(at.0.saturating_sub(WEEK_MS)), at);
     let sort = Sort::Complained;
     let question = StatsQuestion { by: vec![GroupBy::Site], sort, limit: SITES, ..period };
-    let rows = ledger.stats(&question)?.rows;
     let of = |row: StatsRow| {
-        let (complaints, delivered) =
-            (row.measures.accounts.complained, row.measures.accounts.delivered);
-        let site = row.of.into_iter().next().filter(|site| !site.is_empty())?;
-        let share = complaints as f64 / delivered.max(1) as f64;
-        (complaints > 0).then_some(SiteComplaints { site, share, complaints, delivered })
+        let accounts = row.measures.accounts;
+        let (complaints, delivered) = (accounts.complained, accounts.delivered);
+        let is_judged = complaints >= COMPLAINTS_MIN && delivered >= DELIVERIES_MIN;
+        let site = row.of.into_iter().next().filter(|site| is_judged && !site.is_empty())?;
+        let share = complaints as f64 / delivered as f64;
+        Some(SiteComplaints { site, share, complaints, delivered })
     };
-    Ok(rows.into_iter().filter_map(of).collect())
+    Ok(ledger.stats(&question)?.rows.into_iter().filter_map(of).collect())
 }
 
 impl SiteComplaints {
@@ -249,8 +270,7 @@ impl SiteComplaints {
             "within a week {complaints} of {delivered} deliveries were reported as spam ({:.2} %)",
             share * 100.0
         );
-        let share = if *complaints < COMPLAINTS_MIN { 0.0 } else { *share };
-        reading(Condition::SiteComplaints, site, share, says)
+        reading(Condition::SiteComplaints, site, *share, says)
     }
 }
 
