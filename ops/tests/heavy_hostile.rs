@@ -63,9 +63,11 @@ fn heavy_what_strangers_write_is_tame_wherever_it_is_shown() {
         (told && whole.contains(MARK)).then_some(whole)
     });
     is_tame("trace --campaign --json", &whole);
-    for address in &stories {
+    for (n, address) in stories.iter().enumerate() {
         for words in [&["trace", address][..], &["trace", address, "--json"]] {
-            is_shown(&words.join(" "), &desk.well(words));
+            // What was taken has no words in history, and a megabyte is no reply.
+            let look = if n < 3 { is_shown } else { is_tame };
+            look(&words.join(" "), &desk.well(words));
         }
         let (_, out, err) = desk.ask(&["why", address]);
         is_tame("why", &(out + &err));
@@ -110,7 +112,9 @@ fn heavy_what_strangers_write_is_tame_wherever_it_is_shown() {
     }
     let page = ureq::get(&format!("http://{}/metrics", desk.metrics())).call().unwrap();
     is_tame("metrics", &page.into_body().read_to_string().unwrap());
-    is_shown("the log", &desk.up.told());
+    let log = desk.up.told();
+    assert!(log.contains("failed") && log.contains("delivered"), "the log tells what happens");
+    is_tame("the log", &log);
     desk.ends_within(Duration::from_secs(20));
 }
 
