@@ -5,21 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::others::is_here;
-use crate::support::{Desk, until};
+use crate::support::{Desk, one_site, until};
 
-const INTERNET: &str = r#"
-name = "all well"
-
-[manner.sink]
-tls = "none"
-
-[[provider]]
-name = "a"
-domains = ["a.pretend.example"]
-mx = [{ host = "mx.a.pretend.test", address = "127.0.0.35" }]
-manner = "sink"
-tail = true
-"#;
 /// A disk of its own for the history, seen by this process alone, so that it goes with it.
 const PLACE: &[&str] = &[
     "unshare",
@@ -38,7 +25,8 @@ fn heavy_a_full_disk_stops_history_and_never_the_mail() {
         return;
     }
     let own = "ledger = { folder = 'history', balance_every_s = 1 }\nlog.level = 'info'\n";
-    let desk = Desk::start_within(PLACE, INTERNET, Ipv4Addr::new(127, 0, 1, 17), own, "");
+    let desk =
+        Desk::start_within(PLACE, &one_site("127.0.0.35"), Ipv4Addr::new(127, 0, 1, 17), own, "");
     let customer = desk.customer();
     let inside = |line: &str| {
         let pid = desk.up.pid().to_string();

@@ -7,21 +7,8 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{Desk, until};
+use crate::support::{Customer, Desk, one_site, until};
 
-const INTERNET: &str = r#"
-name = "nobody else"
-
-[manner.sink]
-tls = "none"
-
-[[provider]]
-name = "a"
-domains = ["a.pretend.example"]
-mx = [{ host = "mx.a.pretend.test", address = "127.0.0.36" }]
-manner = "sink"
-tail = true
-"#;
 const DOMAIN: &str = "evil.pretend.example";
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 37);
 const WORDS: &str = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u{202e}\u{1b}[2J\u{7} =cmd|'/C calc'!A0";
@@ -33,7 +20,7 @@ const LONGEST: usize = 16 * 1024;
 #[test]
 fn heavy_what_strangers_write_is_tame_wherever_it_is_shown() {
     let own = "log = { format = 'human', level = 'debug' }\n";
-    let desk = Desk::start(INTERNET, Ipv4Addr::new(127, 0, 1, 18), own, "");
+    let desk = Desk::start(&one_site("127.0.0.36"), Ipv4Addr::new(127, 0, 1, 18), own, "");
     let zone = desk.internet.zone();
     zone.add_mx(DOMAIN, 10, "mx.evil.pretend.test");
     zone.add_a("mx.evil.pretend.test", ADDRESS);
@@ -56,9 +43,19 @@ fn heavy_what_strangers_write_is_tame_wherever_it_is_shown() {
         desk.bring("postmaster@returns.malleposte.test", &mail);
     }
 
+    recipients_are_told_of(&desk, &campaign);
+    commands_are_tame(&desk, &campaign);
+    answers_are_tame(&desk, &customer, &campaign);
+    let log = desk.up.told();
+    assert!(log.contains("failed") && log.contains("delivered"), "the log tells what happens");
+    is_tame("the log", &log);
+    desk.ends_within(Duration::from_secs(20));
+}
+
+fn recipients_are_told_of(desk: &Desk, campaign: &str) {
     let stories: Vec<String> = (0..5).map(|n| format!("u{n}@{DOMAIN}")).collect();
     let whole = until(Duration::from_secs(20), "history has them", || {
-        let whole = desk.well(&["trace", "--campaign", &campaign, "--limit", "0", "--json"]);
+        let whole = desk.well(&["trace", "--campaign", campaign, "--limit", "0", "--json"]);
         let told = stories.iter().all(|address| whole.contains(address.as_str()));
         (told && whole.contains(MARK)).then_some(whole)
     });
@@ -72,10 +69,13 @@ fn heavy_what_strangers_write_is_tame_wherever_it_is_shown() {
         let (_, out, err) = desk.ask(&["why", address]);
         is_tame("why", &(out + &err));
     }
+}
+
+fn commands_are_tame(desk: &Desk, campaign: &str) {
     let commands: &[&[&str]] = &[
         &["queue"],
         &["queue", "--json"],
-        &["queue", "show", &campaign],
+        &["queue", "show", campaign],
         &["queue", "orders"],
         &["queue", "rests"],
         &["queue", "asides"],
@@ -102,6 +102,9 @@ fn heavy_what_strangers_write_is_tame_wherever_it_is_shown() {
     }
     let csv = desk.well(&["suppressions", "export"]);
     assert!(csv.contains(&format!("u0@{DOMAIN}")), "{csv}");
+}
+
+fn answers_are_tame(desk: &Desk, customer: &Customer, campaign: &str) {
     for path in [
         format!("/trace?campaign={campaign}"),
         format!("/campaigns/{campaign}"),
@@ -112,10 +115,6 @@ fn heavy_what_strangers_write_is_tame_wherever_it_is_shown() {
     }
     let page = ureq::get(&format!("http://{}/metrics", desk.metrics())).call().unwrap();
     is_tame("metrics", &page.into_body().read_to_string().unwrap());
-    let log = desk.up.told();
-    assert!(log.contains("failed") && log.contains("delivered"), "the log tells what happens");
-    is_tame("the log", &log);
-    desk.ends_within(Duration::from_secs(20));
 }
 
 /// It is there, and tame.

@@ -42,19 +42,33 @@ impl<N> Default for Names<N> {
     }
 }
 
-impl<N: Clone + Eq + Hash> Names<N> {
-    /// Whether this may be told by its name.
-    fn may_tell(&mut self, name: &N) -> bool {
-        if self.ever.len() < SHOWN_EVER {
-            self.ever.insert(name.clone());
-        }
-        self.ever.contains(name)
-    }
+/// Who is told of.
+struct Told<'a, N, T> {
+    by_name: Vec<(N, &'a T)>,
+    /// There are names enough.
+    others: Vec<&'a T>,
+    /// They were told of the last time.
+    gone: Vec<N>,
+}
 
-    /// These are told now; answers with those that no longer are.
-    fn turn(&mut self, now: HashSet<N>) -> Vec<N> {
+impl<N: Clone + Eq + Hash> Names<N> {
+    /// Of these, the first come first.
+    fn tell<'a, T>(&mut self, all: &'a [T], name: impl Fn(&T) -> N) -> Told<'a, N, T> {
+        let (mut by_name, mut others) = (Vec::new(), Vec::new());
+        for one in all.iter().take(SHOWN) {
+            let name = name(one);
+            if self.ever.len() < SHOWN_EVER {
+                self.ever.insert(name.clone());
+            }
+            match self.ever.contains(&name) {
+                true => by_name.push((name, one)),
+                false => others.push(one),
+            }
+        }
+        let now = by_name.iter().map(|(name, _)| name.clone()).collect();
         let before = std::mem::replace(&mut self.now, now);
-        before.into_iter().filter(|name| !self.now.contains(name)).collect()
+        let gone = before.into_iter().filter(|name| !self.now.contains(name)).collect();
+        Told { by_name, others, gone }
     }
 }
 
@@ -93,34 +107,24 @@ impl Shown {
     /// Numbers of campaigns are never used again: after so many campaigns the worst of the further ones
     /// stands for all of them.
     fn campaigns(&mut self, running: &[CampaignSeen]) {
-        let (mut now, mut others) = (HashSet::new(), (0.0_f64, 0.0_f64));
-        for CampaignSeen { id, failed, complained, .. } in running.iter().take(SHOWN) {
-            if self.campaigns.may_tell(id) {
-                of_campaign(&id.to_string(), *failed, *complained);
-                now.insert(*id);
-            } else {
-                others = (others.0.max(*failed), others.1.max(*complained));
-            }
+        let told = self.campaigns.tell(running, |seen| seen.id);
+        for (id, seen) in told.by_name {
+            of_campaign(&id.to_string(), seen.failed, seen.complained);
         }
-        of_campaign("other", others.0, others.1);
-        for gone in self.campaigns.turn(now) {
+        let worst =
+            |of: fn(&CampaignSeen) -> f64| told.others.iter().map(|s| of(s)).fold(0.0, f64::max);
+        of_campaign("other", worst(|seen| seen.failed), worst(|seen| seen.complained));
+        for gone in told.gone {
             of_campaign(&gone.to_string(), 0.0, 0.0);
         }
     }
 
     /// Those with the most complaints come first.
     pub(super) fn complaints(&mut self, sites: &[SiteComplaints]) {
-        let (mut now, mut others) = (HashSet::new(), 0.0_f64);
-        for SiteComplaints { site, share, .. } in sites.iter().take(SHOWN) {
-            if self.complaints.may_tell(site) {
-                of_site(site, *share);
-                now.insert(site.clone());
-            } else {
-                others = others.max(*share);
-            }
-        }
-        of_site("other", others);
-        self.complaints.turn(now).iter().for_each(|gone| of_site(gone, 0.0));
+        let told = self.complaints.tell(sites, |seen| seen.site.clone());
+        told.by_name.iter().for_each(|(site, seen)| of_site(site, seen.share));
+        of_site("other", told.others.iter().map(|seen| seen.share).fold(0.0, f64::max));
+        told.gone.iter().for_each(|gone| of_site(gone, 0.0));
     }
 
     fn servers(&mut self, sights: &Sights) {
@@ -150,15 +154,10 @@ impl Shown {
         let blocked = paces.iter().filter(|pace| pace.is_blocked).count();
         gauge!("malleposte_paces_blocked").set(blocked as f64);
         gauge!("malleposte_paces").set(paces.len() as f64);
-        let mut now = HashSet::new();
-        for pace in paces.iter().take(SHOWN) {
-            let key = (pace.source.clone(), pace.site.as_str().to_owned());
-            if self.paces.may_tell(&key) {
-                show(&key, Some(pace));
-                now.insert(key);
-            }
-        }
-        self.paces.turn(now).iter().for_each(|gone| show(gone, None));
+        let key = |pace: &PaceSeen| (pace.source.clone(), pace.site.as_str().to_owned());
+        let told = self.paces.tell(paces, key);
+        told.by_name.iter().for_each(|(key, pace)| show(key, Some(pace)));
+        told.gone.iter().for_each(|gone| show(gone, None));
     }
 }
 

@@ -96,9 +96,7 @@ impl Sights {
             at,
         })
     }
-}
 
-impl Sights {
     /// For how many seconds each relay has said nothing, by the name that it was given: each start has
     /// a number of its own besides, and one that came back is not silent.
     pub(super) fn silent_s(&self) -> BTreeMap<String, f64> {

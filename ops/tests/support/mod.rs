@@ -26,7 +26,7 @@ use store::Store;
 use tokio::runtime::Runtime;
 
 pub use browser::Browser;
-pub use desk::Desk;
+pub use desk::{Customer, Desk};
 
 pub const RETURNS: &str = "returns.malleposte.test";
 pub const UP_WITHIN: Duration = Duration::from_secs(20);
@@ -149,6 +149,15 @@ pub fn output(program: &Path, config: &Path, words: &[&str]) -> String {
 pub fn internet(runtime: &Runtime) -> Internet {
     let scenario = Scenario::named("chaos").unwrap();
     runtime.block_on(Internet::start(scenario, Listen::default())).unwrap()
+}
+
+/// A pretend internet of one site that takes everything, here.
+pub fn one_site(address: &str) -> String {
+    format!(
+        "name = 'one site'\n[manner.sink]\ntls = 'none'\n[[provider]]\nname = 'a'\n\
+         domains = ['a.pretend.example']\nmanner = 'sink'\ntail = true\n\
+         mx = [{{ host = 'mx.a.pretend.test', address = '{address}' }}]\n"
+    )
 }
 
 /// The part of a configuration that is about the pretend internet.

@@ -1,5 +1,6 @@
 //! What each check measures.
 
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -177,18 +178,19 @@ fn api(config: &Config) -> Result<Measured> {
 }
 
 fn disk(config: &Config) -> Result<Measured> {
-    let mut fullest: Option<Measured> = None;
-    for folder in watched(&config.data_dir, &config.ledger.folder) {
+    let measure = |folder: &Path| {
         let Disk { all, free } = Disk::of(folder).with_context(|| folder.display().to_string())?;
         let percent = 100.0 - free as f64 * 100.0 / all.max(1) as f64;
         let says =
             format!("{percent:.0} % of {} GiB below {} are used", all >> 30, folder.display());
-        if fullest.as_ref().is_none_or(|fullest| fullest.value < percent) {
-            let more = vec![("free".into(), free as f64, "B")];
-            fullest = Some(Measured { more, ..one(percent, "%", says) });
-        }
-    }
-    fullest.context("no disk is watched")
+        Ok(Measured { more: vec![("free".into(), free as f64, "B")], ..one(percent, "%", says) })
+    };
+    let disks = watched(&config.data_dir, &config.ledger.folder).into_iter().map(measure);
+    let disks = disks.collect::<Result<Vec<Measured>>>()?;
+    disks
+        .into_iter()
+        .max_by(|one, other| one.value.total_cmp(&other.value))
+        .context("no disk is watched")
 }
 
 fn certificate(config: &Config) -> Result<Measured> {

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use ledger::{GroupBy, Ledger, Sort, StatsQuestion, StatsRow};
+use ledger::{GroupBy, Ledger, LedgerError, Questions, Sort, StatsQuestion, StatsRow};
 use mail::Timestamp;
 use mail::alarm::{Condition, Reading};
 use store::{RelayState, relay_name};
@@ -40,7 +40,10 @@ const DAY_MS: f64 = 86_400_000.0;
 
 pub(super) struct Readings {
     config: Config,
+    /// As it runs here.
     ledger: Ledger,
+    /// What happened.
+    history: Questions,
     looks: u32,
     /// What is asked rarely, as it was then.
     rare: Vec<Reading>,
@@ -97,6 +100,7 @@ impl Readings {
         Self {
             config: config.clone(),
             ledger,
+            history: Questions::new(config.ledger.clone()),
             looks: 0,
             rare,
             rare_looked_at,
@@ -162,9 +166,7 @@ impl Readings {
             }
             Err(error) => tracing::warn!("the certificate cannot be judged: {error}"),
         }
-        let ledger = self.ledger.clone();
-        let asked = tokio::task::spawn_blocking(move || half_hour(&ledger)).await;
-        match asked.map_err(anyhow::Error::from).and_then(|answer| answer) {
+        match self.history.ask(half_hour).await {
             Ok((attempts, sites)) => {
                 self.attempts = Some(attempts);
                 readings.extend(sites);
@@ -172,18 +174,16 @@ impl Readings {
             }
             Err(error) => {
                 self.attempts = None;
-                tracing::warn!("alarms cannot ask history: {error:#}");
+                tracing::warn!("alarms cannot ask history: {error}");
             }
         }
         (self.rare, self.rare_looked_at) = (readings, looked_at);
     }
 
     async fn seldom(&mut self) {
-        let ledger = self.ledger.clone();
-        let asked = tokio::task::spawn_blocking(move || week(&ledger)).await;
-        let answer = asked.map_err(anyhow::Error::from).and_then(|answer| answer);
+        let answer = self.history.ask(week).await;
         self.complaints = answer
-            .inspect_err(|error| tracing::warn!("alarms cannot ask history of the week: {error:#}"))
+            .inspect_err(|error| tracing::warn!("alarms cannot ask history of the week: {error}"))
             .ok();
     }
 
@@ -225,7 +225,7 @@ fn disk(folder: &Path) -> Option<[Reading; 2]> {
 }
 
 /// Attempts of the last half hour, and how its sites fared.
-fn half_hour(ledger: &Ledger) -> anyhow::Result<(u64, Vec<Reading>)> {
+fn half_hour(ledger: &Ledger) -> Result<(u64, Vec<Reading>), LedgerError> {
     let at = now();
     let period = StatsQuestion::between(Timestamp(at.0.saturating_sub(HALF_HOUR_MS)), at);
     let question = StatsQuestion { by: vec![GroupBy::Site], limit: SITES, ..period };
@@ -247,7 +247,7 @@ fn half_hour(ledger: &Ledger) -> anyhow::Result<(u64, Vec<Reading>)> {
 }
 
 /// The sites whose people report the most, of those with enough to judge by.
-fn week(ledger: &Ledger) -> anyhow::Result<Vec<SiteComplaints>> {
+fn week(ledger: &Ledger) -> Result<Vec<SiteComplaints>, LedgerError> {
     let at = now();
     let period = StatsQuestion::between(Timestamp(at.0.saturating_sub(WEEK_MS)), at);
     let sort = Sort::Complained;
