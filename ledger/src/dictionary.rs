@@ -5,33 +5,34 @@ use std::collections::HashMap;
 
 use mail::Event;
 use mail::queue::Judgement;
-use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params, params_from_iter};
+
+use crate::sums::kind_of;
 
 /// Words remembered: services, sites, hosts, rules, domains. Some megabytes at most.
 const WORDS_MAX: usize = 50_000;
 /// Replies and notes remembered. They are long, and many come once.
 const PHRASES_MAX: usize = 2_000;
-/// Shapes remembered.
+/// Shapes remembered. Some ten megabytes.
 const SHAPES_MAX: usize = 50_000;
 
 /// Stands for the recipient's address in replies and notes.
 pub(crate) const RECIPIENT: &str = "\u{fffc}";
 
-/// The columns of `shape`, in its order.
-type Shape = [i64; 12];
 /// Millions of short texts are looked up: a hash that is quick, and seeded, so that nobody can choose
 /// texts that meet.
 pub(crate) type Hasher = foldhash::fast::RandomState;
 /// Numbers that were looked up.
 type Known<K> = HashMap<K, i64, Hasher>;
 
-/// The columns of `what`, in its order: kind, judgement, category.
-type What = [i64; 3];
-
-/// Words of an event that it is summed by.
+/// What an event has in common with many others: its rows in `shape` and `what`, and the words
+/// that it is summed by.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Common {
+    pub(crate) shape: i64,
+    pub(crate) what: i64,
     pub(crate) kind: i64,
+    pub(crate) judgement: i64,
     pub(crate) service: i64,
     pub(crate) source: i64,
     pub(crate) site: i64,
@@ -42,8 +43,10 @@ pub(crate) struct Common {
 pub(crate) struct Dictionary {
     words: Known<Box<str>>,
     phrases: Known<Box<str>>,
-    shapes: Known<Shape>,
-    whats: Known<What>,
+    /// By the texts of a shape, each after its length.
+    commons: HashMap<Box<[u8]>, Common, Hasher>,
+    /// Where the texts of an event are put together.
+    texts: Vec<u8>,
 }
 
 /// The statements that look up and add, for the length of a transaction.
@@ -88,6 +91,15 @@ impl<'c> Scribe<'c> {
             None => self.add_word.insert(params![hash, text]),
         }
     }
+
+    /// The rows of these words, the columns of `shape` in its order.
+    fn common(&mut self, words: [i64; 12]) -> rusqlite::Result<Common> {
+        let [kind, judgement, service, source, site, _, _, category, ..] = words;
+        let shape = found_or_added(&mut self.find_shape, &mut self.add_shape, words)?;
+        let what = [kind, judgement, category];
+        let what = found_or_added(&mut self.find_what, &mut self.add_what, what)?;
+        Ok(Common { shape, what, kind, judgement, service, source, site, category })
+    }
 }
 
 impl Dictionary {
@@ -114,16 +126,16 @@ impl Dictionary {
         remembered(&mut self.phrases, PHRASES_MAX, text, |text| scribe.word(text))
     }
 
-    /// The number of what an event has in common with others, and the words that it is summed by.
-    pub(crate) fn shape(
+    /// What an event has in common with others. One look tells it for most events: a look for each
+    /// of its words would take longer than to write it.
+    pub(crate) fn common(
         &mut self,
         scribe: &mut Scribe<'_>,
         event: &Event,
-        kind: &str,
         judgement: Judgement,
-    ) -> rusqlite::Result<(i64, Common)> {
+    ) -> rusqlite::Result<Common> {
         let columns: [&str; 12] = [
-            kind,
+            kind_of(event, judgement).as_str(),
             judgement_word(judgement),
             &event.service,
             &event.source,
@@ -136,40 +148,35 @@ impl Dictionary {
             &event.rule,
             &event.tls,
         ];
-        let mut shape = Shape::default();
-        for (number, text) in shape.iter_mut().zip(columns) {
+        self.texts.clear();
+        for text in columns {
+            self.texts.extend_from_slice(&text.len().to_le_bytes());
+            self.texts.extend_from_slice(text.as_bytes());
+        }
+        if let Some(common) = self.commons.get(self.texts.as_slice()) {
+            return Ok(*common);
+        }
+        let mut words = [0; 12];
+        for (number, text) in words.iter_mut().zip(columns) {
             *number = self.word(scribe, text)?;
         }
-        let [kind, _, service, source, site, _, _, category, ..] = shape;
-        let common = Common { kind, service, source, site, category };
-        if let Some(id) = self.shapes.get(&shape) {
-            return Ok((*id, common));
+        let common = scribe.common(words)?;
+        if self.commons.len() >= SHAPES_MAX {
+            self.commons.clear();
         }
-        let params = rusqlite::params_from_iter(shape);
-        let found = scribe.find_shape.query_row(params, |row| row.get(0)).optional()?;
-        let id = match found {
-            Some(id) => id,
-            None => scribe.add_shape.insert(rusqlite::params_from_iter(shape))?,
-        };
-        if self.shapes.len() >= SHAPES_MAX {
-            self.shapes.clear();
-        }
-        self.shapes.insert(shape, id);
-        Ok((id, common))
+        self.commons.insert(self.texts.as_slice().into(), common);
+        Ok(common)
     }
+}
 
-    /// The number of what happened. There are some hundred at most.
-    pub(crate) fn what(&mut self, scribe: &mut Scribe<'_>, what: What) -> rusqlite::Result<i64> {
-        if let Some(id) = self.whats.get(&what) {
-            return Ok(*id);
-        }
-        let found = scribe.find_what.query_row(what, |row| row.get(0)).optional()?;
-        let id = match found {
-            Some(id) => id,
-            None => scribe.add_what.insert(what)?,
-        };
-        self.whats.insert(what, id);
-        Ok(id)
+fn found_or_added<const N: usize>(
+    find: &mut CachedStatement<'_>,
+    add: &mut CachedStatement<'_>,
+    row: [i64; N],
+) -> rusqlite::Result<i64> {
+    match find.query_row(params_from_iter(row), |row| row.get(0)).optional()? {
+        Some(id) => Ok(id),
+        None => add.insert(params_from_iter(row)),
     }
 }
 
@@ -220,5 +227,48 @@ pub(crate) fn judgement_of(word: &str) -> Judgement {
         "twice" => Judgement::Twice,
         "refused" => Judgement::Refused,
         _ => Judgement::Applied,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mail::Timestamp;
+    use mail::event::EventKind;
+
+    use super::*;
+    use crate::schema;
+
+    #[test]
+    fn what_reads_differently_is_told_apart_and_what_is_the_same_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let conn = schema::writable(&folder.path().join("2026-11.db")).unwrap();
+        let mut scribe = Scribe::new(&conn).unwrap();
+        let event = |source: &str, site: &str, mx: &str| Event {
+            source: source.into(),
+            site: site.into(),
+            mx: mx.into(),
+            ..Event::new(EventKind::Delivered, Timestamp(1))
+        };
+        let asked = [
+            (event("ab", "c", ""), Judgement::Applied),
+            (event("a", "bc", ""), Judgement::Applied),
+            (event("a", "b", "c"), Judgement::Applied),
+            (event("", "abc", ""), Judgement::Applied),
+            (event("ab", "c", ""), Judgement::Twice),
+            // Kept as a late delivery, which is another kind.
+            (event("ab", "c", ""), Judgement::Late),
+        ];
+        let mut remembering = Dictionary::default();
+        let mut shape_of = |dictionary: &mut Dictionary, (event, judgement): &(Event, _)| {
+            let common = dictionary.common(&mut scribe, event, *judgement).unwrap();
+            (common.shape, common.what)
+        };
+        let first: Vec<_> = asked.iter().map(|of| shape_of(&mut remembering, of)).collect();
+        let again: Vec<_> = asked.iter().map(|of| shape_of(&mut remembering, of)).collect();
+        // One that remembers nothing reads the file.
+        let anew: Vec<_> =
+            asked.iter().map(|of| shape_of(&mut Dictionary::default(), of)).collect();
+        assert_eq!(first, [(1, 1), (2, 1), (3, 1), (4, 1), (5, 2), (6, 3)]);
+        assert_eq!((&again, &anew), (&first, &first));
     }
 }

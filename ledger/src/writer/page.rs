@@ -14,9 +14,9 @@ use super::recipients::{Place, Recipients};
 use super::rollup::{Busy, Rollup};
 use super::{Book, Stored};
 use crate::campaigns::Facts;
-use crate::dictionary::{Dictionary, Scribe, judgement_word};
+use crate::dictionary::{Dictionary, Scribe};
 use crate::month::Month;
-use crate::sums::{book, kind_of};
+use crate::sums::book;
 
 /// A transaction's worth of writing, and what it makes of the books.
 pub(super) struct Page {
@@ -45,7 +45,11 @@ impl Page {
         let mut sums = Sums::default();
         let mut scribe = Scribe::new(tx)?;
         let mut insert = tx.prepare_cached(INSERT_EVENT)?;
-        let mut recipients = Recipients::new(tx)?;
+        let addresses = frames.iter().filter_map(|(_, frame)| frame.events.as_ref().ok()).flatten();
+        let addresses = addresses.map(|settled| settled.event.recipient.as_str());
+        let (mut recipients, places) =
+            Recipients::find(tx, (&mut *dictionary, &mut scribe), addresses)?;
+        let mut places = places.into_iter();
         for (shard, frame) in frames {
             let known = books.get(shard);
             let (position, changed) = page.books.entry(*shard).or_default();
@@ -59,8 +63,9 @@ impl Page {
                 }
             };
             for settled in events {
+                let about = (settled, places.next().flatten());
                 let memory = (&mut *dictionary, &mut scribe, &mut recipients);
-                insert_event(&mut insert, memory, settled, (&mut sums, &mut *busy))?;
+                insert_event(&mut insert, memory, about, (&mut sums, &mut *busy))?;
                 if let Some(campaign) = settled.event.campaign {
                     let before = || known.and_then(|b| b.accounts.get(&campaign)).copied();
                     let sums =
@@ -161,14 +166,12 @@ fn account_row(shard: ShardId, campaign: CampaignId, sums: &Counters) -> [i64; 1
 fn insert_event(
     insert: &mut CachedStatement<'_>,
     (dictionary, scribe, recipients): (&mut Dictionary, &mut Scribe<'_>, &mut Recipients<'_>),
-    settled: &Settled,
+    (settled, place): (&Settled, Option<Place>),
     (sums, busy): (&mut Sums, &mut Busy),
 ) -> rusqlite::Result<()> {
-    let place = recipients.place(dictionary, scribe, &settled.event.recipient)?;
     let event = &*with_its_way(&settled.event, place, recipients)?;
     let judgement = settled.judgement;
-    let kind = kind_of(event, judgement).as_str();
-    let (shape, common) = dictionary.shape(scribe, event, kind, judgement)?;
+    let common = dictionary.common(scribe, event, judgement)?;
     let (recipient, domain, before) = place.map_or((0, 0, None), |place| recipients.known(place));
     let reply = event.reply.as_ref().filter(|r| r.code != 250).map(ToString::to_string);
     let reply =
@@ -177,7 +180,7 @@ fn insert_event(
     let campaign = event.campaign.map(|c| i64_of(c.0));
     let id = insert.insert(params![
         i64_of(event.at.0),
-        shape,
+        common.shape,
         campaign,
         event.delivery.map(|d| d.shard.0),
         event.delivery.map(|d| i64_of(d.seq)),
@@ -196,17 +199,13 @@ fn insert_event(
         recipients.happened(place, id);
     }
     if judgement != Judgement::Refused {
-        let key = (
-            campaign.unwrap_or(0),
-            dictionary.word(scribe, kind)?,
-            dictionary.word(scribe, judgement_word(judgement))?,
-            dictionary.word(scribe, event.category.map_or("", |c| c.as_str()))?,
-        );
+        let key = (campaign.unwrap_or(0), common.kind, common.judgement, common.category);
         let tally = sums.tallies.entry(key).or_default();
         tally.0 += i64::from(event.count);
         tally.1 += i64::from(event.bytes);
     }
-    sums.rollup.add((dictionary, scribe, busy), (event, judgement), &common, (id, domain))
+    sums.rollup.add(busy, (event, judgement), &common, (id, domain));
+    Ok(())
 }
 
 /// What came back is put down to the source and the site that its mail went by.

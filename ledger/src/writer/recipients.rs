@@ -1,13 +1,11 @@
 //! The recipients of a page. What happened to one is a chain: its row names the last event, and
 //! each event the one before. An index over all events would be larger than the chain, and slower.
 
-use std::collections::HashMap;
-
 use mail::DeliveryId;
 use rusqlite::{CachedStatement, OptionalExtension, Transaction, params};
 
 use super::page::i64_of;
-use crate::dictionary::{Dictionary, Hasher, Scribe, hash};
+use crate::dictionary::{Dictionary, Scribe, hash};
 
 /// The way that a delivery went, among the newest events about its recipient: it has some attempts, and
 /// a person has some campaigns.
@@ -24,11 +22,8 @@ const FIND_WAY: &str = "WITH RECURSIVE chain (id, n) AS (
 
 /// The recipients that a page speaks of, written at its end, each once.
 pub(super) struct Recipients<'c> {
-    find: CachedStatement<'c>,
     find_way: CachedStatement<'c>,
-    places: HashMap<Box<str>, usize, Hasher>,
     touched: Vec<Touched>,
-    next_id: i64,
 }
 
 struct Touched {
@@ -44,50 +39,50 @@ struct Touched {
 pub(super) struct Place(usize);
 
 impl<'c> Recipients<'c> {
-    pub(super) fn new(tx: &'c Transaction<'_>) -> rusqlite::Result<Self> {
+    /// The recipients of these addresses, and the place of each; no place for no address.
+    ///
+    /// They are looked up, and new ones numbered, in the order of the index: one after the other, what
+    /// they need of it is mostly at hand.
+    pub(super) fn find<'a>(
+        tx: &'c Transaction<'_>,
+        (dictionary, scribe): (&mut Dictionary, &mut Scribe<'_>),
+        addresses: impl Iterator<Item = &'a str>,
+    ) -> rusqlite::Result<(Self, Vec<Option<Place>>)> {
+        let mut find = tx.prepare_cached(
+            "SELECT id, last FROM recipient WHERE hash = ?1 AND local = ?2 AND domain = ?3",
+        )?;
         let largest: Option<i64> =
             tx.prepare_cached("SELECT MAX(id) FROM recipient")?.query_row([], |row| row.get(0))?;
-        Ok(Self {
-            find: tx.prepare_cached(
-                "SELECT id, last FROM recipient WHERE hash = ?1 AND local = ?2 AND domain = ?3",
-            )?,
-            find_way: tx.prepare_cached(FIND_WAY)?,
-            places: HashMap::default(),
-            touched: Vec::new(),
-            next_id: largest.unwrap_or(0) + 1,
-        })
-    }
-
-    /// The recipient of this address; `None` for no address.
-    pub(super) fn place(
-        &mut self,
-        dictionary: &mut Dictionary,
-        scribe: &mut Scribe<'_>,
-        address: &str,
-    ) -> rusqlite::Result<Option<Place>> {
-        if address.is_empty() {
-            return Ok(None);
-        }
-        let folded = address.to_lowercase();
-        if let Some(place) = self.places.get(folded.as_str()) {
-            return Ok(Some(Place(*place)));
-        }
-        let (local, domain) = folded.rsplit_once('@').unwrap_or((folded.as_str(), ""));
-        let (domain, hash) = (dictionary.word(scribe, domain)?, hash(&folded));
-        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
-        let found = self.find.query_row(params![hash, local, domain], row).optional()?;
-        let touched = match found {
-            Some((id, last)) => Touched { id, domain, last, new: None },
-            None => {
-                let id = self.next_id;
-                self.next_id += 1;
-                Touched { id, domain, last: None, new: Some((hash, local.into())) }
+        let mut next_id = largest.unwrap_or(0) + 1;
+        let mut recipients = Self { find_way: tx.prepare_cached(FIND_WAY)?, touched: Vec::new() };
+        let folded = addresses.map(str::to_lowercase);
+        let mut asked: Vec<_> =
+            folded.enumerate().map(|(at, folded)| (hash(&folded), folded, at)).collect();
+        asked.sort_unstable();
+        let mut places = vec![None; asked.len()];
+        for same in asked.chunk_by(|a, b| a.1 == b.1) {
+            let (hash, address, _) = &same[0];
+            if address.is_empty() {
+                continue;
             }
-        };
-        let place = self.touched.len();
-        self.touched.push(touched);
-        self.places.insert(folded.into_boxed_str(), place);
-        Ok(Some(Place(place)))
+            let (local, domain) = address.rsplit_once('@').unwrap_or((address, ""));
+            let domain = dictionary.word(scribe, domain)?;
+            let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+            let found = find.query_row(params![hash, local, domain], row).optional()?;
+            let touched = match found {
+                Some((id, last)) => Touched { id, domain, last, new: None },
+                None => {
+                    let id = next_id;
+                    next_id += 1;
+                    Touched { id, domain, last: None, new: Some((*hash, local.into())) }
+                }
+            };
+            for (_, _, at) in same {
+                places[*at] = Some(Place(recipients.touched.len()));
+            }
+            recipients.touched.push(touched);
+        }
+        Ok((recipients, places))
     }
 
     /// Its number, the word of its domain, and the last event about it.
@@ -127,5 +122,46 @@ impl<'c> Recipients<'c> {
             };
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema;
+
+    #[test]
+    fn a_recipient_is_one_however_it_is_written_and_is_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut conn = schema::writable(&folder.path().join("2026-11.db")).unwrap();
+        let addresses = ["b@x.example", "", "B@X.example", "b@y.example", "nobody", "b@x.example"];
+        let mut page = |events: [i64; 6]| {
+            let tx = conn.transaction().unwrap();
+            let mut scribe = Scribe::new(&tx).unwrap();
+            let memory = (&mut Dictionary::default(), &mut scribe);
+            let (mut recipients, places) =
+                Recipients::find(&tx, memory, addresses.into_iter()).unwrap();
+            let known: Vec<_> = places.iter().map(|p| p.map(|p| recipients.known(p))).collect();
+            for (place, event) in places.into_iter().zip(events) {
+                place.into_iter().for_each(|place| recipients.happened(place, event));
+            }
+            recipients.write(&tx).unwrap();
+            drop(scribe);
+            tx.commit().unwrap();
+            known
+        };
+        let [b, none, same, other, nobody, last] = page([1, 2, 3, 4, 5, 6])[..] else { panic!() };
+        assert_eq!((none, same, last), (None, b, b));
+        let number = |of: Option<(i64, i64, Option<i64>)>| of.map(|(id, _, _)| id);
+        let mut numbers = [number(b), number(other), number(nobody)];
+        numbers.sort_unstable();
+        assert_eq!(numbers, [Some(1), Some(2), Some(3)]);
+        let domain = |of: Option<(i64, i64, Option<i64>)>| of.map(|(_, domain, _)| domain);
+        assert!(domain(b) != domain(other) && domain(nobody) == Some(0));
+
+        let again = page([7, 8, 9, 10, 11, 12]);
+        let lasts: Vec<_> = again.iter().map(|of| of.and_then(|(_, _, last)| last)).collect();
+        assert_eq!(lasts, [Some(6), None, Some(6), Some(4), Some(5), Some(6)]);
+        assert_eq!([number(again[0]), number(again[3])], [number(b), number(other)]);
     }
 }

@@ -6,7 +6,7 @@ use mail::queue::Judgement;
 use mail::{Event, Timestamp};
 use rusqlite::{Transaction, params};
 
-use crate::dictionary::{Common, Dictionary, Hasher, Scribe, judgement_word};
+use crate::dictionary::{Common, Hasher};
 use crate::speed::Speeds;
 use crate::sums::{TABLES, kind_of};
 
@@ -75,13 +75,11 @@ impl Rollup {
     /// Adds one event; `id` is its number, `domain` the word of its recipient's domain.
     pub(super) fn add(
         &mut self,
-        (dictionary, scribe, busy): (&mut Dictionary, &mut Scribe<'_>, &mut Busy),
+        busy: &mut Busy,
         (event, judgement): (&Event, Judgement),
         common: &Common,
         (id, domain): (i64, i64),
-    ) -> rusqlite::Result<()> {
-        let judged = dictionary.word(scribe, judgement_word(judgement))?;
-        let what = dictionary.what(scribe, [common.kind, judged, common.category])?;
+    ) {
         let minute = minute_of(event.at);
         let campaign = event.campaign.map_or(0, |c| super::page::i64_of(c.0));
         let count = i64::from(event.count);
@@ -95,14 +93,13 @@ impl Rollup {
             0 => 0,
             site => busy.site(minute, site, count),
         };
-        let flow = [campaign, common.service, common.source, site, what];
+        let flow = [campaign, common.service, common.source, site, common.what];
         self.flow.entry((minute, flow)).or_default().add(&sum);
         let (hour, place) =
-            (minute / MINUTES_AN_HOUR, [campaign, common.source, common.site, domain, what]);
+            (minute / MINUTES_AN_HOUR, [campaign, common.source, common.site, domain, common.what]);
         self.place.entry((hour, place)).or_default().add(&sum);
         let (first, last) = self.hours.entry(hour).or_insert((id, id));
         (*first, *last) = ((*first).min(id), (*last).max(id));
-        Ok(())
     }
 
     pub(super) fn write(self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
