@@ -1,0 +1,68 @@
+//! The way of what comes back.
+
+use super::*;
+
+#[test]
+fn what_comes_back_is_put_down_to_the_way_that_its_mail_went() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = ledger(&folder);
+    let mut writer = Writer::open(&ledger.config).unwrap();
+    let back = |kind, at, of, recipient: &str| Event {
+        recipient: recipient.into(),
+        service: "bounces".into(),
+        ..event(kind, at, of)
+    };
+    let elsewhere = Event {
+        site: "other.example".into(),
+        ..attempt(EventKind::Delivered, NOVEMBER, 9, "250 ok")
+    };
+    // In the same page, later, of another delivery to the same person, and of one that nobody knows.
+    let frames = vec![
+        frame(
+            NOVEMBER,
+            0,
+            &[
+                attempt(EventKind::Delivered, NOVEMBER, 1, "250 ok"),
+                back(EventKind::Complained, NOVEMBER + 1, 1, "user1@example.org"),
+            ],
+        ),
+        frame(NOVEMBER + 2, 0, &[Event { recipient: "User1@example.org".into(), ..elsewhere }]),
+    ];
+    writer.write(&part(frames)).unwrap();
+    let later = vec![
+        frame(NOVEMBER + 3, 0, &[back(EventKind::Returned, NOVEMBER + 3, 9, "user1@example.org")]),
+        frame(
+            NOVEMBER + 4,
+            0,
+            &[back(EventKind::Complained, NOVEMBER + 4, 1, "user1@example.org")],
+        ),
+        frame(
+            NOVEMBER + 5,
+            0,
+            &[back(EventKind::Complained, NOVEMBER + 5, 7, "user1@example.org")],
+        ),
+        frame(NOVEMBER + 6, 0, &[back(EventKind::Complained, NOVEMBER + 6, 1, "new@example.org")]),
+    ];
+    writer.write(&part(later)).unwrap();
+    let conn = schema::readable(&ledger.path(Month::of(Timestamp(NOVEMBER)))).unwrap();
+    let mut rows = conn
+        .prepare("SELECT coalesce(source, '') || ' ' || coalesce(site, '') FROM history WHERE service = 'bounces'")
+        .unwrap();
+    let ways: Vec<String> = rows.query_map([], |row| row.get(0)).unwrap().flatten().collect();
+    let (first, second) = ("eu-1 mx.example.org", "eu-1 other.example");
+    assert_eq!(ways, [first, second, first, " ", " "]);
+    let since = Timestamp(NOVEMBER - 3_600_000);
+    let question = StatsQuestion::between(since, Timestamp(NOVEMBER + 3_600_000));
+    let by_site = StatsQuestion { by: vec![GroupBy::Site], ..question };
+    let rows = ledger.stats(&by_site).unwrap().rows;
+    let of =
+        |site: &str| rows.iter().find(|row| row.of == [site]).map(|row| &row.measures.accounts);
+    assert_eq!(
+        of("mx.example.org").map(|accounts| (accounts.delivered, accounts.complained)),
+        Some((1, 2))
+    );
+    assert_eq!(
+        of("other.example").map(|accounts| (accounts.delivered, accounts.returned)),
+        Some((1, 1))
+    );
+}
