@@ -7,6 +7,7 @@ mod recipients;
 mod rollup;
 #[cfg(test)]
 mod tests;
+mod ways;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
@@ -26,6 +27,7 @@ use crate::month::Month;
 use crate::{Ledger, schema};
 use page::Page;
 use rollup::Busy;
+use ways::Earlier;
 
 /// Files held open: this month's, and last month's while a shard is still behind.
 const OPEN_MAX: usize = 2;
@@ -47,6 +49,7 @@ struct MonthFile {
     conn: Connection,
     dictionary: Dictionary,
     busy: Busy,
+    earlier: Earlier,
     /// Campaigns whose facts it has.
     named: HashSet<CampaignId>,
 }
@@ -156,7 +159,7 @@ impl Writer {
         let path = file.path.clone();
         let wrong = LedgerError::file(&path);
         let tx = file.conn.transaction().map_err(&wrong)?;
-        let memory = (&mut file.dictionary, &mut file.busy);
+        let memory = (&mut file.dictionary, &mut file.busy, &mut file.earlier);
         let result = Page::draft(&tx, memory, &self.books, month, frames)
             .and_then(|page| page.name(&tx, &mut file.named, &self.campaigns).map(|()| page))
             .and_then(|page| tx.commit().map(|()| page));
@@ -202,7 +205,8 @@ impl Writer {
             oldest.and_then(|m| self.files.remove(&m));
         }
         let (dictionary, busy) = (Dictionary::default(), Busy::default());
-        self.files.insert(month, MonthFile { path, conn, dictionary, busy, named: HashSet::new() });
+        let (earlier, named) = (Earlier::of(self.path(month.before(1))), HashSet::new());
+        self.files.insert(month, MonthFile { path, conn, dictionary, busy, earlier, named });
         if is_new {
             self.retire(month);
         }

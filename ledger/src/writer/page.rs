@@ -12,6 +12,7 @@ use store::{OutboxFrame, Position, Settled};
 
 use super::recipients::{Place, Recipients};
 use super::rollup::{Busy, Rollup};
+use super::ways::Earlier;
 use super::{Book, Stored};
 use crate::campaigns::Facts;
 use crate::dictionary::{Dictionary, Scribe};
@@ -36,7 +37,7 @@ struct Sums {
 impl Page {
     pub(super) fn draft(
         tx: &Transaction<'_>,
-        (dictionary, busy): (&mut Dictionary, &mut Busy),
+        (dictionary, busy, earlier): (&mut Dictionary, &mut Busy, &mut Earlier),
         books: &HashMap<ShardId, Book>,
         month: Month,
         frames: &[(ShardId, &OutboxFrame)],
@@ -64,7 +65,7 @@ impl Page {
             };
             for settled in events {
                 let about = (settled, places.next().flatten());
-                let memory = (&mut *dictionary, &mut scribe, &mut recipients);
+                let memory = (&mut *dictionary, &mut scribe, &mut recipients, &mut *earlier);
                 insert_event(&mut insert, memory, about, (&mut sums, &mut *busy))?;
                 if let Some(campaign) = settled.event.campaign {
                     let before = || known.and_then(|b| b.accounts.get(&campaign)).copied();
@@ -77,7 +78,7 @@ impl Page {
         }
         page.write_books(tx, books, month)?;
         write_tallies(tx, &sums.tallies)?;
-        recipients.write(tx)?;
+        recipients.write()?;
         sums.rollup.write(tx)?;
         Ok(page)
     }
@@ -165,11 +166,16 @@ fn account_row(shard: ShardId, campaign: CampaignId, sums: &Counters) -> [i64; 1
 
 fn insert_event(
     insert: &mut CachedStatement<'_>,
-    (dictionary, scribe, recipients): (&mut Dictionary, &mut Scribe<'_>, &mut Recipients<'_>),
+    (dictionary, scribe, recipients, earlier): (
+        &mut Dictionary,
+        &mut Scribe<'_>,
+        &mut Recipients<'_>,
+        &mut Earlier,
+    ),
     (settled, place): (&Settled, Option<Place>),
     (sums, busy): (&mut Sums, &mut Busy),
 ) -> rusqlite::Result<()> {
-    let event = &*with_its_way(&settled.event, place, recipients)?;
+    let event = &*with_its_way(&settled.event, place, recipients, earlier)?;
     let judgement = settled.judgement;
     let common = dictionary.common(scribe, event, judgement)?;
     let (recipient, domain, before) = place.map_or((0, 0, None), |place| recipients.known(place));
@@ -212,12 +218,14 @@ fn insert_event(
 fn with_its_way<'e>(
     event: &'e Event,
     place: Option<Place>,
-    recipients: &mut Recipients<'_>,
+    recipients: &Recipients<'_>,
+    earlier: &mut Earlier,
 ) -> rusqlite::Result<Cow<'e, Event>> {
     let came_back = matches!(event.kind, EventKind::Returned | EventKind::Complained);
     if let (true, "", Some(place), Some(delivery)) =
         (came_back, event.site.as_str(), place, event.delivery)
-        && let Some((source, site)) = recipients.way(place, delivery)?
+        && let Some((source, site)) =
+            recipients.way(place, (&event.recipient, delivery), earlier)?
     {
         return Ok(Cow::Owned(Event { source, site, ..event.clone() }));
     }

@@ -2,27 +2,14 @@
 //! each event the one before. An index over all events would be larger than the chain, and slower.
 
 use mail::DeliveryId;
-use rusqlite::{CachedStatement, OptionalExtension, Transaction, params};
+use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::page::i64_of;
+use super::ways::{Earlier, Way, way};
 use crate::dictionary::{Dictionary, Scribe, hash};
-
-/// The way that a delivery went, among the newest events about its recipient: it has some attempts, and
-/// a person has some campaigns.
-const FIND_WAY: &str = "WITH RECURSIVE chain (id, n) AS (
-        SELECT ?1, 1
-        UNION ALL
-        SELECT e.before, n + 1 FROM chain JOIN event e ON e.id = chain.id
-        WHERE e.before IS NOT NULL AND n < 64)
-    SELECT coalesce(source.text, ''), site.text
-    FROM chain JOIN event e ON e.id = chain.id JOIN shape ON shape.id = e.shape
-    JOIN word site ON site.id = shape.site LEFT JOIN word source ON source.id = shape.source
-    WHERE e.shard = ?2 AND e.seq = ?3
-    ORDER BY e.id DESC LIMIT 1";
 
 /// The recipients that a page speaks of, written at its end, each once.
 pub(super) struct Recipients<'c> {
-    find_way: CachedStatement<'c>,
+    tx: &'c Transaction<'c>,
     touched: Vec<Touched>,
 }
 
@@ -44,7 +31,7 @@ impl<'c> Recipients<'c> {
     /// They are looked up, and new ones numbered, in the order of the index: one after the other, what
     /// they need of it is mostly at hand.
     pub(super) fn find<'a>(
-        tx: &'c Transaction<'_>,
+        tx: &'c Transaction<'c>,
         (dictionary, scribe): (&mut Dictionary, &mut Scribe<'_>),
         addresses: impl Iterator<Item = &'a str>,
     ) -> rusqlite::Result<(Self, Vec<Option<Place>>)> {
@@ -54,7 +41,7 @@ impl<'c> Recipients<'c> {
         let largest: Option<i64> =
             tx.prepare_cached("SELECT MAX(id) FROM recipient")?.query_row([], |row| row.get(0))?;
         let mut next_id = largest.unwrap_or(0) + 1;
-        let mut recipients = Self { find_way: tx.prepare_cached(FIND_WAY)?, touched: Vec::new() };
+        let mut recipients = Self { tx, touched: Vec::new() };
         let folded = addresses.map(str::to_lowercase);
         let mut asked: Vec<_> =
             folded.enumerate().map(|(at, folded)| (hash(&folded), folded, at)).collect();
@@ -91,17 +78,18 @@ impl<'c> Recipients<'c> {
         (id, domain, last)
     }
 
-    /// The source and the site that the mail of a delivery went by, as far as this month knows: what comes
-    /// back does not say it.
+    /// The way of a delivery to this address, as far as this month and the one before know.
     pub(super) fn way(
-        &mut self,
+        &self,
         place: Place,
-        delivery: DeliveryId,
-    ) -> rusqlite::Result<Option<(String, String)>> {
-        let Some(last) = self.touched[place.0].last else { return Ok(None) };
-        let seq = i64_of(delivery.seq);
-        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
-        self.find_way.query_row(params![last, delivery.shard.0, seq], row).optional()
+        (address, delivery): (&str, DeliveryId),
+        earlier: &mut Earlier,
+    ) -> rusqlite::Result<Option<Way>> {
+        let known = match self.touched[place.0].last {
+            Some(last) => way(self.tx, last, delivery)?,
+            None => None,
+        };
+        Ok(known.or_else(|| earlier.way(&address.to_lowercase(), delivery)))
     }
 
     pub(super) fn happened(&mut self, place: Place, event: i64) {
@@ -109,11 +97,11 @@ impl<'c> Recipients<'c> {
     }
 
     /// In the order of their numbers, so that neighbours are written together.
-    pub(super) fn write(mut self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
-        let mut add = tx.prepare_cached(
+    pub(super) fn write(mut self) -> rusqlite::Result<()> {
+        let mut add = self.tx.prepare_cached(
             "INSERT INTO recipient (id, hash, local, domain, last) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?;
-        let mut update = tx.prepare_cached("UPDATE recipient SET last = ?2 WHERE id = ?1")?;
+        let mut update = self.tx.prepare_cached("UPDATE recipient SET last = ?2 WHERE id = ?1")?;
         self.touched.sort_unstable_by_key(|touched| touched.id);
         for Touched { id, domain, last, new } in self.touched {
             match new {
@@ -145,7 +133,7 @@ mod tests {
             for (place, event) in places.into_iter().zip(events) {
                 place.into_iter().for_each(|place| recipients.happened(place, event));
             }
-            recipients.write(&tx).unwrap();
+            recipients.write().unwrap();
             drop(scribe);
             tx.commit().unwrap();
             known

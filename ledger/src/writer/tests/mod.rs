@@ -152,7 +152,7 @@ fn what_was_cut_off_before_its_commit_is_written_by_the_next_one() {
     let file = writer.files.get_mut(&month).unwrap();
     let tx = file.conn.transaction().unwrap();
     let listed: Vec<_> = frames.iter().map(|f| (SHARD, f)).collect();
-    let memory = (&mut file.dictionary, &mut file.busy);
+    let memory = (&mut file.dictionary, &mut file.busy, &mut file.earlier);
     let page = Page::draft(&tx, memory, &writer.books, month, &listed).unwrap();
     assert_eq!(page.stored.events, 3);
     drop(tx);

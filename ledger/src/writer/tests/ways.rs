@@ -66,3 +66,40 @@ fn what_comes_back_is_put_down_to_the_way_that_its_mail_went() {
         Some((1, 1))
     );
 }
+
+#[test]
+fn what_comes_back_in_the_next_month_is_put_down_to_its_way_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = ledger(&folder);
+    let mut writer = Writer::open(&ledger.config).unwrap();
+    let complaint = |n: u64, of, address: &str| {
+        let about = Event { recipient: address.into(), ..event(EventKind::Complained, n, of) };
+        frame(DECEMBER + n, 0, &[about])
+    };
+    let sent = [1, 2].map(|of| attempt(EventKind::Delivered, NOVEMBER, of, "250 ok"));
+    writer.write(&part(vec![frame(NOVEMBER, 0, &sent)])).unwrap();
+    // Of somebody new in December, of somebody who had mail there too, of another's mail, of nobody's.
+    let more = attempt(EventKind::Delivered, DECEMBER, 12, "250 ok");
+    let more = Event { recipient: "user2@example.org".into(), site: "new.example".into(), ..more };
+    let frames = vec![
+        frame(DECEMBER, 0, &[more]),
+        complaint(1, 1, "User1@Example.ORG"),
+        complaint(2, 2, "user2@example.org"),
+        complaint(3, 12, "user2@example.org"),
+        complaint(4, 2, "user1@example.org"),
+        complaint(5, 5, "stranger"),
+    ];
+    writer.write(&part(frames)).unwrap();
+    let complained = || TraceFilter { kind: Some(EventKind::Complained), ..TraceFilter::default() };
+    let found = ledger.trace(&complained(), 10, None).unwrap().entries;
+    let sites: Vec<&str> = found.iter().rev().map(|entry| entry.event.site.as_str()).collect();
+    assert_eq!(sites, ["mx.example.org", "mx.example.org", "new.example", "", ""]);
+    assert_eq!(found[4].event.source, "eu-1");
+
+    // A month before that does not read stops nobody.
+    drop(writer);
+    std::fs::write(ledger.path(Month::of(Timestamp(NOVEMBER))), "no database").unwrap();
+    let mut writer = Writer::open(&ledger.config).unwrap();
+    let stored = writer.write(&part(vec![complaint(6, 1, "user1@example.org")])).unwrap();
+    assert_eq!(stored.events, 1);
+}
