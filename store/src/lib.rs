@@ -25,6 +25,7 @@ mod hygiene;
 mod key_state;
 mod learned;
 mod leasing;
+mod listing;
 mod nodes;
 mod operators;
 mod orders;
@@ -75,6 +76,7 @@ pub use hygiene::AddressNews;
 pub use key_state::KeyState;
 pub use learned::{LEARNED_BOOK, LearnedBook, LearnedRules};
 pub use leasing::{LeaseAnswer, LeasedBatch, Page};
+pub use listing::{ListPlace, Listed, listing_event};
 pub use operators::{Operator, Role, SessionRecord};
 pub use orders::NewOrder;
 pub use outbox::{DurableFrames, OutboxFrame, Position, ShardAccounts};
@@ -89,10 +91,7 @@ pub use senders::{KeyRefused, Selector, SenderRecord, SigningKey};
 pub use servers::ServerState;
 pub use settling::ShardSettle;
 pub use sts::StsRecord;
-pub use suppression::{
-    AddressChange, ListPlace, Listed, PLATFORM, Suppression, SuppressionRecord, is_tenant,
-    listing_event,
-};
+pub use suppression::{AddressChange, PLATFORM, Suppression, SuppressionRecord, is_tenant};
 pub use tls_reports::{TLS_COUNTS_KEPT, TlsCounted, TlsDay, TlsReportState};
 pub use whereabouts::{Rests, Whereabouts};
 
