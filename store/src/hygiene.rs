@@ -54,6 +54,7 @@ impl Store {
                 address: &address,
                 history_before: &before,
                 history_after: &weighed.after,
+                listing_before: None,
                 suppression: weighed.listing.as_ref().map(Some),
                 events: weighed.event.as_slice(),
             };

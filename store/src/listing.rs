@@ -1,5 +1,4 @@
-//! Suppression lists as people work on them: orders about an address, and pages of a list. Who
-//! else changes the address at the same time is seen by its history, which every change takes along.
+//! Suppression lists as people work on them: orders about an address, and pages of a list.
 
 use std::fmt;
 
@@ -9,7 +8,9 @@ use mail::{Event, ShardId, Timestamp};
 use crate::Store;
 use crate::campaigns::unpack;
 use crate::error::StoreError;
-use crate::suppression::{AddressChange, PLATFORM, Suppression, SuppressionRecord, VERSION};
+use crate::suppression::{
+    AddressChange, PLATFORM, Suppression, SuppressionRecord, VERSION, unpack_listing,
+};
 
 /// Somebody else may change the same address at the same time; not for ever.
 const ORDER_TRIES: usize = 5;
@@ -61,42 +62,52 @@ pub fn listing_event(
 
 impl Store {
     /// Writes a suppression by order, or with `None` lifts it and forgets what was held against the
-    /// address, whoever changes it at the same time; and tells.
+    /// address, and tells; but not where `stays` says that what stands there is to stay, whoever
+    /// changes it at the same time. Answers whether it was written.
     ///
     /// # Errors
     /// When Redis does not answer, or the address keeps changing.
     pub async fn change_listing(
         &self,
-        list: &str,
-        address: &str,
+        (list, address): (&str, &str),
         record: Option<&SuppressionRecord>,
         events: &[Event],
-    ) -> Result<(), StoreError> {
+        stays: impl Fn(Option<&SuppressionRecord>) -> bool,
+    ) -> Result<bool, StoreError> {
         for _ in 0..ORDER_TRIES {
-            let history = self.address_history(Some(list), address).await?;
-            if self.try_listing((list, address, &history), record, events).await? {
-                return Ok(());
+            let (history, packed) = self.standing(list, address).await?;
+            if stays(unpack_listing(packed.as_deref())?.as_ref()) {
+                return Ok(false);
+            }
+            let change = AddressChange {
+                tenant: Some(list),
+                address,
+                history_before: &history,
+                history_after: if record.is_some() { &history } else { &[] },
+                listing_before: Some(packed.as_deref().unwrap_or_default()),
+                suppression: Some(record),
+                events,
+            };
+            if self.change_address(&change).await? {
+                return Ok(true);
             }
         }
         Err(StoreError::Busy)
     }
 
-    /// One try; `false`: the history is another one meanwhile.
-    async fn try_listing(
+    /// An address's history with a list, empty where there is none, and what stands about it there.
+    async fn standing(
         &self,
-        (list, address, history): (&str, &str, &[u8]),
-        record: Option<&SuppressionRecord>,
-        events: &[Event],
-    ) -> Result<bool, StoreError> {
-        let change = AddressChange {
-            tenant: Some(list),
-            address,
-            history_before: history,
-            history_after: if record.is_some() { history } else { &[] },
-            suppression: Some(record),
-            events,
-        };
-        self.change_address(&change).await
+        list: &str,
+        address: &str,
+    ) -> Result<(Vec<u8>, Option<Vec<u8>>), StoreError> {
+        let shard = self.shard_of_address(address);
+        let [history, listed] = ["hist", "sup"].map(|of| self.list_key(shard, of, list));
+        let mut pipe = redis::pipe();
+        pipe.hget(&history, address).hget(&listed, address);
+        let mut conn = self.conn_for(&history).await?;
+        let (history, listed): (Option<Vec<u8>>, _) = pipe.query_async(&mut conn).await?;
+        Ok((history.unwrap_or_default(), listed))
     }
 
     /// Suppresses an address by order, or with `None` lifts it; what is suppressed for longer stays so.
@@ -113,21 +124,17 @@ impl Store {
         now: Timestamp,
     ) -> Result<Listed, StoreError> {
         let event = [listing_event(address, record.is_some(), service, note, now)];
-        for _ in 0..ORDER_TRIES {
-            // The history first: what suppresses the address meanwhile changes it, and is seen.
-            let history = self.address_history(Some(list), address).await?;
-            match (self.listing(list, address).await?, record) {
-                (Some(known), Some(record)) if known.outlasts(record) => {
-                    return Ok(Listed::Outlasted);
-                }
-                (None, None) => return Ok(Listed::Absent),
-                _ => {}
-            }
-            if self.try_listing((list, address, &history), record, &event).await? {
-                return Ok(Listed::Done);
-            }
-        }
-        Err(StoreError::Busy)
+        let stays = |known: Option<&SuppressionRecord>| match (known, record) {
+            (Some(known), Some(record)) => known.outlasts(record),
+            (known, None) => known.is_none(),
+            (None, Some(_)) => false,
+        };
+        let written = self.change_listing((list, address), record, &event, stays).await?;
+        Ok(match (written, record) {
+            (true, _) => Listed::Done,
+            (false, Some(_)) => Listed::Outlasted,
+            (false, None) => Listed::Absent,
+        })
     }
 
     /// A place in a list, as it was given out; `None`: it was not given out here.

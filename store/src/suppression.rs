@@ -81,6 +81,8 @@ pub struct AddressChange<'a> {
     pub history_before: &'a [u8],
     /// The history now; empty: none.
     pub history_after: &'a [u8],
+    /// What stood in the list, packed, empty for nothing; `None`: whatever stands there.
+    pub listing_before: Option<&'a [u8]>,
     /// `Some(Some(_))` suppresses, `Some(None)` lifts, `None` leaves it.
     pub suppression: Option<Option<&'a SuppressionRecord>>,
     /// What to tell.
@@ -161,7 +163,7 @@ impl Store {
         let mut conn = self.conn_for(&key).await?;
         let packed: Option<Vec<u8>> =
             redis::cmd("HGET").arg(&key).arg(address).query_async(&mut conn).await?;
-        packed.map(|packed| unpack(VERSION, "a suppression", &packed)).transpose()
+        unpack_listing(packed.as_deref())
     }
 
     /// An address's history with a tenant, as it was put; empty when there is none.
@@ -182,7 +184,7 @@ impl Store {
     }
 
     /// Changes history and suppression of an address together and tells about it.
-    /// Answers `false`, having done nothing, when the history changed meanwhile.
+    /// Answers `false`, having done nothing, when what it goes by changed meanwhile.
     ///
     /// # Errors
     /// When Redis does not answer.
@@ -193,12 +195,14 @@ impl Store {
             tenant: &'a str,
             address: &'a str,
             count: usize,
+            listing: bool,
         }
         let args = Args {
             now: 1,
             tenant: change.tenant.unwrap_or(PLATFORM),
             address: change.address,
             count: change.events.len(),
+            listing: change.listing_before.is_some(),
         };
         let suppression = match change.suppression {
             None => Vec::new(),
@@ -208,7 +212,9 @@ impl Store {
         let frame =
             if change.events.is_empty() { Vec::new() } else { Frame::encode(change.events) };
         let key = self.shard_key(self.shard_of_address(change.address), "meta");
-        let blobs = [change.history_before, change.history_after, &suppression, &frame];
+        let listing_before = change.listing_before.unwrap_or_default();
+        let blobs =
+            [change.history_before, change.history_after, &suppression, &frame, listing_before];
         let mut conn = self.conn_for(&key).await?;
         let value = scripts::SUPPRESS.call(&mut conn, &key, &args, &blobs).await?;
         self.confirm(&mut conn).await?;
@@ -218,4 +224,10 @@ impl Store {
     pub(crate) fn shard_of_address(&self, address: &str) -> ShardId {
         self.shard_of(address.rsplit_once('@').map_or(address, |(_, domain)| domain))
     }
+}
+
+pub(crate) fn unpack_listing(
+    packed: Option<&[u8]>,
+) -> Result<Option<SuppressionRecord>, StoreError> {
+    packed.map(|packed| unpack(VERSION, "a suppression", packed)).transpose()
 }

@@ -77,6 +77,7 @@ async fn suppress(store: &Store, address: &str) {
         address,
         history_before: b"",
         history_after: b"history",
+        listing_before: None,
         suppression: Some(Some(&listed())),
         events: &[],
     };

@@ -13,6 +13,7 @@ mod full;
 mod gates;
 mod holds;
 mod levels;
+mod listings;
 mod lost_end;
 mod operators;
 mod pace;

@@ -160,6 +160,7 @@ async fn what_is_enough_is_written_again_where_it_has_ended() {
         address,
         history_before: &history,
         history_after: &history,
+        listing_before: None,
         suppression: Some(Some(&ended)),
         events: &[],
     };

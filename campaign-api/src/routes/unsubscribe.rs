@@ -111,12 +111,13 @@ async fn unsubscribe(app: &App, link: &Unsubscription) -> Result<bool, StoreErro
     };
     let events = [event(EventKind::Unsubscribed), event(EventKind::SuppressionAdded)];
     // The platform's list is another matter: its reasons may end, this one holds.
-    let known = app.store.listing(tenant, &address).await?;
-    if known.is_some_and(|known| known.reason == record.reason && known.holds(now)) {
-        return Ok(true);
+    let is_known = |known: Option<&SuppressionRecord>| {
+        known.is_some_and(|known| known.reason == record.reason && known.holds(now))
+    };
+    let about = (tenant, address.as_str());
+    if app.store.change_listing(about, Some(&record), &events, is_known).await? {
+        metrics::counter!("malleposte_api_unsubscriptions_total").increment(1);
     }
-    app.store.change_listing(tenant, &address, Some(&record), &events).await?;
-    metrics::counter!("malleposte_api_unsubscriptions_total").increment(1);
     Ok(true)
 }
 

@@ -261,11 +261,11 @@ async fn import(store: &Store, list: &str, file: &Path, reason: &str) -> anyhow:
 
 /// One row; what is known is not made weaker.
 async fn one(store: &Store, list: &str, row: &Suppression) -> Result<Done, StoreError> {
-    let known = store.listing(list, &row.address).await?;
-    if known.is_some_and(|known| known.holds(now()) && !row.record.outlasts(&known)) {
-        return Ok(Done::Known);
-    }
-    let event = listing_event(&row.address, true, "ops", note(list), now());
-    store.change_listing(list, &row.address, Some(&row.record), &[event]).await?;
-    Ok(Done::Written)
+    let is_known = |known: Option<&SuppressionRecord>| {
+        known.is_some_and(|known| known.holds(now()) && !row.record.outlasts(known))
+    };
+    let event = [listing_event(&row.address, true, "ops", note(list), now())];
+    let about = (list, row.address.as_str());
+    let written = store.change_listing(about, Some(&row.record), &event, is_known).await?;
+    Ok(if written { Done::Written } else { Done::Known })
 }
