@@ -10,7 +10,8 @@ use serde::Serialize;
 use store::Store;
 
 use super::DURABILITY;
-use super::platform::{Platform, Setup};
+use super::platform::Platform;
+use super::setup::Setup;
 use crate::generator::{Generator, Template};
 use crate::process::peak_kib;
 use crate::program::Program;

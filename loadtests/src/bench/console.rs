@@ -11,7 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::platform::{Platform, SENDER, Setup};
+use super::platform::Platform;
+use super::setup::{SENDER, Setup};
 use crate::generator::Generator;
 use crate::program::Program;
 use crate::scenario::Scenario;

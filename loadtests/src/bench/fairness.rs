@@ -8,7 +8,8 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use super::DURABILITY;
-use super::platform::{Platform, Setup};
+use super::platform::Platform;
+use super::setup::Setup;
 use crate::client::Client;
 use crate::generator::{Generator, Template, index_of};
 use crate::program::Program;

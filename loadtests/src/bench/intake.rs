@@ -6,7 +6,8 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use super::platform::{Platform, SENDER, Setup, Signing};
+use super::platform::Platform;
+use super::setup::{SENDER, Setup, Signing};
 use super::{DURABILITY, PerService};
 use crate::generator::{Generator, Template};
 use crate::program::Program;

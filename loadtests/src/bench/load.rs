@@ -10,7 +10,8 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use super::DURABILITY;
-use super::platform::{Platform, SENDER, Setup, Signing};
+use super::platform::Platform;
+use super::setup::{SENDER, Setup, Signing};
 use crate::generator::{Generator, Spread, Template, index_of};
 use crate::program::Program;
 use crate::scenario::Scenario;

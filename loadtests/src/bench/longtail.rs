@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use super::platform::{Platform, SENDER, Setup};
+use super::platform::Platform;
+use super::setup::{SENDER, Setup};
 use super::{DURABILITY, PerService};
 use crate::generator::{Generator, Spread, Template};
 use crate::program::Program;

@@ -15,6 +15,7 @@ mod longtail;
 mod pace;
 mod platform;
 mod queue;
+mod setup;
 mod throughput;
 
 use std::time::Duration;
@@ -32,8 +33,8 @@ pub use intake::{Intake, intake};
 pub use load::{LoadRun, LoadWish, load};
 pub use longtail::{Tail, TailRun, longtail};
 pub use pace::{PaceRun, PaceWish, pace};
-pub use platform::Signing;
 pub use queue::{Queue, queue};
+pub use setup::Signing;
 pub use throughput::{Run, Wish, throughput};
 
 /// The durability that every measurement is made at: what was answered is on the disk.

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
-use super::platform::{FOUND, Platform, Setup};
+use super::platform::Platform;
+use super::setup::{FOUND, Setup};
 use crate::client::{metric, page};
 use crate::generator::{Generator, Template};
 use crate::program::Program;

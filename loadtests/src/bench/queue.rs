@@ -9,7 +9,8 @@ use serde::Serialize;
 use store::{Position, Store};
 
 use super::drain::{Drained, drain};
-use super::platform::{Platform, SENDER, Setup, Signing};
+use super::platform::Platform;
+use super::setup::{SENDER, Setup, Signing};
 use super::{DURABILITY, Machine};
 use crate::generator::{Generator, Template};
 use crate::program::Program;
