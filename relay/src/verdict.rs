@@ -86,13 +86,7 @@ pub(crate) async fn judge(
         }
         // Exchangers are asked before: see `connector`. This is a smart host.
         smtp::Outcome::TlsNotAssured { is_verified } => {
-            let because = match is_verified {
-                true => (Own::RequireTls, "the campaign demands REQUIRETLS, which is not offered"),
-                false => {
-                    (Own::Unproved, "the campaign demands REQUIRETLS, and TLS is not verified")
-                }
-            };
-            return Some(refused_here(relay, site, job, because, told).await);
+            return Some(refused_here(relay, site, job, not_assured(is_verified), told).await);
         }
         smtp::Outcome::TooBig { octets_max } => {
             let text = format!(
@@ -111,6 +105,13 @@ pub(crate) async fn judge(
         }
     };
     not_delivered(relay, site, job, (phase, reply, note), told, carried).await
+}
+
+fn not_assured(is_verified: bool) -> (Own, &'static str) {
+    match is_verified {
+        true => (Own::RequireTls, "the campaign demands REQUIRETLS, which is not offered"),
+        false => (Own::Unproved, "the campaign demands REQUIRETLS, and TLS is not verified"),
+    }
 }
 
 /// Whose address is not ASCII: what a campaign has is so for all of its recipients.

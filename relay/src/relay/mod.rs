@@ -121,17 +121,38 @@ pub(crate) struct Relay {
     started_at: Timestamp,
 }
 
-/// What counts the TLS sessions, and what sends the reports about them where they are on.
-fn tls_reports(
-    config: &Config,
-    parts: &Parts,
-    https: &Arc<Https>,
-) -> Result<(Arc<Tally>, Option<Reporting>), ConfigError> {
-    let submitter = config.tls_reports.submitter()?;
-    let reporter = submitter.as_ref().map(|(_, submitter)| submitter.domain.clone());
-    let tally = Tally::new(reporter, parts.store.clone(), parts.resolver.clone());
-    let reporting = submitter.map(|by| Reporting::new(by, parts.seal.clone(), https.clone()));
-    Ok((Arc::new(tally), reporting))
+/// What encrypts, what asks for it, and what counts and reports the sessions.
+struct Secured {
+    tls: TlsClient,
+    https: Arc<Https>,
+    demands: Demands,
+    tally: Arc<Tally>,
+    reporting: Option<Reporting>,
+}
+
+impl Secured {
+    fn new(
+        config: &Config,
+        parts: &Parts,
+        (tasks, stopping): (&TaskTracker, &CancellationToken),
+    ) -> Result<Self, ConfigError> {
+        let wrong = |error: rustls::Error| ConfigError::Setting(format!("TLS: {error}"));
+        let roots = trusted_roots(&config.authorities)
+            .map_err(|why| ConfigError::Setting(format!("relay.authorities {why}")))?;
+        let tls = TlsClient::new(roots.clone()).map_err(wrong)?;
+        let (store, resolver) = (parts.store.clone(), parts.resolver.clone());
+        let https = Https::new(resolver.clone(), roots, config.https_port, config.allow_private);
+        let https = Arc::new(https.map_err(wrong)?);
+        let submitter = config.tls_reports.submitter()?;
+        let reporter = submitter.as_ref().map(|(_, submitter)| submitter.domain.clone());
+        let tally = Arc::new(Tally::new(reporter, store.clone(), resolver.clone()));
+        let reporting = submitter.map(|by| Reporting::new(by, parts.seal.clone(), https.clone()));
+        let (tasks, stopping) = (tasks.clone(), stopping.clone());
+        let policies =
+            StsPolicies::new(store, resolver, https.clone(), tasks, stopping, tally.clone());
+        let demands = Demands::new(config.mta_sts.then(|| Arc::new(policies)));
+        Ok(Self { tls, https, demands, tally, reporting })
+    }
 }
 
 fn return_path_domain(config: &Config, host: &str) -> String {
@@ -151,24 +172,9 @@ impl Relay {
         let name = if config.name.is_empty() { parts.host.clone() } else { config.name.clone() };
         let started_at = clock();
         let unique = format!("{name}-{}-{:x}", std::process::id(), started_at.0);
-        let wrong = |error: rustls::Error| ConfigError::Setting(format!("TLS: {error}"));
-        let roots = trusted_roots(&config.authorities)
-            .map_err(|why| ConfigError::Setting(format!("relay.authorities {why}")))?;
-        let tls = TlsClient::new(roots.clone()).map_err(wrong)?;
         let tasks = TaskTracker::new();
-        let https =
-            Https::new(parts.resolver.clone(), roots, config.https_port, config.allow_private)
-                .map(Arc::new)
-                .map_err(wrong)?;
-        let (tally, reporting) = tls_reports(&config, &parts, &https)?;
-        let policies = StsPolicies::new(
-            parts.store.clone(),
-            parts.resolver.clone(),
-            https.clone(),
-            tasks.clone(),
-            stopping.clone(),
-            tally.clone(),
-        );
+        let Secured { tls, https, demands, tally, reporting } =
+            Secured::new(&config, &parts, (&tasks, &stopping))?;
         let shares = Arc::new(Shares::new(config.tenants.clone()));
         let pools = Pools::new(&config, &parts.host).map_err(ConfigError::Setting)?;
         let own_names = pools.all().map(|e| e.source.ehlo.to_ascii_lowercase()).collect();
@@ -197,7 +203,7 @@ impl Relay {
             stopping,
             tls: Arc::new(tls),
             reach: Arc::default(),
-            demands: Demands::new(config.mta_sts.then(|| Arc::new(policies))),
+            demands,
             tally,
             reporting,
             store: parts.store,
