@@ -92,8 +92,8 @@ impl<'c> Scribe<'c> {
         }
     }
 
-    /// The rows of these words, the columns of `shape` in its order.
-    fn common(&mut self, words: [i64; 12]) -> rusqlite::Result<Common> {
+    /// What has these words in common, which are in the order of `shape`'s columns.
+    fn rows_of(&mut self, words: [i64; 12]) -> rusqlite::Result<Common> {
         let [kind, judgement, service, source, site, _, _, category, ..] = words;
         let shape = found_or_added(&mut self.find_shape, &mut self.add_shape, words)?;
         let what = [kind, judgement, category];
@@ -126,8 +126,8 @@ impl Dictionary {
         remembered(&mut self.phrases, PHRASES_MAX, text, |text| scribe.word(text))
     }
 
-    /// What an event has in common with others. One look tells it for most events: a look for each
-    /// of its words would take longer than to write it.
+    /// What an event has in common with others: one look for all its words together, because there
+    /// are few different ones among many events.
     pub(crate) fn common(
         &mut self,
         scribe: &mut Scribe<'_>,
@@ -160,7 +160,7 @@ impl Dictionary {
         for (number, text) in words.iter_mut().zip(columns) {
             *number = self.word(scribe, text)?;
         }
-        let common = scribe.common(words)?;
+        let common = scribe.rows_of(words)?;
         if self.commons.len() >= SHAPES_MAX {
             self.commons.clear();
         }

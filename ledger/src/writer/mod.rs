@@ -27,9 +27,8 @@ use crate::month::Month;
 use crate::{Ledger, schema};
 use page::Page;
 use rollup::Busy;
-use ways::Earlier;
 
-/// Files held open: this month's, and last month's while a shard is still behind.
+/// Files held open: this month's, and last month's, which shards that are behind still write to.
 const OPEN_MAX: usize = 2;
 
 /// Campaigns remembered; past it each is asked for once more. Some ten megabytes.
@@ -49,7 +48,8 @@ struct MonthFile {
     conn: Connection,
     dictionary: Dictionary,
     busy: Busy,
-    earlier: Earlier,
+    /// The file of the month before.
+    earlier: PathBuf,
     /// Campaigns whose facts it has.
     named: HashSet<CampaignId>,
 }
@@ -159,8 +159,9 @@ impl Writer {
         let path = file.path.clone();
         let wrong = LedgerError::file(&path);
         let tx = file.conn.transaction().map_err(&wrong)?;
-        let memory = (&mut file.dictionary, &mut file.busy, &mut file.earlier);
-        let result = Page::draft(&tx, memory, &self.books, month, frames)
+        let memory = (&mut file.dictionary, &mut file.busy);
+        let months = (month, file.earlier.as_path());
+        let result = Page::draft(&tx, memory, &self.books, months, frames)
             .and_then(|page| page.name(&tx, &mut file.named, &self.campaigns).map(|()| page))
             .and_then(|page| tx.commit().map(|()| page));
         match result {
@@ -205,7 +206,7 @@ impl Writer {
             oldest.and_then(|m| self.files.remove(&m));
         }
         let (dictionary, busy) = (Dictionary::default(), Busy::default());
-        let (earlier, named) = (Earlier::of(self.path(month.before(1))), HashSet::new());
+        let (earlier, named) = (self.path(month.before(1)), HashSet::new());
         self.files.insert(month, MonthFile { path, conn, dictionary, busy, earlier, named });
         if is_new {
             self.retire(month);

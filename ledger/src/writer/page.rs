@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 use mail::event::EventKind;
 use mail::queue::{Counters, Judgement};
@@ -27,30 +28,31 @@ pub(super) struct Page {
 
 type TallyKey = (i64, i64, i64, i64);
 
-/// What the events of a page add up to.
-#[derive(Default)]
-struct Sums {
-    tallies: HashMap<TallyKey, (i64, i64)>,
-    rollup: Rollup,
-}
-
 impl Page {
     pub(super) fn draft(
         tx: &Transaction<'_>,
-        (dictionary, busy, earlier): (&mut Dictionary, &mut Busy, &mut Earlier),
+        (dictionary, busy): (&mut Dictionary, &mut Busy),
         books: &HashMap<ShardId, Book>,
-        month: Month,
+        (month, earlier): (Month, &Path),
         frames: &[(ShardId, &OutboxFrame)],
     ) -> rusqlite::Result<Self> {
         let mut page = Self { books: HashMap::new(), stored: Stored::default() };
-        let mut sums = Sums::default();
-        let mut scribe = Scribe::new(tx)?;
-        let mut insert = tx.prepare_cached(INSERT_EVENT)?;
         let addresses = frames.iter().filter_map(|(_, frame)| frame.events.as_ref().ok()).flatten();
         let addresses = addresses.map(|settled| settled.event.recipient.as_str());
-        let (mut recipients, places) =
+        let mut scribe = Scribe::new(tx)?;
+        let (recipients, places) =
             Recipients::find(tx, (&mut *dictionary, &mut scribe), addresses)?;
         let mut places = places.into_iter();
+        let mut desk = Desk {
+            insert: tx.prepare_cached(INSERT_EVENT)?,
+            dictionary,
+            scribe,
+            recipients,
+            earlier: Earlier::of(earlier),
+            busy,
+            tallies: HashMap::new(),
+            rollup: Rollup::default(),
+        };
         for (shard, frame) in frames {
             let known = books.get(shard);
             let (position, changed) = page.books.entry(*shard).or_default();
@@ -64,9 +66,7 @@ impl Page {
                 }
             };
             for settled in events {
-                let about = (settled, places.next().flatten());
-                let memory = (&mut *dictionary, &mut scribe, &mut recipients, &mut *earlier);
-                insert_event(&mut insert, memory, about, (&mut sums, &mut *busy))?;
+                desk.write(settled, places.next().flatten())?;
                 if let Some(campaign) = settled.event.campaign {
                     let before = || known.and_then(|b| b.accounts.get(&campaign)).copied();
                     let sums =
@@ -76,10 +76,11 @@ impl Page {
             }
             page.stored.events += events.len() as u64;
         }
+        debug_assert!(places.next().is_none(), "a place for each event");
         page.write_books(tx, books, month)?;
-        write_tallies(tx, &sums.tallies)?;
-        recipients.write()?;
-        sums.rollup.write(tx)?;
+        write_tallies(tx, &desk.tallies)?;
+        desk.recipients.write()?;
+        desk.rollup.write(tx)?;
         Ok(page)
     }
 
@@ -164,72 +165,82 @@ fn account_row(shard: ShardId, campaign: CampaignId, sums: &Counters) -> [i64; 1
     ]
 }
 
-fn insert_event(
-    insert: &mut CachedStatement<'_>,
-    (dictionary, scribe, recipients, earlier): (
-        &mut Dictionary,
-        &mut Scribe<'_>,
-        &mut Recipients<'_>,
-        &mut Earlier,
-    ),
-    (settled, place): (&Settled, Option<Place>),
-    (sums, busy): (&mut Sums, &mut Busy),
-) -> rusqlite::Result<()> {
-    let event = &*with_its_way(&settled.event, place, recipients, earlier)?;
-    let judgement = settled.judgement;
-    let common = dictionary.common(scribe, event, judgement)?;
-    let (recipient, domain, before) = place.map_or((0, 0, None), |place| recipients.known(place));
-    let reply = event.reply.as_ref().filter(|r| r.code != 250).map(ToString::to_string);
-    let reply =
-        some(dictionary.phrase(scribe, reply.as_deref().unwrap_or_default(), &event.recipient)?);
-    let note = some(dictionary.phrase(scribe, &event.note, &event.recipient)?);
-    let campaign = event.campaign.map(|c| i64_of(c.0));
-    let id = insert.insert(params![
-        i64_of(event.at.0),
-        common.shape,
-        campaign,
-        event.delivery.map(|d| d.shard.0),
-        event.delivery.map(|d| i64_of(d.seq)),
-        some(recipient),
-        some(i64::from(event.attempt)),
-        some(i64::from(event.bytes)),
-        some(i64::from(event.elapsed_ms)),
-        some(i64_of(event.age_ms)),
-        (event.count != 1).then_some(event.count),
-        event.next_at.map(|next| i64_of(next.0).saturating_sub(i64_of(event.at.0))),
-        reply,
-        note,
-        before,
-    ])?;
-    if let Some(place) = place {
-        recipients.happened(place, id);
-    }
-    if judgement != Judgement::Refused {
-        let key = (campaign.unwrap_or(0), common.kind, common.judgement, common.category);
-        let tally = sums.tallies.entry(key).or_default();
-        tally.0 += i64::from(event.count);
-        tally.1 += i64::from(event.bytes);
-    }
-    sums.rollup.add(busy, (event, judgement), &common, (id, domain));
-    Ok(())
+/// What events are written with, and what they add up to.
+struct Desk<'d, 'c> {
+    insert: CachedStatement<'c>,
+    dictionary: &'d mut Dictionary,
+    scribe: Scribe<'c>,
+    recipients: Recipients<'c>,
+    earlier: Earlier<'d>,
+    busy: &'d mut Busy,
+    tallies: HashMap<TallyKey, (i64, i64)>,
+    rollup: Rollup,
 }
 
-/// What came back is put down to the source and the site that its mail went by.
-fn with_its_way<'e>(
-    event: &'e Event,
-    place: Option<Place>,
-    recipients: &Recipients<'_>,
-    earlier: &mut Earlier,
-) -> rusqlite::Result<Cow<'e, Event>> {
-    let came_back = matches!(event.kind, EventKind::Returned | EventKind::Complained);
-    if let (true, "", Some(place), Some(delivery)) =
-        (came_back, event.site.as_str(), place, event.delivery)
-        && let Some((source, site)) =
-            recipients.way(place, (&event.recipient, delivery), earlier)?
-    {
-        return Ok(Cow::Owned(Event { source, site, ..event.clone() }));
+impl Desk<'_, '_> {
+    fn write(&mut self, settled: &Settled, place: Option<Place>) -> rusqlite::Result<()> {
+        let event = &*self.with_its_way(&settled.event, place)?;
+        let judgement = settled.judgement;
+        let common = self.dictionary.common(&mut self.scribe, event, judgement)?;
+        let known = |place| self.recipients.known(place);
+        let (recipient, domain, before) = place.map_or((0, 0, None), known);
+        let reply = event.reply.as_ref().filter(|r| r.code != 250).map(ToString::to_string);
+        let reply = self.phrase(reply.as_deref().unwrap_or_default(), event)?;
+        let note = self.phrase(&event.note, event)?;
+        let campaign = event.campaign.map(|c| i64_of(c.0));
+        let id = self.insert.insert(params![
+            i64_of(event.at.0),
+            common.shape,
+            campaign,
+            event.delivery.map(|d| d.shard.0),
+            event.delivery.map(|d| i64_of(d.seq)),
+            some(recipient),
+            some(i64::from(event.attempt)),
+            some(i64::from(event.bytes)),
+            some(i64::from(event.elapsed_ms)),
+            some(i64_of(event.age_ms)),
+            (event.count != 1).then_some(event.count),
+            event.next_at.map(|next| i64_of(next.0).saturating_sub(i64_of(event.at.0))),
+            reply,
+            note,
+            before,
+        ])?;
+        if let Some(place) = place {
+            self.recipients.happened(place, id);
+        }
+        if judgement != Judgement::Refused {
+            let key = (campaign.unwrap_or(0), common.kind, common.judgement, common.category);
+            let tally = self.tallies.entry(key).or_default();
+            tally.0 += i64::from(event.count);
+            tally.1 += i64::from(event.bytes);
+        }
+        self.rollup.add(self.busy, (event, judgement), &common, (id, domain));
+        Ok(())
     }
-    Ok(Cow::Borrowed(event))
+
+    fn phrase(&mut self, text: &str, about: &Event) -> rusqlite::Result<Option<i64>> {
+        self.dictionary.phrase(&mut self.scribe, text, &about.recipient).map(some)
+    }
+
+    /// What came back is put down to the source and the site that its mail went by.
+    fn with_its_way<'e>(
+        &mut self,
+        event: &'e Event,
+        place: Option<Place>,
+    ) -> rusqlite::Result<Cow<'e, Event>> {
+        let came_back = matches!(event.kind, EventKind::Returned | EventKind::Complained);
+        let (true, "", Some(place), Some(delivery)) =
+            (came_back, event.site.as_str(), place, event.delivery)
+        else {
+            return Ok(Cow::Borrowed(event));
+        };
+        let known = self.recipients.way(place, delivery)?;
+        let earlier = || self.earlier.way(&event.recipient.to_lowercase(), delivery);
+        Ok(match known.or_else(earlier) {
+            Some((source, site)) => Cow::Owned(Event { source, site, ..event.clone() }),
+            None => Cow::Borrowed(event),
+        })
+    }
 }
 
 fn write_tallies(

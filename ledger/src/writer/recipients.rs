@@ -4,8 +4,18 @@
 use mail::DeliveryId;
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::ways::{Earlier, Way, way};
+use super::ways::{Way, way};
 use crate::dictionary::{Dictionary, Scribe, hash};
+
+/// Each address in lower case, with its hash before and its place among the others behind it.
+fn in_order_of_the_index<'a>(
+    addresses: impl Iterator<Item = &'a str>,
+) -> Vec<(i64, String, usize)> {
+    let folded = addresses.map(str::to_lowercase).enumerate();
+    let mut asked: Vec<_> = folded.map(|(at, folded)| (hash(&folded), folded, at)).collect();
+    asked.sort_unstable();
+    asked
+}
 
 /// The recipients that a page speaks of, written at its end, each once.
 pub(super) struct Recipients<'c> {
@@ -42,10 +52,7 @@ impl<'c> Recipients<'c> {
             tx.prepare_cached("SELECT MAX(id) FROM recipient")?.query_row([], |row| row.get(0))?;
         let mut next_id = largest.unwrap_or(0) + 1;
         let mut recipients = Self { tx, touched: Vec::new() };
-        let folded = addresses.map(str::to_lowercase);
-        let mut asked: Vec<_> =
-            folded.enumerate().map(|(at, folded)| (hash(&folded), folded, at)).collect();
-        asked.sort_unstable();
+        let asked = in_order_of_the_index(addresses);
         let mut places = vec![None; asked.len()];
         for same in asked.chunk_by(|a, b| a.1 == b.1) {
             let (hash, address, _) = &same[0];
@@ -78,18 +85,9 @@ impl<'c> Recipients<'c> {
         (id, domain, last)
     }
 
-    /// The way of a delivery to this address, as far as this month and the one before know.
-    pub(super) fn way(
-        &self,
-        place: Place,
-        (address, delivery): (&str, DeliveryId),
-        earlier: &mut Earlier,
-    ) -> rusqlite::Result<Option<Way>> {
-        let known = match self.touched[place.0].last {
-            Some(last) => way(self.tx, last, delivery)?,
-            None => None,
-        };
-        Ok(known.or_else(|| earlier.way(&address.to_lowercase(), delivery)))
+    /// The way that a delivery to it went, as far as this month knows.
+    pub(super) fn way(&self, place: Place, delivery: DeliveryId) -> rusqlite::Result<Option<Way>> {
+        self.touched[place.0].last.map_or(Ok(None), |last| way(self.tx, last, delivery))
     }
 
     pub(super) fn happened(&mut self, place: Place, event: i64) {

@@ -1,13 +1,14 @@
-//! The ways that mail went by: the source and the site. What comes back is put down to them, and
-//! does not say them.
+//! The way that mail went by: its source and its site. A return or a complaint is put down to it
+//! and does not name it, so it is looked up.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use mail::DeliveryId;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::page::i64_of;
 use crate::dictionary::hash;
+use crate::error::LedgerError;
 use crate::schema;
 
 /// A source and a site.
@@ -40,27 +41,52 @@ pub(super) fn way(
     find.query_row(params![last, delivery.shard.0, i64_of(delivery.seq)], row).optional()
 }
 
-/// The month before, which is looked into for what comes back only after it: opened when it is needed.
-pub(super) struct Earlier {
-    path: PathBuf,
-    /// `None`: there is none, or it does not read, which those who ask it are told.
-    conn: Option<Option<Connection>>,
+/// The month before, for a return or a complaint about its mail. Opened when it is needed, and for
+/// one transaction only: whoever closes a file last folds its journal in, and this one may not.
+pub(super) struct Earlier<'p> {
+    path: &'p Path,
+    conn: Option<Connection>,
+    /// Nothing is to be had of it.
+    is_useless: bool,
 }
 
-impl Earlier {
-    pub(super) fn of(path: PathBuf) -> Self {
-        Self { path, conn: None }
+impl<'p> Earlier<'p> {
+    pub(super) fn of(path: &'p Path) -> Self {
+        Self { path, conn: None, is_useless: false }
     }
 
-    /// The way of a delivery to an address, which is in lower case.
+    /// The way of a delivery to an address, which is in lower case. A file that does not read is told
+    /// of, and stops nobody.
     pub(super) fn way(&mut self, address: &str, delivery: DeliveryId) -> Option<Way> {
-        let conn = self.conn.get_or_insert_with(|| schema::readable(&self.path).ok()).as_ref()?;
+        if self.is_useless {
+            return None;
+        }
+        self.find(address, delivery).unwrap_or_else(|error| {
+            tracing::warn!(%error, "what comes back is put down to no site: {:?}", self.path);
+            self.is_useless = true;
+            None
+        })
+    }
+
+    fn find(&mut self, address: &str, delivery: DeliveryId) -> Result<Option<Way>, LedgerError> {
+        let wrong = LedgerError::file(self.path);
+        if self.conn.is_none() {
+            if !self.path.exists() {
+                self.is_useless = true;
+                return Ok(None);
+            }
+            let conn = schema::readable(self.path)?;
+            // A file from before there were chains.
+            self.is_useless = !schema::has_sums(&conn).map_err(&wrong)?;
+            self.conn = Some(conn);
+        }
+        let Some(conn) = self.conn.as_ref().filter(|_| !self.is_useless) else { return Ok(None) };
         let (local, domain) = address.rsplit_once('@').unwrap_or((address, ""));
         let find = || {
             let mut last_of = conn.prepare_cached(LAST_OF)?;
             let last = last_of.query_row(params![hash(address), local, domain], |row| row.get(0));
             last.optional()?.map_or(Ok(None), |last| way(conn, last, delivery))
         };
-        find().ok().flatten()
+        find().map_err(wrong)
     }
 }

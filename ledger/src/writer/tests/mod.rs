@@ -152,8 +152,9 @@ fn what_was_cut_off_before_its_commit_is_written_by_the_next_one() {
     let file = writer.files.get_mut(&month).unwrap();
     let tx = file.conn.transaction().unwrap();
     let listed: Vec<_> = frames.iter().map(|f| (SHARD, f)).collect();
-    let memory = (&mut file.dictionary, &mut file.busy, &mut file.earlier);
-    let page = Page::draft(&tx, memory, &writer.books, month, &listed).unwrap();
+    let memory = (&mut file.dictionary, &mut file.busy);
+    let months = (month, file.earlier.as_path());
+    let page = Page::draft(&tx, memory, &writer.books, months, &listed).unwrap();
     assert_eq!(page.stored.events, 3);
     drop(tx);
     drop(writer);
@@ -220,6 +221,9 @@ fn a_frame_that_does_not_read_is_kept_and_passed() {
     assert_eq!(kept.0, format!("{}-0", NOVEMBER + 1));
     assert_eq!(kept.1, [1, 0xff, 0]);
     assert_eq!(kept.2, "a frame cannot be read: bad zstd");
+    let found = ledger.trace(&TraceFilter::default(), 10, None).unwrap().entries;
+    let about: Vec<&str> = found.iter().map(|entry| entry.event.recipient.as_str()).collect();
+    assert_eq!(about, ["user1@example.org", ""]);
 }
 
 #[test]

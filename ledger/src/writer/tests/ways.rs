@@ -1,4 +1,4 @@
-//! The way of what comes back.
+//! The way that mail went by which comes back.
 
 use super::*;
 
@@ -96,10 +96,32 @@ fn what_comes_back_in_the_next_month_is_put_down_to_its_way_too() {
     assert_eq!(sites, ["mx.example.org", "mx.example.org", "new.example", "", ""]);
     assert_eq!(found[4].event.source, "eu-1");
 
-    // A month before that does not read stops nobody.
-    drop(writer);
-    std::fs::write(ledger.path(Month::of(Timestamp(NOVEMBER))), "no database").unwrap();
+    // Nothing of the month before stays open: the last who closes it may write, and folds its journal in.
+    let november = ledger.path(Month::of(Timestamp(NOVEMBER)));
+    assert!(november.with_extension("db-wal").exists());
+    let january = DECEMBER + 31 * 86_400_000;
+    let service = Event::new(EventKind::Service, Timestamp(january));
+    writer.write(&part(vec![frame(january, 0, &[service])])).unwrap();
+    assert!(november.exists() && !november.with_extension("db-wal").exists());
+}
+
+#[test]
+fn a_month_before_that_does_not_read_stops_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = ledger(&folder);
     let mut writer = Writer::open(&ledger.config).unwrap();
-    let stored = writer.write(&part(vec![complaint(6, 1, "user1@example.org")])).unwrap();
-    assert_eq!(stored.events, 1);
+    std::fs::write(ledger.path(Month::of(Timestamp(NOVEMBER))), "no database").unwrap();
+    let back = Event {
+        recipient: "user1@example.org".into(),
+        ..event(EventKind::Complained, DECEMBER, 1)
+    };
+    let sent = attempt(EventKind::Delivered, DECEMBER, 2, "250 ok");
+    let later =
+        Event { recipient: "user2@example.org".into(), delivery: sent.delivery, ..back.clone() };
+    let stored = writer.write(&part(vec![frame(DECEMBER, 0, &[back, sent, later])])).unwrap();
+    assert_eq!(stored.events, 3);
+    let mut found = ledger.trace(&TraceFilter::default(), 10, None).unwrap().entries;
+    found.retain(|entry| entry.event.kind == EventKind::Complained);
+    let sites: Vec<&str> = found.iter().map(|entry| entry.event.site.as_str()).collect();
+    assert_eq!(sites, ["mx.example.org", ""]);
 }
