@@ -12,8 +12,9 @@ use crate::suppression::{
     AddressChange, PLATFORM, Suppression, SuppressionRecord, VERSION, unpack_listing,
 };
 
-/// Somebody else may change the same address at the same time; not for ever.
-const ORDER_TRIES: usize = 5;
+/// Somebody else may change the same address at the same time, an import in many rows at once; not
+/// for ever.
+const ORDER_TRIES: usize = 100;
 
 /// Where a page of a list ends and the next begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,9 +62,12 @@ pub fn listing_event(
 }
 
 impl Store {
-    /// Writes a suppression by order, or with `None` lifts it and forgets what was held against the
-    /// address, and tells; but not where `stays` says that what stands there is to stay, whoever
-    /// changes it at the same time. Answers whether it was written.
+    /// Writes a suppression, or with `None` lifts it and forgets what was held against the address;
+    /// and tells. `stays` looks at what stands there: where it says so, that stays. Answers whether
+    /// anything was written.
+    ///
+    /// What was looked at is written over and nothing else: it is compared as it lies, the address's
+    /// history and its row in the list, and looked at again if somebody else was quicker.
     ///
     /// # Errors
     /// When Redis does not answer, or the address keeps changing.
@@ -95,7 +99,7 @@ impl Store {
         Err(StoreError::Busy)
     }
 
-    /// An address's history with a list, empty where there is none, and what stands about it there.
+    /// An address's history with a list's owner, empty where there is none; and its row in the list.
     async fn standing(
         &self,
         list: &str,
