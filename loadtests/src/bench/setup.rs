@@ -12,6 +12,7 @@ use crate::scenario::Scenario;
 
 /// The sender domain of every measured campaign.
 pub(super) const SENDER: &str = "news.malleposte.test";
+
 /// What messages are signed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -122,15 +122,15 @@ pub(crate) struct Relay {
 }
 
 /// What encrypts, what asks for it, and what counts and reports the sessions.
-struct Secured {
-    tls: TlsClient,
+struct Encryption {
+    tls: Arc<TlsClient>,
     https: Arc<Https>,
     demands: Demands,
     tally: Arc<Tally>,
     reporting: Option<Reporting>,
 }
 
-impl Secured {
+impl Encryption {
     fn new(
         config: &Config,
         parts: &Parts,
@@ -139,7 +139,7 @@ impl Secured {
         let wrong = |error: rustls::Error| ConfigError::Setting(format!("TLS: {error}"));
         let roots = trusted_roots(&config.authorities)
             .map_err(|why| ConfigError::Setting(format!("relay.authorities {why}")))?;
-        let tls = TlsClient::new(roots.clone()).map_err(wrong)?;
+        let tls = Arc::new(TlsClient::new(roots.clone()).map_err(wrong)?);
         let (store, resolver) = (parts.store.clone(), parts.resolver.clone());
         let https = Https::new(resolver.clone(), roots, config.https_port, config.allow_private);
         let https = Arc::new(https.map_err(wrong)?);
@@ -173,8 +173,8 @@ impl Relay {
         let started_at = clock();
         let unique = format!("{name}-{}-{:x}", std::process::id(), started_at.0);
         let tasks = TaskTracker::new();
-        let Secured { tls, https, demands, tally, reporting } =
-            Secured::new(&config, &parts, (&tasks, &stopping))?;
+        let Encryption { tls, https, demands, tally, reporting } =
+            Encryption::new(&config, &parts, (&tasks, &stopping))?;
         let shares = Arc::new(Shares::new(config.tenants.clone()));
         let pools = Pools::new(&config, &parts.host).map_err(ConfigError::Setting)?;
         let own_names = pools.all().map(|e| e.source.ehlo.to_ascii_lowercase()).collect();
@@ -201,7 +201,7 @@ impl Relay {
             connections: Arc::new(Semaphore::new(config.connections_max as usize)),
             tasks,
             stopping,
-            tls: Arc::new(tls),
+            tls,
             reach: Arc::default(),
             demands,
             tally,
