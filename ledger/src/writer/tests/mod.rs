@@ -15,6 +15,7 @@ use crate::trace::TraceFilter;
 
 const NOVEMBER: u64 = 1_795_000_000_000;
 const DECEMBER: u64 = NOVEMBER + 30 * 86_400_000;
+const JANUARY: u64 = DECEMBER + 31 * 86_400_000;
 const CAMPAIGN: CampaignId = CampaignId(12);
 const SHARD: ShardId = ShardId(3);
 
@@ -96,24 +97,9 @@ fn dump(ledger: &Ledger) -> String {
     let mut text = String::new();
     for month in Month::list(ledger.folder()).unwrap() {
         let conn = schema::readable(&ledger.path(month)).unwrap();
-        for table in [
-            "word",
-            "recipient",
-            "shape",
-            "event",
-            "shard",
-            "account",
-            "tally",
-            "set_aside",
-            "campaign",
-            "what",
-            "flow_minute",
-            "flow_hour",
-            "flow_day",
-            "place_hour",
-            "place_day",
-            "hour",
-        ] {
+        let mut tables =
+            conn.prepare("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1").unwrap();
+        for table in tables.query_map([], |row| row.get::<_, String>(0)).unwrap().flatten() {
             let mut rows = conn.prepare(&format!("SELECT * FROM {table}")).unwrap();
             let columns = rows.column_count();
             let mut rows = rows.query([]).unwrap();
