@@ -18,7 +18,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # The crates that what lies in the queue is written with.
-records=(rmp rmp-serde serde serde_core serde_json zstd zstd-safe zstd-sys)
+records='rmp|rmp-serde|serde|serde_core|serde_json|zstd|zstd-safe|zstd-sys'
 
 read -r version revision < <(grep -v '^#' ops/tests/version-before)
 mkdir -p "${CARGO_TARGET_DIR:-target}"
@@ -108,16 +108,12 @@ build() {
 }
 
 build_with_ours() {
-    local name lock
-    for name in "${records[@]}"; do
-        for lock in Cargo.lock "$folder/old.lock"; do
-            packages "$lock" | grep "^\"$name\" " >"$folder/record-$(basename "$lock")" || true
-        done
-        if ! cmp -s "$folder/record-Cargo.lock" "$folder/record-old.lock"; then
-            echo "version-before.sh: $name is another one than then" >&2
-            return 1
-        fi
-    done
+    local strange
+    if ! diff <(packages "$folder/old.lock" | grep -E "^\"($records)\" ") \
+        <(packages Cargo.lock | grep -E "^\"($records)\" ") >&2; then
+        echo "version-before.sh: what writes records is another one than then" >&2
+        return 1
+    fi
     manifest_with_ours >"$folder/Cargo.toml"
     quick_members Cargo.toml >>"$folder/Cargo.toml"
     shared_member >"$folder/shared/Cargo.toml"
@@ -125,9 +121,9 @@ build_with_ours() {
     lock_with_ours >"$folder/Cargo.lock"
     # Not `--locked`: what nobody uses is taken out of the lock. But nothing may come in.
     (cd "$folder" && cargo update --quiet --workspace) || return 1
-    packages "$folder/Cargo.lock" | comm -23 - <(packages Cargo.lock "$folder/old.lock") >"$folder/strange"
-    if [ -s "$folder/strange" ]; then
-        echo "version-before.sh: neither lock has $(tr '\n' ';' <"$folder/strange")" >&2
+    strange=$(packages "$folder/Cargo.lock" | comm -23 - <(packages Cargo.lock "$folder/old.lock"))
+    if [ -n "$strange" ]; then
+        echo "version-before.sh: neither lock has $strange" >&2
         return 1
     fi
     build --locked
